@@ -1,0 +1,1 @@
+//! The client as a library: sockets, files, threads, Client and Events

@@ -1,0 +1,1 @@
+//! Messages, receipts, outbox and sync

@@ -1,0 +1,1 @@
+//! Identity, offers, introductions, handshakes, session keys and sealing

@@ -1,0 +1,1 @@
+//! Composes session, transfer, conversation and the broker link into one client

@@ -1,0 +1,1 @@
+//! Bodies on the conversation streams: text, receipts, sync.

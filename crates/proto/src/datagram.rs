@@ -1,0 +1,1 @@
+//! The five kinds of UDP datagram: INIT, RESP, FIN, DATA, PUNCH.

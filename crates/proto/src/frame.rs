@@ -1,0 +1,1 @@
+//! Frames inside a sealed DATA datagram.

@@ -1,0 +1,1 @@
+//! Bodies that control file transfers, the carrier's hello and its records.

@@ -1,0 +1,1 @@
+//! The broker's rules: presence, requests, limits and policy

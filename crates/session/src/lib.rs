@@ -1,0 +1,1 @@
+//! The encrypted, reliable session over UDP, without a socket or a clock

@@ -1,0 +1,1 @@
+//! File transfer: offer, manifest, sender and receiver, without files
