@@ -1,0 +1,88 @@
+//! What a front end asks of the client.
+
+use core::time::Duration;
+
+use p2pchat_proto::conversation::MessageId;
+use p2pchat_proto::{Name, PeerId, RequestId};
+
+use crate::event::TransferNumber;
+
+/// One thing to do. Every command ends with `Done`, `Failed` or its own answer, under the id that
+/// the front end gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Who is there: answered by [`crate::Event::People`].
+    People {
+        /// Only names that begin so.
+        prefix: String,
+    },
+    /// Ask somebody for a chat. Done when the request is out; its fate comes as events.
+    Connect {
+        /// Whom.
+        to: Target,
+        /// How long to wait for an answer.
+        wait: Duration,
+    },
+    /// Take one's own request back.
+    CancelRequest {
+        /// Which.
+        request: RequestId,
+    },
+    /// Accept somebody's request.
+    Accept {
+        /// Which.
+        request: RequestId,
+        /// Do not pin the other side.
+        once: bool,
+    },
+    /// Decline somebody's request.
+    Decline {
+        /// Which.
+        request: RequestId,
+        /// What to tell them.
+        reason: String,
+    },
+    /// End the session with somebody.
+    Close {
+        /// Whom.
+        peer: PeerId,
+    },
+    /// Send a text message; it waits for a session where there is none. Done carries its id.
+    Message {
+        /// To whom.
+        to: PeerId,
+        /// What.
+        text: String,
+    },
+    /// A message was shown to the user: sends the `read` receipt. Answered by nothing.
+    Shown {
+        /// Which.
+        message: MessageId,
+    },
+    /// Take an offered file.
+    AcceptFile {
+        /// Which.
+        transfer: TransferNumber,
+    },
+    /// Refuse an offered file.
+    DeclineFile {
+        /// Which.
+        transfer: TransferNumber,
+    },
+    /// Stop a transfer, from either side.
+    CancelFile {
+        /// Which.
+        transfer: TransferNumber,
+    },
+    /// How everything is: answered by [`crate::Event::Info`].
+    Info,
+}
+
+/// Whom to ask for a chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// By name: the pinned identity of that name where there is one.
+    Name(Name),
+    /// By identity.
+    Peer(PeerId),
+}
