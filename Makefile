@@ -1,0 +1,66 @@
+# Every target honours CARGO_TARGET_DIR. `make help` lists them.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TOOLS := $(abspath $(TARGET))/tools
+# The demo's file; without it an 8 MiB file is made.
+FILE ?=
+# Seconds for each fuzz target.
+TIME ?= 10
+# Where the development broker listens.
+LISTEN ?= 127.0.0.1:7770
+
+CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
+# Sanitisers need a nightly compiler; without one the targets still run with every check on.
+FUZZ := PATH="$(TOOLS)/bin:$$PATH" $(CARGO) fuzz
+FUZZ_FLAGS := -s none --target-dir $(abspath $(TARGET))/fuzz
+
+.DEFAULT_GOAL := help
+.PHONY: help build run-broker demo test lint purity fuzz fuzz-build install clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+build: ## Build p2pchat and p2pchat-broker (release)
+	$(CARGO) build --locked --release -p p2pchat-cli -p p2pchat-broker
+
+run-broker: ## Run a broker on this machine, its data under keys/dev/ (LISTEN=ADDR:PORT)
+	$(CARGO) run --locked --release -p p2pchat-broker -- run --listen $(LISTEN) --data keys/dev/broker
+
+demo: ## Two people talk and pass a file, on this machine alone (FILE=song.mp3)
+	@$(CARGO) build --locked --release -p p2pchat-cli -p p2pchat-broker -p p2pchat-harness --bins
+	@"$(TARGET)/release/p2pchat-harness" demo $(if $(FILE),--file "$(FILE)")
+
+test: ## Run every test, the end-to-end ones with the real binaries
+	$(CARGO) build --locked --workspace --bins --profile ci
+	$(CARGO) test --locked --workspace --profile ci
+
+lint: purity ## Check format, lints, architecture, licences and sources
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --profile ci -- -D warnings
+	@scripts/deny "$(TOOLS)" $(CARGO_DENY_VERSION)
+
+purity: ## Check that the manifests keep to the architecture
+	@scripts/purity
+
+fuzz: fuzz-tool ## Run every fuzz target for a while (TIME=seconds)
+	@for target in $$($(FUZZ) list); do \
+		echo "fuzz $$target"; \
+		$(FUZZ) run $(FUZZ_FLAGS) $$target -- -max_total_time=$(TIME) -verbosity=0 || exit 1; \
+	done
+
+fuzz-build: fuzz-tool
+	$(FUZZ) build $(FUZZ_FLAGS)
+
+.PHONY: fuzz-tool
+fuzz-tool:
+	@test -x "$(TOOLS)/bin/cargo-fuzz" || \
+		$(CARGO) install --locked --root "$(TOOLS)" cargo-fuzz@$(CARGO_FUZZ_VERSION)
+
+install: ## Install p2pchat and p2pchat-broker into cargo's bin directory
+	$(CARGO) install --locked --path crates/cli
+	$(CARGO) install --locked --path crates/broker
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
