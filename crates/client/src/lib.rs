@@ -1,1 +1,9 @@
 //! The client as a library: sockets, files, threads, Client and Events
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod config;
+pub mod request;
+
+pub use config::{AcceptPolicy, BrokerAddress};
+pub use p2pchat_engine::{Command, CommandId, Event, Failure, Target, TransferNumber};
+pub use request::Request;

@@ -1,9 +1,11 @@
 //! What can go wrong for a user, with its code, its exit status and what to do about it.
 //!
-//! One table for every front end; `docs/json.md` publishes it.
+//! One table for every front end, [`Code::ALL`]; `docs/json.md` publishes it. The text of a failure
+//! may quote what came from outside: whoever shows it passes it through its sanitiser.
 
 use core::fmt;
 use core::time::Duration;
+use std::borrow::Cow;
 
 use p2pchat_proto::{BrokerKey, Name, PeerId};
 
@@ -208,4 +210,271 @@ pub enum Failure {
     Terminated,
     /// A defect of this program.
     Internal(String),
+}
+
+/// A stable name for a kind of failure, with the exit status of a process that ends by it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// As scripts see it: `"code"` in JSON mode.
+    pub name: &'static str,
+    /// Exit status, see the list in `docs/cli.md`.
+    pub exit: u8,
+    /// What it means, for `docs/json.md`.
+    pub meaning: &'static str,
+}
+
+macro_rules! codes {
+    ($($id:ident = $name:literal, $exit:literal, $meaning:literal;)*) => {
+        $(const $id: Code = Code { name: $name, exit: $exit, meaning: $meaning };)*
+
+        impl Code {
+            /// Every code there is, in the order of exit statuses.
+            pub const ALL: &'static [Self] = &[$($id),*];
+        }
+    };
+}
+
+codes! {
+    LOCAL = "local", 1, "the system refused a port, a directory or a file here";
+    KEY_FILE = "key_file", 1, "the key file is damaged, or others can read it";
+    LOCKED = "locked", 1, "the key file is sealed and no fitting passphrase was given";
+    ALREADY_RUNNING = "already_running", 1, "another process uses this profile";
+    REPLACED = "replaced", 1, "a newer login of the same identity took over";
+    CLOCKS_DIFFER = "clocks_differ", 1, "the clocks of two machines differ by too much";
+    DISK_FULL = "disk_full", 1, "no room is left on this machine";
+    INTERNAL = "internal", 1, "a defect of this program";
+    USAGE = "usage", 2, "an option, a command or a line that cannot be understood";
+    NO_CONVERSATION = "no_conversation", 2, "text without anybody to send it to";
+    UNKNOWN_COMMAND = "unknown_command", 2, "no such command";
+    NO_SUCH = "no_such", 2, "no such request, conversation or transfer";
+    TOO_LONG = "too_long", 2, "a message or a line over its limit; nothing was sent";
+    NOT_UTF8 = "not_utf8", 2, "a line that is not UTF-8; nothing was sent";
+    BROKER_UNREACHABLE = "broker_unreachable", 3, "no broker answers there";
+    BROKER_REFUSED = "broker_refused", 3, "the broker does not speak this protocol, or refused this client";
+    UNKNOWN_PEER = "unknown_peer", 4, "nobody of that name or identity";
+    NOT_ONLINE = "not_online", 4, "known, but not there";
+    DECLINED = "declined", 4, "the other side said no";
+    NOT_ALLOWED = "not_allowed", 4, "not allowed here or by the other side";
+    NAME_TAKEN = "name_taken", 4, "the name belongs to another identity at this broker";
+    NAME_HELD = "name_held", 4, "this identity holds another name at this broker";
+    NO_ANSWER = "no_answer", 5, "nobody answered in time";
+    NO_PATH = "no_path", 5, "accepted, but no datagram came through in time";
+    SESSION_LOST = "session_lost", 5, "the session ended and could not be made again";
+    BROKER_KEY_CHANGED = "broker_key_changed", 6, "the broker has another key than the known one";
+    KEY_CHANGED = "key_changed", 6, "a known name came with another identity";
+    TAMPERED = "tampered", 6, "an offer was changed on its way";
+    NOT_DELIVERED = "not_delivered", 7, "only part was delivered in time";
+    FILE_MISSING = "file_missing", 8, "the file is not there, or may not be read";
+    FILE_KIND = "file_kind", 8, "not a regular file";
+    FILE_REFUSED = "file_refused", 8, "the other side does not take the file";
+    FILE_CHANGED = "file_changed", 8, "the file changed while it was sent";
+    FILE_CORRUPT = "file_corrupt", 8, "what came is not what was sent; nothing was published";
+    FILE_BROKEN = "file_broken", 8, "the transfer ended before the end of the file";
+    INTERRUPTED = "interrupted", 130, "interrupted (SIGINT, Ctrl-C)";
+    TERMINATED = "terminated", 143, "terminated (SIGTERM, SIGHUP)";
+}
+
+impl Failure {
+    /// The row of this failure in the table.
+    pub fn kind(&self) -> &'static Code {
+        match self {
+            Self::Usage(_) => &USAGE,
+            Self::NoConversation => &NO_CONVERSATION,
+            Self::UnknownCommand { .. } => &UNKNOWN_COMMAND,
+            Self::BrokerUnreachable { .. } => &BROKER_UNREACHABLE,
+            Self::BrokerRefused { .. } => &BROKER_REFUSED,
+            Self::BrokerKeyChanged { .. } => &BROKER_KEY_CHANGED,
+            Self::ClocksDiffer { .. } => &CLOCKS_DIFFER,
+            Self::UnknownPeer { .. } => &UNKNOWN_PEER,
+            Self::NotOnline { .. } => &NOT_ONLINE,
+            Self::Declined { .. } => &DECLINED,
+            Self::NotAllowed { .. } => &NOT_ALLOWED,
+            Self::NameTaken { .. } => &NAME_TAKEN,
+            Self::NameHeld { .. } => &NAME_HELD,
+            Self::NoAnswer { .. } => &NO_ANSWER,
+            Self::NoPath { .. } => &NO_PATH,
+            Self::KeyChanged { .. } => &KEY_CHANGED,
+            Self::Tampered { .. } => &TAMPERED,
+            Self::TooLong { .. } => &TOO_LONG,
+            Self::NotUtf8 => &NOT_UTF8,
+            Self::NoSuch { .. } => &NO_SUCH,
+            Self::FileMissing { .. } => &FILE_MISSING,
+            Self::FileKind { .. } => &FILE_KIND,
+            Self::FileRefused { .. } => &FILE_REFUSED,
+            Self::FileChanged { .. } => &FILE_CHANGED,
+            Self::FileCorrupt { .. } => &FILE_CORRUPT,
+            Self::FileBroken { .. } => &FILE_BROKEN,
+            Self::DiskFull { .. } => &DISK_FULL,
+            Self::Local { .. } => &LOCAL,
+            Self::KeyFile { .. } => &KEY_FILE,
+            Self::Locked { .. } => &LOCKED,
+            Self::AlreadyRunning { .. } => &ALREADY_RUNNING,
+            Self::Replaced => &REPLACED,
+            Self::NotDelivered { .. } => &NOT_DELIVERED,
+            Self::SessionLost { .. } => &SESSION_LOST,
+            Self::Interrupted => &INTERRUPTED,
+            Self::Terminated => &TERMINATED,
+            Self::Internal(_) => &INTERNAL,
+        }
+    }
+
+    /// The code that scripts see.
+    pub fn code(&self) -> &'static str {
+        self.kind().name
+    }
+
+    /// Exit status of a process that ends by this failure.
+    pub fn exit(&self) -> u8 {
+        self.kind().exit
+    }
+
+    /// What happened, without what to do about it.
+    pub fn message(&self) -> String {
+        self.to_string()
+    }
+
+    /// What to do about it, where there is something to do.
+    pub fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Usage(_) => "see --help, or /help in a chat",
+            Self::NoConversation => "/who shows who is there, /connect NAME asks for a chat",
+            Self::UnknownCommand { nearest: Some(nearest), .. } => {
+                return Some(format!("did you mean /{nearest}? /help lists the commands").into());
+            }
+            Self::UnknownCommand { nearest: None, .. } => {
+                "/help lists the commands; a message that begins with a slash is typed with two"
+            }
+            Self::BrokerUnreachable { .. } => {
+                "start one with `p2pchat-broker run`, or name another with --broker HOST:PORT"
+            }
+            Self::BrokerRefused { .. } => "check --broker HOST:PORT and the versions of both sides",
+            Self::BrokerKeyChanged { pinned, .. } => {
+                return Some(
+                    format!(
+                        "ask its operator; if the change is meant, remove the line with {pinned} from known_brokers"
+                    )
+                    .into(),
+                );
+            }
+            Self::ClocksDiffer { .. } => "set the clock of the machine that is wrong",
+            Self::UnknownPeer { .. } => "`p2pchat list` or /who shows who is there",
+            Self::NotOnline { .. } => "try again when they are back",
+            Self::Declined { .. } => "ask them another way before you try again",
+            Self::NotAllowed { .. } => "see --accept and --accept-files of the side that refused",
+            Self::NameTaken { .. } => "choose another with --name",
+            Self::NameHeld { name } => return Some(format!("use --name {name}").into()),
+            Self::NoAnswer { .. } => "try again later, or wait longer with --timeout",
+            Self::NoPath { .. } => "a firewall or NAT may be in the way: see --bind and --advertise",
+            Self::KeyChanged { .. } => {
+                "nothing was sent; ask them another way, and if the change is meant, remove the old line from pins"
+            }
+            Self::Tampered { .. } => "nothing was sent; try another broker or another network",
+            Self::TooLong { .. } => "send it in parts, or as a file with /sendf",
+            Self::NotUtf8 => "convert it to UTF-8, or send it as a file",
+            Self::NoSuch { .. } => "/requests and /files list what there is",
+            Self::FileMissing { .. } => "check the path and its permissions",
+            Self::FileKind { .. } => "only regular files can be sent",
+            Self::FileRefused { .. } => "ask them another way before you try again",
+            Self::FileChanged { .. } => "send it again when nothing writes to it",
+            Self::FileCorrupt { .. } | Self::FileBroken { .. } => "send it again",
+            Self::DiskFull { .. } => "make room, or choose another --download-dir",
+            Self::Local { .. } => "check the path, the address and their permissions",
+            Self::KeyFile { hint, .. } => return Some(hint.clone().into()),
+            Self::Locked { .. } => "give it with --passphrase-file or --passphrase-fd, or on a terminal",
+            Self::AlreadyRunning { .. } => "use that one, or stop it first",
+            Self::Replaced => "stop the other one, then start this one again",
+            Self::NotDelivered { .. } => "send it again, or wait longer with --linger or --timeout",
+            Self::SessionLost { .. } => "connect again",
+            Self::Interrupted | Self::Terminated => return None,
+            Self::Internal(_) => "please report it, with the file of --log",
+        };
+        Some(hint.into())
+    }
+}
+
+/// What happened, in one clause; see [`Failure::hint`] for what to do.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(what) => f.write_str(what),
+            Self::NoConversation => f.write_str("nobody to send this to"),
+            Self::UnknownCommand { typed, .. } => write!(f, "no command /{typed}"),
+            Self::BrokerUnreachable { address, reason } => write!(f, "no broker at {address}: {reason}"),
+            Self::BrokerRefused { address, reason } => write!(f, "the broker at {address} refused: {reason}"),
+            Self::BrokerKeyChanged { address, pinned, came } => {
+                write!(f, "the broker at {address} has another key: {came}, known is {pinned}")
+            }
+            Self::ClocksDiffer { by } => write!(f, "clocks differ by {} s", by.as_secs()),
+            Self::UnknownPeer { who } => write!(f, "nobody called {who} is known"),
+            Self::NotOnline { who } => write!(f, "{who} is not online"),
+            Self::Declined { who, reason } if reason.is_empty() => write!(f, "{who} declined"),
+            Self::Declined { who, reason } => write!(f, "{who} declined: {reason}"),
+            Self::NotAllowed { what } => write!(f, "not allowed: {what}"),
+            Self::NameTaken { name } => write!(f, "the name {name} belongs to somebody else at this broker"),
+            Self::NameHeld { name } => write!(f, "this identity is called {name} at this broker"),
+            Self::NoAnswer { who } => write!(f, "no answer from {who}"),
+            Self::NoPath { who } => write!(f, "{who} accepted, but cannot be reached over UDP"),
+            Self::KeyChanged { name: Some(name), pinned, came } => {
+                write!(f, "{name} came with another identity: {came}, known is {pinned}")
+            }
+            Self::KeyChanged { name: None, pinned, came } => {
+                write!(f, "another identity came: {came}, known is {pinned}")
+            }
+            Self::Tampered { what } => write!(f, "an offer was changed on its way: {what}"),
+            Self::TooLong { len, max } => write!(f, "{len} bytes are too long; the limit is {max}"),
+            Self::NotUtf8 => f.write_str("not UTF-8; nothing was sent"),
+            Self::NoSuch { what } => write!(f, "no such {what}"),
+            Self::FileMissing { path, reason } => write!(f, "cannot read {path}: {reason}"),
+            Self::FileKind { path, kind } => write!(f, "{path} is {kind}"),
+            Self::FileRefused { name, reason } if reason.is_empty() => write!(f, "{name} was refused"),
+            Self::FileRefused { name, reason } => write!(f, "{name} was refused: {reason}"),
+            Self::FileChanged { name } => write!(f, "{name} changed while it was sent"),
+            Self::FileCorrupt { name } => write!(f, "{name} did not arrive as it was sent"),
+            Self::FileBroken { name, reason } => write!(f, "{name} was not transferred: {reason}"),
+            Self::DiskFull { path } => write!(f, "no room left at {path}"),
+            Self::Local { what, reason } => write!(f, "{what}: {reason}"),
+            Self::KeyFile { path, reason, .. } => write!(f, "key file {path}: {reason}"),
+            Self::Locked { path, reason } => write!(f, "key file {path} is locked: {reason}"),
+            Self::AlreadyRunning { home } => write!(f, "another p2pchat uses the profile in {home}"),
+            Self::Replaced => f.write_str("this identity logged in somewhere else"),
+            Self::NotDelivered { waiting: 1 } => f.write_str("1 message was not delivered"),
+            Self::NotDelivered { waiting } => write!(f, "{waiting} messages were not delivered"),
+            Self::SessionLost { who } => write!(f, "the session with {who} was lost"),
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::Terminated => f.write_str("terminated"),
+            Self::Internal(what) => write!(f, "internal error: {what}"),
+        }
+    }
+}
+
+impl core::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_code_stands_twice_in_the_table_and_exits_are_those_of_the_contract() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert!(matches!(code.exit, 1..=8 | 130 | 143), "{}", code.name);
+        }
+    }
+
+    #[test]
+    fn a_failure_says_what_happened_and_what_to_do_in_one_line() {
+        let failure = Failure::UnknownCommand { typed: "acept".into(), nearest: Some("accept") };
+        assert_eq!(failure.message(), "no command /acept");
+        assert_eq!(failure.hint().as_deref(), Some("did you mean /accept? /help lists the commands"));
+        assert_eq!((failure.code(), failure.exit()), ("unknown_command", 2));
+    }
+
+    #[test]
+    fn an_empty_reason_leaves_no_colon_behind() {
+        let declined = Failure::Declined { who: "bob".into(), reason: String::new() };
+        assert_eq!(declined.message(), "bob declined");
+    }
 }

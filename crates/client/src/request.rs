@@ -1,0 +1,35 @@
+//! What a front end may ask of a running client: the engine's commands, and what needs files.
+
+use std::path::PathBuf;
+
+use p2pchat_engine::{Command, TransferNumber};
+use p2pchat_proto::PeerId;
+
+/// One thing to do, sent with a [`p2pchat_engine::CommandId`] that its outcome carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A command that needs nothing but the engine.
+    Engine(Command),
+    /// Offer a file to somebody. Done carries the transfer's number.
+    SendFile {
+        /// To whom.
+        to: PeerId,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Take an offered file.
+    SaveFile {
+        /// Which.
+        transfer: TransferNumber,
+        /// Where to put it; `None` for the download directory.
+        dir: Option<PathBuf>,
+    },
+    /// Close every session and end. The last event is `Stopped`.
+    Stop,
+}
+
+impl From<Command> for Request {
+    fn from(command: Command) -> Self {
+        Self::Engine(command)
+    }
+}
