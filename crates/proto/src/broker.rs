@@ -12,6 +12,7 @@ use crate::id::{BrokerKey, PeerId, RequestId};
 use crate::limits::{LINK_RECORD_MAX, OFFER_BODY_MAX, REASON_MAX, SEALED_ENDPOINTS_MAX};
 use crate::name::{NAME_MAX_LEN, Name};
 use crate::offer::SignedOffer;
+use crate::text::cut;
 use crate::time::WallTime;
 
 /// Prologue of the Noise NX handshake of the link.
@@ -201,7 +202,7 @@ pub struct Reason(String);
 impl Reason {
     /// `text`, cut at [`REASON_MAX`] bytes on a character boundary.
     pub fn new(text: &str) -> Self {
-        Self(text.get(..text.floor_char_boundary(REASON_MAX)).unwrap_or_default().to_owned())
+        Self(cut(text, REASON_MAX).to_owned())
     }
 
     /// The text as it came.

@@ -8,6 +8,7 @@
 //! 4. [`offer`]: the signed statement with which two people begin.
 //! 5. [`datagram`], [`frame`], [`varint`]: the UDP session, byte by byte.
 //! 6. [`conversation`] and [`transfer`]: what travels inside a session.
+//! 7. [`carrier`]: the TCP connection over which a file travels, byte by byte.
 //!
 //! Nothing here reads a clock, opens a socket or draws a random number, and every decoder
 //! takes hostile bytes: it answers with a value or a [`codec::DecodeError`], never with a panic,
@@ -16,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod broker;
+pub mod carrier;
 pub mod codec;
 pub mod conversation;
 pub mod datagram;
@@ -25,6 +27,7 @@ pub mod id;
 pub mod limits;
 pub mod name;
 pub mod offer;
+pub mod text;
 pub mod time;
 pub mod transfer;
 pub mod varint;
