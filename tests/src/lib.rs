@@ -1,1 +1,34 @@
-//! The harness.
+//! The security and end-to-end harness: the real binaries, driven and attacked.
+//!
+//! What a test is made of, from the inside out:
+//!
+//! 1. [`binaries`] finds what was built; [`process`] runs one of them and hears it; every process
+//!    ends with its owner, by its own id.
+//! 2. [`broker`] and [`peer`] are the two programs as a test meets them: the broker by its
+//!    address and key, a peer by the events of JSON mode.
+//! 3. [`world`] puts them together: a broker, two people, a session.
+//! 4. [`relay`] sits on a path and drops, doubles, reorders, flips and records; [`stranger`] sends
+//!    what nobody asked for; [`double`] is a broker that lies; [`memory`] reads what a process holds.
+//! 5. [`demo`] is the main job on one machine, for people to look at.
+//!
+//! Nothing sleeps to wait for something: each wait blocks on what has to come, with a deadline,
+//! and its failure shows what every process of the test said until then.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the harness is a shell: its deadlines and time stamps are those of the machine"
+)]
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic that says what was seen; the demo uses the methods that return"
+)]
+
+pub mod binaries;
+pub mod broker;
+pub mod event;
+pub mod peer;
+pub mod process;
+pub mod relay;
+pub mod trace;
+pub mod world;
