@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod request;
+pub mod sanitise;
 
 pub use config::{AcceptPolicy, BrokerAddress};
 pub use p2pchat_engine::{Command, CommandId, Event, Failure, Target, TransferNumber};
