@@ -1,5 +1,6 @@
 //! A handle at one broker. Display and lookup only: trust is bound to the [`PeerId`](crate::PeerId).
 
+use core::borrow::Borrow;
 use core::fmt;
 use core::str::FromStr;
 
@@ -50,6 +51,13 @@ fn is_name(text: &str) -> bool {
     (NAME_MIN_LEN..=NAME_MAX_LEN).contains(&text.len())
         && text.bytes().next().is_some_and(alphanumeric)
         && text.bytes().all(|b| alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Names compare and hash as their text, so a map of them can be searched by text that is no name.
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 decode_checked!(Name, |decoder| {

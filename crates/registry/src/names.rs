@@ -1,0 +1,286 @@
+//! Who holds which name: first come, bound to a key, kept when given up.
+
+use core::fmt;
+use std::collections::BTreeMap;
+
+use p2pchat_proto::broker::Call;
+use p2pchat_proto::{Name, PeerId};
+
+use crate::command::{ConnId, Ticket};
+use crate::limits::ACCOUNTS_MAX;
+
+/// One name and its owner, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The name.
+    pub name: Name,
+    /// The identity that it is bound to.
+    pub peer: PeerId,
+    /// Whether it is in use.
+    pub state: AccountState,
+}
+
+/// Whether a name is in use by its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountState {
+    /// In use.
+    Held,
+    /// Given up: nobody is found under it, and only the same identity can take it again.
+    Reserved,
+}
+
+/// Stored accounts that contradict each other: two entries of a name, or two names held by an identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict(pub Name);
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the entry of {} contradicts another", self.0)
+    }
+}
+
+impl core::error::Error for Conflict {}
+
+/// A call that is answered when a write is done.
+pub(crate) type Waiter = (ConnId, Call);
+
+/// How a try to change a binding went.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Nothing to change: it is as asked.
+    Already,
+    /// To be stored; the waiter hears then.
+    Write(Ticket, Account),
+    /// The same write is under way; the waiter hears then.
+    Joined,
+    /// The name belongs to another identity.
+    Taken,
+    /// The identity holds, or is registering, this other name.
+    HoldsOther(Name),
+    /// An opposite write is under way, or the broker keeps as many names as it may.
+    Unavailable,
+}
+
+/// A write that ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub(crate) account: Account,
+    pub(crate) stored: bool,
+    pub(crate) waiting: Vec<Waiter>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    peer: PeerId,
+    /// What the store holds, if it holds the name.
+    stored: Option<AccountState>,
+    write: Option<Write>,
+}
+
+#[derive(Debug)]
+struct Write {
+    target: AccountState,
+    waiting: Vec<Waiter>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    entries: BTreeMap<Name, Entry>,
+    /// Names held or being registered.
+    of_peer: BTreeMap<PeerId, Name>,
+    writes: BTreeMap<Ticket, Name>,
+    next_ticket: u64,
+}
+
+impl Names {
+    pub(crate) fn load(accounts: impl IntoIterator<Item = Account>) -> Result<Self, Conflict> {
+        let mut names = Self::default();
+        for Account { name, peer, state } in accounts {
+            let entry = Entry { peer, stored: Some(state), write: None };
+            let twice = names.entries.insert(name.clone(), entry).is_some();
+            let other = match state {
+                AccountState::Held => names.of_peer.insert(peer, name.clone()).is_some(),
+                AccountState::Reserved => false,
+            };
+            if twice || other {
+                return Err(Conflict(name));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Who is found under `name`.
+    pub(crate) fn holder(&self, name: &Name) -> Option<PeerId> {
+        let entry = self.entries.get(name)?;
+        (entry.stored == Some(AccountState::Held)).then_some(entry.peer)
+    }
+
+    /// The name under which `peer` is found.
+    pub(crate) fn name_of(&self, peer: &PeerId) -> Option<&Name> {
+        let name = self.of_peer.get(peer)?;
+        (self.entries.get(name)?.stored == Some(AccountState::Held)).then_some(name)
+    }
+
+    /// Whether `name` is, or is about to be, held by `peer`.
+    pub(crate) fn is_bound_to(&self, name: &Name, peer: &PeerId) -> bool {
+        self.of_peer.get(peer) == Some(name)
+    }
+
+    pub(crate) fn register(&mut self, name: Name, peer: PeerId, waiter: Waiter) -> Change {
+        let full = self.entries.len() >= ACCOUNTS_MAX;
+        let known = self.entries.get_mut(&name);
+        if known.as_ref().is_some_and(|entry| entry.peer != peer) {
+            return Change::Taken;
+        }
+        if let Some(held) = self.of_peer.get(&peer)
+            && *held != name
+        {
+            return Change::HoldsOther(held.clone());
+        }
+        if let Some(entry) = known {
+            if let Some(write) = &mut entry.write {
+                return write.join(AccountState::Held, waiter);
+            }
+            if entry.stored == Some(AccountState::Held) {
+                return Change::Already;
+            }
+        } else if full {
+            return Change::Unavailable;
+        }
+        self.of_peer.insert(peer, name.clone());
+        self.begin(Account { name, peer, state: AccountState::Held }, waiter)
+    }
+
+    pub(crate) fn unregister(&mut self, peer: PeerId, waiter: Waiter) -> Change {
+        let Some(name) = self.of_peer.get(&peer).cloned() else {
+            return Change::Already;
+        };
+        if let Some(write) = self.entries.get_mut(&name).and_then(|entry| entry.write.as_mut()) {
+            return write.join(AccountState::Reserved, waiter);
+        }
+        self.begin(Account { name, peer, state: AccountState::Reserved }, waiter)
+    }
+
+    /// The shell stored what `ticket` stands for, or failed to.
+    pub(crate) fn settle(&mut self, ticket: Ticket, stored: bool) -> Option<Settled> {
+        let name = self.writes.remove(&ticket)?;
+        let entry = self.entries.get_mut(&name)?;
+        let peer = entry.peer;
+        let write = entry.write.take()?;
+        if stored {
+            entry.stored = Some(write.target);
+        }
+        let now = entry.stored;
+        if now != Some(AccountState::Held) {
+            self.of_peer.remove(&peer);
+        }
+        if now.is_none() {
+            self.entries.remove(&name);
+        }
+        let account = Account { name, peer, state: write.target };
+        Some(Settled { account, stored, waiting: write.waiting })
+    }
+
+    fn begin(&mut self, account: Account, waiter: Waiter) -> Change {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let entry = self.entries.entry(account.name.clone()).or_insert(Entry {
+            peer: account.peer,
+            stored: None,
+            write: None,
+        });
+        entry.write = Some(Write { target: account.state, waiting: vec![waiter] });
+        self.writes.insert(ticket, account.name.clone());
+        Change::Write(ticket, account)
+    }
+}
+
+impl Write {
+    fn join(&mut self, target: AccountState, waiter: Waiter) -> Change {
+        if self.target != target {
+            return Change::Unavailable;
+        }
+        self.waiting.push(waiter);
+        Change::Joined
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: PeerId = PeerId([1; 32]);
+    const BOB: PeerId = PeerId([2; 32]);
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn waiter(n: u64) -> Waiter {
+        (ConnId(n), 1)
+    }
+
+    fn ticket(change: Change) -> Ticket {
+        let Change::Write(ticket, _) = change else { panic!("{change:?}") };
+        ticket
+    }
+
+    #[test]
+    fn a_name_is_reserved_while_it_is_written_and_found_only_afterwards() {
+        let mut names = Names::default();
+        let write = ticket(names.register(name("alice"), ALICE, waiter(1)));
+        assert_eq!(names.register(name("alice"), BOB, waiter(2)), Change::Taken);
+        assert_eq!(names.holder(&name("alice")), None);
+        let settled = names.settle(write, true).unwrap();
+        assert_eq!(settled.waiting, [waiter(1)]);
+        assert_eq!(names.holder(&name("alice")), Some(ALICE));
+        assert_eq!(names.settle(write, true), None);
+    }
+
+    #[test]
+    fn a_failed_write_frees_the_name() {
+        let mut names = Names::default();
+        let write = ticket(names.register(name("alice"), ALICE, waiter(1)));
+        assert!(!names.settle(write, false).unwrap().stored);
+        ticket(names.register(name("alice"), BOB, waiter(2)));
+        ticket(names.register(name("other"), ALICE, waiter(1)));
+    }
+
+    #[test]
+    fn a_name_given_up_comes_back_to_its_owner_only() {
+        let held = Account { name: name("alice"), peer: ALICE, state: AccountState::Held };
+        let mut names = Names::load([held]).unwrap();
+        let write = ticket(names.unregister(ALICE, waiter(1)));
+        assert_eq!(names.register(name("alice"), ALICE, waiter(1)), Change::Unavailable);
+        names.settle(write, true).unwrap();
+        assert_eq!(names.holder(&name("alice")), None);
+        assert_eq!(names.unregister(ALICE, waiter(1)), Change::Already);
+        assert_eq!(names.register(name("alice"), BOB, waiter(2)), Change::Taken);
+        let again = ticket(names.register(name("alice"), ALICE, waiter(1)));
+        assert!(!names.settle(again, false).unwrap().stored);
+        assert_eq!(names.register(name("alice"), BOB, waiter(2)), Change::Taken);
+    }
+
+    #[test]
+    fn an_identity_holds_one_name_and_asking_again_writes_nothing() {
+        let mut names = Names::default();
+        let write = ticket(names.register(name("alice"), ALICE, waiter(1)));
+        assert_eq!(names.register(name("alice"), ALICE, waiter(3)), Change::Joined);
+        assert_eq!(names.register(name("alicia"), ALICE, waiter(1)), Change::HoldsOther(name("alice")));
+        assert_eq!(names.settle(write, true).unwrap().waiting, [waiter(1), waiter(3)]);
+        assert_eq!(names.register(name("alice"), ALICE, waiter(1)), Change::Already);
+    }
+
+    #[test]
+    fn stored_accounts_that_contradict_each_other_are_refused() {
+        let account = |text, peer| Account { name: name(text), peer, state: AccountState::Held };
+        assert_eq!(
+            Names::load([account("alice", ALICE), account("alice", BOB)]).unwrap_err(),
+            Conflict(name("alice"))
+        );
+        assert_eq!(
+            Names::load([account("alice", ALICE), account("alicia", ALICE)]).unwrap_err(),
+            Conflict(name("alicia"))
+        );
+    }
+}
