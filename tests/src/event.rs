@@ -16,6 +16,14 @@ impl Event {
         (is_text("event") && is_text("at")).then_some(Self(fields))
     }
 
+    /// The fields of an object inside of an event.
+    pub fn of_fields(object: Value) -> Option<Self> {
+        match object {
+            Value::Object(fields) => Some(Self(fields)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+        }
+    }
+
     /// Its kind.
     pub fn name(&self) -> &str {
         self.text("event")
