@@ -1,1 +1,49 @@
-//! Identity, offers, introductions, handshakes, session keys and sealing
+//! Identity, offers, introductions, handshakes, session keys and sealing.
+//!
+//! Read it in the order in which two people meet:
+//!
+//! 1. [`identity`]: one [`Seed`], from which the Ed25519 identity and the X25519 Noise static key
+//!    come. [`keyfile`] is how a seed rests on disk; [`safety`] is what two people compare.
+//! 2. [`link`]: the way to a broker, Noise NX and sealed records.
+//! 3. [`offer`]: two signed statements that go through the broker, each with a fresh X25519 key
+//!    and one half of an ML-KEM-768 exchange. Together they make an [`Introduction`]: tickets, MAC
+//!    keys, a psk and the peer's static key; and an [`EndpointBox`], so that the broker does not
+//!    see where the two are.
+//! 4. [`handshake`]: Noise XKpsk3 over UDP, each message behind the introduction's MAC, with the
+//!    check that Noise leaves to its user: that the key in message 3 is the one that was offered.
+//! 5. [`data`]: the keys of the session's packets. [`carrier`]: the same for a file over TCP.
+//!
+//! Every key comes out of one module, `schedule`, in the words of protocol section 13.
+//!
+//! No clock, file or socket is touched here. Randomness is an argument, except inside ML-KEM,
+//! which takes it from the system. Whatever came from outside is answered with an error that
+//! names what was wrong, never with a panic. Secrets are wiped when dropped and have no `Display`;
+//! their `Debug` says their type and nothing else. What snow keeps inside of a handshake that
+//! runs (chaining key and psk) is beyond our reach and is not wiped.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod carrier;
+pub mod data;
+pub mod endpoints;
+pub mod handshake;
+pub mod identity;
+pub mod introduction;
+pub mod keyfile;
+pub mod link;
+pub mod offer;
+pub mod safety;
+
+mod aead;
+mod curve;
+mod kem;
+mod noise;
+mod schedule;
+mod secret;
+#[cfg(test)]
+mod testing;
+
+pub use endpoints::{EndpointBox, EndpointsError};
+pub use identity::{Identity, Seed};
+pub use introduction::{Introduction, MAC_LEN, Role, Suite, TICKET_LEN, Ticket};
+pub use secret::RandomnessFailed;

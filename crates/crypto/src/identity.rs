@@ -1,0 +1,112 @@
+//! Who somebody is: one seed, an Ed25519 key that signs and an X25519 key for Noise.
+
+use ed25519_dalek::{Signature, Signer, SigningKey};
+use p2pchat_proto::PeerId;
+use rand::CryptoRng;
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::curve::verifying_key;
+use crate::schedule;
+use crate::secret::{RandomnessFailed, random, redacted};
+
+/// What an identity comes from; the only thing that is kept on disk.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Seed([u8; 32]);
+
+redacted!(Seed, Identity);
+
+impl Seed {
+    /// A new seed.
+    ///
+    /// # Errors
+    /// If the source of randomness gives nothing but zeros.
+    pub fn generate(rng: &mut dyn CryptoRng) -> Result<Self, RandomnessFailed> {
+        random(rng).map(|bytes| Self(*bytes))
+    }
+
+    /// The seed that these 32 bytes are.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// A key pair that signs, with the static key pair for Noise that belongs to it.
+pub struct Identity {
+    signing: SigningKey,
+    peer_id: PeerId,
+    noise: StaticSecret,
+    noise_public: [u8; 32],
+}
+
+impl Identity {
+    /// The identity of a seed, always the same.
+    pub fn from_seed(seed: &Seed) -> Self {
+        let signing = SigningKey::from_bytes(schedule::identity_seed(seed).as_bytes());
+        let noise = StaticSecret::from(*schedule::noise_static(seed).as_bytes());
+        let peer_id = PeerId(signing.verifying_key().to_bytes());
+        let noise_public = PublicKey::from(&noise).to_bytes();
+        Self { signing, peer_id, noise, noise_public }
+    }
+
+    /// The public key by which others know it.
+    pub const fn peer_id(&self) -> PeerId {
+        self.peer_id
+    }
+
+    /// The X25519 public key for Noise. It travels only in signed offers.
+    pub const fn noise_public(&self) -> [u8; 32] {
+        self.noise_public
+    }
+
+    pub(crate) const fn noise_secret(&self) -> &StaticSecret {
+        &self.noise
+    }
+
+    /// Signs `body` under a label, so that what was signed for one purpose serves no other.
+    pub(crate) fn sign(&self, label: Label, body: &[u8]) -> [u8; 64] {
+        self.signing.sign(&labelled(label, body)).to_bytes()
+    }
+}
+
+/// Whether `peer` can be anybody's identity: a canonical point of large order. To be asked where
+/// one is typed in or imported.
+pub fn is_possible(peer: PeerId) -> bool {
+    verifying_key(peer).is_some()
+}
+
+/// What a signature is for (protocol section 13).
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Label {
+    /// The first message on a broker link.
+    Hello,
+    /// An offer to another identity.
+    Offer,
+}
+
+impl Label {
+    const fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::Hello => b"p2pchat 1 hello",
+            Self::Offer => b"p2pchat 1 offer",
+        }
+    }
+}
+
+/// Whether `peer` signed `body` under `label` (strict verification, RFC 8032 section 5.1.7 without
+/// the cofactor, keys and nonces of small order refused).
+pub(crate) fn verify(peer: PeerId, label: Label, body: &[u8], signature: &[u8; 64]) -> bool {
+    let Some(key) = verifying_key(peer) else { return false };
+    key.verify_strict(&labelled(label, body), &Signature::from_bytes(signature)).is_ok()
+}
+
+/// `u8 length of label | label | body` (protocol section 2).
+fn labelled(label: Label, body: &[u8]) -> Vec<u8> {
+    let label = label.bytes();
+    let length = u8::try_from(label.len()).unwrap_or(u8::MAX);
+    [&[length], label, body].concat()
+}

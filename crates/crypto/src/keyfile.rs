@@ -1,0 +1,252 @@
+//! How a seed rests on disk.
+//!
+//! ```text
+//! "p2pchat identity" | version u8 | kdf u8 | 0 u16 | memory KiB u32 | passes u32 | lanes u32
+//!   | salt [16] | nonce [24] | sealed seed [48]
+//! ```
+//!
+//! The seed is sealed with XChaCha20-Poly1305, everything before it is authenticated. With a
+//! passphrase the key is Argon2id of it (RFC 9106); without one (`kdf` 0) the key is 32 zero
+//! bytes, which finds damage and hides nothing: then the file's mode is what protects it.
+
+use core::fmt;
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use chacha20poly1305::aead::AeadInOut;
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use rand::CryptoRng;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::aead::TAG_LEN;
+use crate::identity::Seed;
+use crate::secret::{RandomnessFailed, random, redacted};
+
+const MAGIC: &[u8; 16] = b"p2pchat identity";
+const FORMAT: u8 = 1;
+const SEED_LEN: usize = 32;
+const SALT_LEN: usize = 16;
+const NONCE_LEN: usize = 24;
+const HEADER_LEN: usize = MAGIC.len() + 4 + 12 + SALT_LEN + NONCE_LEN;
+
+/// Length of a key file, in bytes; every one has it.
+pub const KEY_FILE_LEN: usize = HEADER_LEN + SEED_LEN + TAG_LEN;
+
+/// What new files cost to open: 64 MiB, three passes, one lane (protocol section 1; RFC 9106
+/// section 4, the second recommended option, with one lane as we compute on one).
+const NEW_COST: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
+/// Most that a file may ask for, four times of each: it comes from outside, and memory and time
+/// are taken before anything in it can be authenticated.
+const MAX_COST: Cost = Cost { memory_kib: 256 * 1024, passes: 12, lanes: 4 };
+
+/// What protects a seed besides the file's mode.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Passphrase(String);
+
+redacted!(Passphrase);
+
+impl Passphrase {
+    /// A passphrase as it was typed.
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// A key file that does not give its seed, or cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyFileError {
+    /// Something else: wrong first bytes or length.
+    NotAKeyFile,
+    /// A key file of a later version.
+    Version(u8),
+    /// It asks for another way to make a key, or for more than may be spent on one.
+    Parameters,
+    /// It needs a passphrase.
+    Locked,
+    /// The passphrase is wrong, or the file is damaged: these cannot be told apart.
+    WrongPassphrase,
+    /// Damaged. It has no passphrase.
+    Damaged,
+    /// Not enough memory for the passphrase's key.
+    OutOfMemory,
+    /// The system's randomness failed.
+    Randomness,
+}
+
+impl fmt::Display for KeyFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAKeyFile => "not a key file",
+            Self::Version(version) => return write!(f, "key file of version {version}"),
+            Self::Parameters => "key file with unknown or excessive parameters",
+            Self::Locked => "key file needs a passphrase",
+            Self::WrongPassphrase => "wrong passphrase, or damaged key file",
+            Self::Damaged => "damaged key file",
+            Self::OutOfMemory => "not enough memory to open the key file",
+            Self::Randomness => return RandomnessFailed.fmt(f),
+        })
+    }
+}
+
+impl core::error::Error for KeyFileError {}
+
+/// The bytes of a key file for `seed`.
+///
+/// # Errors
+/// [`KeyFileError::OutOfMemory`], [`KeyFileError::Randomness`].
+pub fn seal(
+    seed: &Seed,
+    passphrase: Option<&Passphrase>,
+    rng: &mut dyn CryptoRng,
+) -> Result<Vec<u8>, KeyFileError> {
+    let randomness = |RandomnessFailed| KeyFileError::Randomness;
+    let lock = match passphrase {
+        Some(_) => Lock::Argon2id { cost: NEW_COST, salt: *random(rng).map_err(randomness)? },
+        None => Lock::None,
+    };
+    let nonce: [u8; NONCE_LEN] = *random(rng).map_err(randomness)?;
+    let header = header(&lock, &nonce);
+    let mut sealed = Zeroizing::new(seed.as_bytes().to_vec());
+    sealed.reserve_exact(TAG_LEN);
+    XChaCha20Poly1305::new((&*key(&lock, passphrase)?).into())
+        .encrypt_in_place(&XNonce::from(nonce), &header, &mut *sealed)
+        .map_err(|_| KeyFileError::OutOfMemory)?;
+    Ok([&header[..], &sealed].concat())
+}
+
+/// Whether a passphrase is needed to open this file.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn is_locked(file: &[u8]) -> Result<bool, KeyFileError> {
+    match parse(file)?.lock {
+        Lock::None => Ok(false),
+        Lock::Argon2id { .. } => Ok(true),
+    }
+}
+
+/// The seed in a key file. A passphrase that is not needed is not looked at.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn open(file: &[u8], passphrase: Option<&Passphrase>) -> Result<Seed, KeyFileError> {
+    let parsed = parse(file)?;
+    let mut sealed = Zeroizing::new(parsed.sealed.to_vec());
+    XChaCha20Poly1305::new((&*key(&parsed.lock, passphrase)?).into())
+        .decrypt_in_place(&XNonce::from(parsed.nonce), parsed.header, &mut *sealed)
+        .map_err(|_| match parsed.lock {
+            Lock::None => KeyFileError::Damaged,
+            Lock::Argon2id { .. } => KeyFileError::WrongPassphrase,
+        })?;
+    let bytes = Zeroizing::new(sealed.as_slice().try_into().map_err(|_| KeyFileError::Damaged)?);
+    Ok(Seed::from_bytes(*bytes))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cost {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+impl Cost {
+    const fn is_within(self, max: Self) -> bool {
+        self.memory_kib <= max.memory_kib && self.passes <= max.passes && self.lanes <= max.lanes
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    None,
+    Argon2id { cost: Cost, salt: [u8; SALT_LEN] },
+}
+
+impl Lock {
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Argon2id { .. } => 1,
+        }
+    }
+}
+
+struct Parsed<'a> {
+    lock: Lock,
+    nonce: [u8; NONCE_LEN],
+    header: &'a [u8; HEADER_LEN],
+    sealed: &'a [u8; SEED_LEN + TAG_LEN],
+}
+
+fn header(lock: &Lock, nonce: &[u8; NONCE_LEN]) -> [u8; HEADER_LEN] {
+    let (cost, salt) = match lock {
+        Lock::None => (Cost { memory_kib: 0, passes: 0, lanes: 0 }, [0; SALT_LEN]),
+        Lock::Argon2id { cost, salt } => (*cost, *salt),
+    };
+    let parts: [&[u8]; 7] = [
+        MAGIC,
+        &[FORMAT, lock.kind(), 0, 0],
+        &cost.memory_kib.to_be_bytes(),
+        &cost.passes.to_be_bytes(),
+        &cost.lanes.to_be_bytes(),
+        &salt,
+        nonce,
+    ];
+    let mut header = [0; HEADER_LEN];
+    header.iter_mut().zip(parts.into_iter().flatten()).for_each(|(to, byte)| *to = *byte);
+    header
+}
+
+/// The parts of a file. Its length is checked first and its cost before anything is spent.
+fn parse(file: &[u8]) -> Result<Parsed<'_>, KeyFileError> {
+    let mut rest = file;
+    if take(&mut rest)? != *MAGIC {
+        return Err(KeyFileError::NotAKeyFile);
+    }
+    let [format, kind, reserved @ ..]: [u8; 4] = take(&mut rest)?;
+    if format != FORMAT {
+        return Err(KeyFileError::Version(format));
+    }
+    let cost = Cost {
+        memory_kib: u32::from_be_bytes(take(&mut rest)?),
+        passes: u32::from_be_bytes(take(&mut rest)?),
+        lanes: u32::from_be_bytes(take(&mut rest)?),
+    };
+    let salt = take(&mut rest)?;
+    let nonce = take(&mut rest)?;
+    let (header, sealed) = file.split_first_chunk::<HEADER_LEN>().ok_or(KeyFileError::NotAKeyFile)?;
+    let sealed = sealed.try_into().map_err(|_| KeyFileError::NotAKeyFile)?;
+    let lock = match kind {
+        0 => Lock::None,
+        1 if cost.is_within(MAX_COST) => Lock::Argon2id { cost, salt },
+        _ => return Err(KeyFileError::Parameters),
+    };
+    if reserved != [0; 2] {
+        return Err(KeyFileError::Parameters);
+    }
+    Ok(Parsed { lock, nonce, header, sealed })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], KeyFileError> {
+    let (taken, after) = rest.split_first_chunk::<N>().ok_or(KeyFileError::NotAKeyFile)?;
+    *rest = after;
+    Ok(*taken)
+}
+
+fn key(lock: &Lock, passphrase: Option<&Passphrase>) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
+    let mut key = Zeroizing::new([0; 32]);
+    let Lock::Argon2id { cost, salt } = lock else { return Ok(key) };
+    let passphrase = passphrase.ok_or(KeyFileError::Locked)?;
+    let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(key.len()))
+        .map_err(|_| KeyFileError::Parameters)?;
+    let mut memory: Vec<Block> = Vec::new();
+    memory.try_reserve_exact(params.block_count()).map_err(|_| KeyFileError::OutOfMemory)?;
+    memory.resize(params.block_count(), Block::default());
+    let derived = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
+        passphrase.0.as_bytes(),
+        salt,
+        &mut *key,
+        &mut memory,
+    );
+    memory.zeroize();
+    derived.map_err(|_| KeyFileError::Parameters)?;
+    Ok(key)
+}

@@ -1,0 +1,242 @@
+//! The way to a broker: `Noise_NX_25519_ChaChaPoly_BLAKE2s`, then sealed records.
+//!
+//! On the wire everything is a record, `u16` big-endian length and that many bytes: first the two
+//! handshake messages as they are (see [`frame`]), then ciphertexts as Noise transport messages
+//! (Noise section 5.1), nonces counted from 0 in each direction.
+
+use core::fmt;
+
+use p2pchat_proto::broker::LINK_PROLOGUE;
+use p2pchat_proto::limits::LINK_RECORD_MAX;
+use p2pchat_proto::{BrokerKey, PeerId};
+use rand::CryptoRng;
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
+
+use crate::aead::{Aead, TAG_LEN};
+use crate::identity::{self, Identity, Label};
+use crate::introduction::Suite;
+use crate::noise::{Finished, Noise, Setup, noise_nonce};
+use crate::schedule::SealingKey;
+use crate::secret::{RandomnessFailed, random, redacted};
+
+const PATTERN: &str = "Noise_NX_25519_ChaChaPoly_BLAKE2s";
+
+/// Length of the client's handshake message: an ephemeral key.
+pub const MESSAGE_1_LEN: usize = 32;
+/// Length of the broker's: an ephemeral key, the sealed static key, a tag.
+pub const MESSAGE_2_LEN: usize = 96;
+/// Most bytes that one record can carry.
+pub const RECORD_PLAINTEXT_MAX: usize = LINK_RECORD_MAX - TAG_LEN;
+
+/// A link that cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkError {
+    /// The other side's handshake message is malformed, weak or does not open. Its act, or that
+    /// of somebody in between.
+    Handshake,
+    /// A record does not open. Its act, or that of somebody in between.
+    Record,
+    /// More than [`RECORD_PLAINTEXT_MAX`] bytes for one record. A local error.
+    TooLong,
+    /// 2^64 - 1 records were sealed or opened (Noise section 5.1).
+    Exhausted,
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handshake => "handshake of the broker link failed",
+            Self::Record => "record of the broker link does not open",
+            Self::TooLong => "too long for one record",
+            Self::Exhausted => "broker link is used up",
+        })
+    }
+}
+
+impl core::error::Error for LinkError {}
+
+/// The static key of a broker, X25519.
+pub struct BrokerSecret(StaticSecret);
+
+redacted!(BrokerSecret, ClientHandshake, LinkSealer, LinkOpener);
+
+impl BrokerSecret {
+    /// A new key.
+    ///
+    /// # Errors
+    /// If the source of randomness gives nothing but zeros.
+    pub fn generate(rng: &mut dyn CryptoRng) -> Result<Self, RandomnessFailed> {
+        random(rng).map(|bytes| Self::from_bytes(*bytes))
+    }
+
+    /// The key that these bytes are.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(StaticSecret::from(bytes))
+    }
+
+    /// The bytes, to be kept in a file.
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The public half, by which clients know the broker.
+    pub fn public(&self) -> BrokerKey {
+        BrokerKey(PublicKey::from(&self.0).to_bytes())
+    }
+}
+
+/// What a client has learned about the other end of its link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkIdentity {
+    /// The broker's key, which the handshake proves. It is for the caller to compare it with the
+    /// one that it knows.
+    pub key: BrokerKey,
+    /// The handshake's hash, unique to this link.
+    pub hash: [u8; 32],
+}
+
+/// A client that sent its first message.
+pub struct ClientHandshake(Noise);
+
+impl ClientHandshake {
+    /// Begins: the state and message 1.
+    #[expect(clippy::expect_used, reason = "the pattern is a constant and no key of others is in it")]
+    pub fn start(rng: &mut dyn CryptoRng) -> (Self, Vec<u8>) {
+        let mut noise = Noise::initiator(&setup(None), rng).expect("a valid setup");
+        let message: [u8; MESSAGE_1_LEN] = noise.write().expect("a first message");
+        (Self(noise), message.to_vec())
+    }
+
+    /// Takes the broker's message 2: the keys of the link and whom it leads to.
+    ///
+    /// # Errors
+    /// [`LinkError::Handshake`].
+    pub fn finish(mut self, message: &[u8]) -> Result<(LinkSealer, LinkOpener, LinkIdentity), LinkError> {
+        self.0.read(message).map_err(|_| LinkError::Handshake)?;
+        let finished = self.0.finish().ok_or(LinkError::Handshake)?;
+        let key = finished.remote_static.map(BrokerKey).ok_or(LinkError::Handshake)?;
+        let (client, broker) = keys(&finished);
+        Ok((LinkSealer(client), LinkOpener(broker), LinkIdentity { key, hash: finished.hash }))
+    }
+}
+
+/// The broker's side of the handshake, which needs one step.
+#[derive(Debug)]
+pub struct ServerHandshake;
+
+impl ServerHandshake {
+    /// Takes a client's message 1: the keys of the link, its hash, and message 2.
+    ///
+    /// # Errors
+    /// [`LinkError::Handshake`].
+    pub fn respond(
+        secret: &BrokerSecret,
+        message: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(LinkSealer, LinkOpener, [u8; 32], Vec<u8>), LinkError> {
+        let (finished, response) = respond(secret, message, rng).map_err(|_| LinkError::Handshake)?;
+        let finished = finished.ok_or(LinkError::Handshake)?;
+        let (client, broker) = keys(&finished);
+        Ok((LinkSealer(broker), LinkOpener(client), finished.hash, response.to_vec()))
+    }
+}
+
+fn respond(
+    secret: &BrokerSecret,
+    message: &[u8],
+    rng: &mut dyn CryptoRng,
+) -> Result<(Option<Finished>, [u8; MESSAGE_2_LEN]), snow::Error> {
+    let mut noise = Noise::responder(&setup(Some(&secret.0)), rng)?;
+    noise.read(message)?;
+    let response = noise.write()?;
+    Ok((noise.finish(), response))
+}
+
+fn setup(local: Option<&StaticSecret>) -> Setup<'_> {
+    Setup { pattern: PATTERN, prologue: LINK_PROLOGUE, local, remote: None, psk: None }
+}
+
+/// The client's and the broker's sending key, in Noise's order.
+fn keys(finished: &Finished) -> (RecordKey, RecordKey) {
+    let [client, broker] = finished.split.each_ref().map(|key| RecordKey {
+        aead: Aead::new(Suite::ChaCha20Poly1305, &SealingKey::new(**key)),
+        counter: 0,
+    });
+    (client, broker)
+}
+
+/// A handshake message as it goes over the wire: `u16` big-endian length and the message.
+pub fn frame(message: &[u8]) -> Vec<u8> {
+    let mut framed = Vec::with_capacity(message.len().saturating_add(2));
+    framed.extend(u16::try_from(message.len()).unwrap_or(u16::MAX).to_be_bytes());
+    framed.extend(message);
+    framed
+}
+
+struct RecordKey {
+    aead: Aead,
+    counter: u64,
+}
+
+impl RecordKey {
+    fn next_nonce(&self) -> Result<[u8; 12], LinkError> {
+        if self.counter == u64::MAX { Err(LinkError::Exhausted) } else { Ok(noise_nonce(self.counter)) }
+    }
+}
+
+/// Seals the records that this side sends.
+pub struct LinkSealer(RecordKey);
+
+impl LinkSealer {
+    /// Appends a whole record to `out`: length and ciphertext of `plaintext`.
+    ///
+    /// # Errors
+    /// [`LinkError::TooLong`], [`LinkError::Exhausted`]; nothing is appended then.
+    pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), LinkError> {
+        let length = plaintext.len().checked_add(TAG_LEN).and_then(|length| u16::try_from(length).ok());
+        let length = length.ok_or(LinkError::TooLong)?;
+        let nonce = self.0.next_nonce()?;
+        out.reserve(usize::from(length).saturating_add(2));
+        out.extend(length.to_be_bytes());
+        let start = out.len();
+        out.extend(plaintext);
+        let tag = self.0.aead.seal(nonce, &[], out.get_mut(start..).unwrap_or_default());
+        out.extend(tag);
+        self.0.counter = self.0.counter.saturating_add(1);
+        Ok(())
+    }
+}
+
+/// Opens the records of the other side, in the order in which they were sealed.
+pub struct LinkOpener(RecordKey);
+
+impl LinkOpener {
+    /// Turns the ciphertext of a record, without its length, into its plaintext. After an error
+    /// the link is of no more use.
+    ///
+    /// # Errors
+    /// [`LinkError::Record`], [`LinkError::Exhausted`].
+    pub fn open(&mut self, record: &mut Vec<u8>) -> Result<(), LinkError> {
+        let nonce = self.0.next_nonce()?;
+        let length = self.0.aead.open(nonce, &[], record).ok_or(LinkError::Record)?.len();
+        record.truncate(length);
+        self.0.counter = self.0.counter.saturating_add(1);
+        Ok(())
+    }
+}
+
+/// The signature of a client's hello: over this link and this broker, so that it serves nowhere
+/// else.
+pub fn hello(me: &Identity, hash: &[u8; 32], broker: BrokerKey) -> [u8; 64] {
+    me.sign(Label::Hello, &hello_body(hash, broker))
+}
+
+/// Whether `signature` is the hello of `peer` on this link to this broker.
+pub fn verify_hello(peer: PeerId, hash: &[u8; 32], broker: BrokerKey, signature: &[u8; 64]) -> bool {
+    identity::verify(peer, Label::Hello, &hello_body(hash, broker), signature)
+}
+
+fn hello_body(hash: &[u8; 32], broker: BrokerKey) -> Vec<u8> {
+    [&hash[..], &broker.0].concat()
+}

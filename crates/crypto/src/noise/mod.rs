@@ -1,0 +1,92 @@
+//! snow, held so that only keys of the right length reach it and only a finished handshake gives
+//! anything away.
+
+mod resolver;
+
+use rand::CryptoRng;
+use snow::params::NoiseParams;
+use snow::{Builder, HandshakeState};
+use x25519_dalek::StaticSecret;
+use zeroize::Zeroizing;
+
+use resolver::Resolver;
+pub(crate) use resolver::noise_nonce;
+
+/// Most bytes of one handshake message here: the second of NX, 96, with the room that snow wants
+/// behind an unencrypted payload.
+const MESSAGE_MAX: usize = 128;
+
+/// What a handshake begins with. Every key is a type of 32 bytes: snow panics on longer ones and
+/// pads shorter ones.
+pub(crate) struct Setup<'a> {
+    pub(crate) pattern: &'static str,
+    pub(crate) prologue: &'a [u8],
+    pub(crate) local: Option<&'a StaticSecret>,
+    pub(crate) remote: Option<&'a [u8; 32]>,
+    /// With its position.
+    pub(crate) psk: Option<(u8, &'a [u8; 32])>,
+}
+
+/// A handshake that runs. Payloads are empty.
+pub(crate) struct Noise(HandshakeState);
+
+/// What a finished handshake leaves.
+pub(crate) struct Finished {
+    /// The raw split: initiator's sending key, responder's sending key.
+    pub(crate) split: [Zeroizing<[u8; 32]>; 2],
+    pub(crate) hash: [u8; 32],
+    /// The peer's static key, proven by the handshake.
+    pub(crate) remote_static: Option<[u8; 32]>,
+}
+
+impl Noise {
+    pub(crate) fn initiator(setup: &Setup<'_>, rng: &mut dyn CryptoRng) -> Result<Self, snow::Error> {
+        builder(setup, rng)?.build_initiator().map(Self)
+    }
+
+    pub(crate) fn responder(setup: &Setup<'_>, rng: &mut dyn CryptoRng) -> Result<Self, snow::Error> {
+        builder(setup, rng)?.build_responder().map(Self)
+    }
+
+    /// The next message, which must have `N` bytes.
+    pub(crate) fn write<const N: usize>(&mut self) -> Result<[u8; N], snow::Error> {
+        let mut buffer = [0; MESSAGE_MAX];
+        let written = self.0.write_message(&[], &mut buffer)?;
+        buffer.get(..written).and_then(|message| message.try_into().ok()).ok_or(snow::Error::Input)
+    }
+
+    /// Takes the next message. One that carries a payload is refused.
+    pub(crate) fn read(&mut self, message: &[u8]) -> Result<(), snow::Error> {
+        self.0.read_message(message, &mut []).map(drop)
+    }
+
+    /// What the handshake gives, if it is finished: before that the static key may be a mere
+    /// claim, and the split means nothing.
+    pub(crate) fn finish(mut self) -> Option<Finished> {
+        if !self.0.is_handshake_finished() {
+            return None;
+        }
+        let (first, second) = self.0.dangerously_get_raw_split();
+        Some(Finished {
+            split: [Zeroizing::new(first), Zeroizing::new(second)],
+            hash: self.0.get_handshake_hash().try_into().ok()?,
+            remote_static: self.0.get_remote_static().and_then(|key| key.try_into().ok()),
+        })
+    }
+}
+
+fn builder<'a>(setup: &Setup<'a>, rng: &mut dyn CryptoRng) -> Result<Builder<'a>, snow::Error> {
+    let params: NoiseParams = setup.pattern.parse()?;
+    let resolver = Box::new(Resolver::new(rng));
+    let mut builder = Builder::with_resolver(params, resolver).prologue(setup.prologue)?;
+    if let Some(key) = setup.local {
+        builder = builder.local_private_key(key.as_bytes())?;
+    }
+    if let Some(key) = setup.remote {
+        builder = builder.remote_public_key(key)?;
+    }
+    if let Some((position, key)) = setup.psk {
+        builder = builder.psk(position, key)?;
+    }
+    Ok(builder)
+}

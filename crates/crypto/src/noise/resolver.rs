@@ -1,0 +1,238 @@
+//! The primitives under snow: x25519-dalek, chacha20poly1305 and blake2, one crypto stack in the
+//! lock file, keys wiped, public keys of low order or in another spelling refused.
+
+use blake2::{Blake2s256, Digest};
+use chacha20poly1305::aead::AeadInOut;
+use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce, Tag};
+use rand::CryptoRng;
+use snow::Error;
+use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::resolvers::CryptoResolver;
+use snow::types::{Cipher, Dh, Hash, Random};
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
+
+use crate::aead::TAG_LEN;
+use crate::curve::is_sound_x25519;
+
+/// Length of a Curve25519 key and of a cipher key, in bytes (Noise sections 12.1 and 12.3).
+const KEY_LEN: usize = 32;
+/// BLAKE2s block and hash length, in bytes (Noise section 12.7).
+const BLOCK_LEN: usize = 64;
+const HASH_LEN: usize = 32;
+
+/// Resolves `25519`, `ChaChaPoly` and `BLAKE2s`, nothing else.
+pub(crate) struct Resolver {
+    ephemeral: Zeroizing<[u8; KEY_LEN]>,
+}
+
+impl Resolver {
+    /// Draws the one ephemeral key that a side of our handshakes needs.
+    pub(crate) fn new(rng: &mut dyn CryptoRng) -> Self {
+        let mut ephemeral = Zeroizing::new([0; KEY_LEN]);
+        rng.fill_bytes(&mut *ephemeral);
+        Self { ephemeral }
+    }
+}
+
+impl CryptoResolver for Resolver {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Some(Box::new(OneDraw(Some(self.ephemeral.clone()))))
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        match choice {
+            DHChoice::Curve25519 => Some(Box::<X25519>::default()),
+            DHChoice::Curve448 => None,
+        }
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        match choice {
+            HashChoice::Blake2s => Some(Box::<Blake2s>::default()),
+            HashChoice::Blake2b | HashChoice::SHA256 | HashChoice::SHA512 => None,
+        }
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        match choice {
+            CipherChoice::ChaChaPoly => Some(Box::<ChaChaPoly>::default()),
+            CipherChoice::AESGCM => None,
+        }
+    }
+}
+
+/// Gives the ephemeral key once. A handshake that drew twice would not be one of ours.
+struct OneDraw(Option<Zeroizing<[u8; KEY_LEN]>>);
+
+impl Random for OneDraw {
+    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), Error> {
+        let bytes = self.0.take().ok_or(Error::Rng)?;
+        if dest.len() != bytes.len() {
+            return Err(Error::Rng);
+        }
+        dest.copy_from_slice(&*bytes);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct X25519 {
+    secret: Option<StaticSecret>,
+    public: [u8; KEY_LEN],
+}
+
+impl X25519 {
+    fn hold(&mut self, bytes: [u8; KEY_LEN]) {
+        let secret = StaticSecret::from(bytes);
+        self.public = PublicKey::from(&secret).to_bytes();
+        self.secret = Some(secret);
+    }
+}
+
+impl Dh for X25519 {
+    fn name(&self) -> &'static str {
+        "25519"
+    }
+
+    fn pub_len(&self) -> usize {
+        KEY_LEN
+    }
+
+    fn priv_len(&self) -> usize {
+        KEY_LEN
+    }
+
+    /// Only 32 bytes can come (see `Setup`); with anything else no exchange succeeds.
+    fn set(&mut self, privkey: &[u8]) {
+        self.secret = None;
+        if let Ok(bytes) = Zeroizing::new(privkey.to_vec()).as_slice().try_into() {
+            self.hold(bytes);
+        }
+    }
+
+    fn generate(&mut self, rng: &mut dyn Random) -> Result<(), Error> {
+        let mut bytes = Zeroizing::new([0; KEY_LEN]);
+        rng.try_fill_bytes(&mut *bytes)?;
+        self.hold(*bytes);
+        Ok(())
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn privkey(&self) -> &[u8] {
+        self.secret.as_ref().map_or(&[], |secret| secret.as_bytes())
+    }
+
+    fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        let (Some(secret), Some(public)) = (&self.secret, pubkey.first_chunk::<KEY_LEN>()) else {
+            return Err(Error::Dh);
+        };
+        if !is_sound_x25519(public) {
+            return Err(Error::Dh);
+        }
+        let shared = secret.diffie_hellman(&PublicKey::from(*public));
+        if !shared.was_contributory() {
+            return Err(Error::Dh);
+        }
+        let out = out.first_chunk_mut::<KEY_LEN>().ok_or(Error::Dh)?;
+        out.copy_from_slice(shared.as_bytes());
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct ChaChaPoly {
+    key: Zeroizing<[u8; KEY_LEN]>,
+}
+
+impl ChaChaPoly {
+    fn aead(&self) -> ChaCha20Poly1305 {
+        ChaCha20Poly1305::new((&*self.key).into())
+    }
+}
+
+impl Cipher for ChaChaPoly {
+    fn name(&self) -> &'static str {
+        "ChaChaPoly"
+    }
+
+    fn set(&mut self, key: &[u8; KEY_LEN]) {
+        *self.key = *key;
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "snow has checked that a tag fits, and 64 KiB is its largest message"
+    )]
+    fn encrypt(&self, nonce: u64, authtext: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
+        let (buffer, rest) = out.split_at_mut_checked(plaintext.len()).expect("room for the ciphertext");
+        buffer.copy_from_slice(plaintext);
+        let tag = self
+            .aead()
+            .encrypt_inout_detached(&Nonce::from(noise_nonce(nonce)), authtext, buffer.into())
+            .expect("a message of at most 64 KiB");
+        rest.first_chunk_mut::<TAG_LEN>().expect("room for the tag").copy_from_slice(&tag);
+        plaintext.len().saturating_add(TAG_LEN)
+    }
+
+    fn decrypt(
+        &self,
+        nonce: u64,
+        authtext: &[u8],
+        ciphertext: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
+        let (body, tag) = ciphertext.split_last_chunk::<TAG_LEN>().ok_or(Error::Decrypt)?;
+        let buffer = out.get_mut(..body.len()).ok_or(Error::Decrypt)?;
+        buffer.copy_from_slice(body);
+        self.aead()
+            .decrypt_inout_detached(
+                &Nonce::from(noise_nonce(nonce)),
+                authtext,
+                (&mut *buffer).into(),
+                &Tag::from(*tag),
+            )
+            .map_err(|_| Error::Decrypt)?;
+        Ok(body.len())
+    }
+}
+
+/// 32 bits of zeros and the counter, little-endian (Noise section 12.3).
+pub(crate) const fn noise_nonce(counter: u64) -> [u8; 12] {
+    let [a, b, c, d, e, f, g, h] = counter.to_le_bytes();
+    [0, 0, 0, 0, a, b, c, d, e, f, g, h]
+}
+
+#[derive(Default)]
+struct Blake2s(Blake2s256);
+
+impl Hash for Blake2s {
+    fn name(&self) -> &'static str {
+        "BLAKE2s"
+    }
+
+    fn block_len(&self) -> usize {
+        BLOCK_LEN
+    }
+
+    fn hash_len(&self) -> usize {
+        HASH_LEN
+    }
+
+    fn reset(&mut self) {
+        self.0 = Blake2s256::new();
+    }
+
+    fn input(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    #[expect(clippy::expect_used, reason = "snow hands over its buffers of MAXHASHLEN, 64 bytes")]
+    fn result(&mut self, out: &mut [u8]) {
+        let hash = core::mem::take(&mut self.0).finalize();
+        out.first_chunk_mut::<HASH_LEN>().expect("room for the hash").copy_from_slice(&hash);
+    }
+}

@@ -1,0 +1,172 @@
+//! The key schedule, all of it (protocol section 13): one context a purpose, inputs concatenated.
+//!
+//! `derive(context, inputs)` is `blake3::derive_key`. Every input of one context has a fixed
+//! length, so that the concatenation can be read in one way only.
+
+use p2pchat_proto::{PeerId, TransferId};
+use zeroize::Zeroize;
+
+use crate::carrier::CarrierSecret;
+use crate::identity::Seed;
+use crate::introduction::Role;
+use crate::secret::secret;
+
+const IDENTITY: &str = "p2pchat 1 identity";
+const NOISE_STATIC: &str = "p2pchat 1 noise static";
+const INTRODUCTION: &str = "p2pchat 1 introduction";
+const PSK: &str = "p2pchat 1 psk";
+const TICKET_KEY: &str = "p2pchat 1 ticket key";
+const MAC: &str = "p2pchat 1 mac";
+const ENDPOINTS: &str = "p2pchat 1 endpoints";
+const SESSION: &str = "p2pchat 1 session";
+const DATA_KEY: &str = "p2pchat 1 data key";
+const DATA_IV: &str = "p2pchat 1 data iv";
+const FILE: &str = "p2pchat 1 file";
+const FILE_HELLO: &str = "p2pchat 1 file hello";
+
+/// Length of the AEAD nonces of data and records, in bytes (RFC 8439 section 2.8, NIST SP 800-38D).
+pub(crate) const IV_LEN: usize = 12;
+
+secret! {
+    /// Private half of the identity, an Ed25519 seed (RFC 8032 section 5.1.5).
+    pub(crate) struct IdentitySeed;
+}
+secret! {
+    /// Private half of the Noise static key, X25519.
+    pub(crate) struct NoiseStatic;
+}
+secret! {
+    /// What both sides of an introduction share and nobody else.
+    pub(crate) struct IntroductionSecret;
+}
+secret! {
+    /// The pre-shared key of the session's handshake.
+    pub(crate) struct Psk;
+}
+secret! {
+    /// Where the sender's ticket comes from.
+    pub(crate) struct TicketKey;
+}
+secret! {
+    /// Keys BLAKE3 over handshake datagrams or a carrier's hello.
+    pub(crate) struct MacKey;
+}
+secret! {
+    /// Seals the sender's endpoints.
+    pub(crate) struct EndpointKey;
+}
+secret! {
+    /// Secret of one epoch of a session.
+    pub(crate) struct SessionSecret;
+}
+secret! {
+    /// Key of an AEAD for data, records or the broker link.
+    pub(crate) struct SealingKey;
+}
+
+/// Which way a packet goes, by the session's INIT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the initiator to the responder.
+    InitiatorToResponder,
+    /// From the responder to the initiator.
+    ResponderToInitiator,
+}
+
+impl Direction {
+    /// The direction in which the side of `role` sends.
+    pub(crate) const fn sent_by(role: Role) -> Self {
+        match role {
+            Role::Initiator => Self::InitiatorToResponder,
+            Role::Responder => Self::ResponderToInitiator,
+        }
+    }
+
+    /// The other one.
+    pub(crate) const fn reverse(self) -> Self {
+        match self {
+            Self::InitiatorToResponder => Self::ResponderToInitiator,
+            Self::ResponderToInitiator => Self::InitiatorToResponder,
+        }
+    }
+
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::InitiatorToResponder => b"i2r",
+            Self::ResponderToInitiator => b"r2i",
+        }
+    }
+}
+
+pub(crate) fn identity_seed(seed: &Seed) -> IdentitySeed {
+    IdentitySeed::new(derive(IDENTITY, &[seed.as_bytes()]))
+}
+
+pub(crate) fn noise_static(seed: &Seed) -> NoiseStatic {
+    NoiseStatic::new(derive(NOISE_STATIC, &[seed.as_bytes()]))
+}
+
+pub(crate) fn introduction_secret(
+    x25519: &[u8; 32],
+    kem: &[u8; 32],
+    transcript: &[u8; 32],
+) -> IntroductionSecret {
+    IntroductionSecret::new(derive(INTRODUCTION, &[x25519, kem, transcript]))
+}
+
+pub(crate) fn psk(secret: &IntroductionSecret) -> Psk {
+    Psk::new(derive(PSK, &[secret.as_bytes()]))
+}
+
+pub(crate) fn ticket_key(secret: &IntroductionSecret, sender: PeerId) -> TicketKey {
+    TicketKey::new(derive(TICKET_KEY, &[secret.as_bytes(), &sender.0]))
+}
+
+pub(crate) fn mac_key(secret: &IntroductionSecret, sender: PeerId) -> MacKey {
+    MacKey::new(derive(MAC, &[secret.as_bytes(), &sender.0]))
+}
+
+pub(crate) fn endpoint_key(secret: &IntroductionSecret, sender: PeerId) -> EndpointKey {
+    EndpointKey::new(derive(ENDPOINTS, &[secret.as_bytes(), &sender.0]))
+}
+
+pub(crate) fn session_secret(split: [&[u8; 32]; 2], handshake_hash: &[u8; 32]) -> SessionSecret {
+    let [first, second] = split;
+    SessionSecret::new(derive(SESSION, &[first, second, handshake_hash]))
+}
+
+pub(crate) fn data_key(secret: &SessionSecret, direction: Direction) -> SealingKey {
+    SealingKey::new(derive(DATA_KEY, &[secret.as_bytes(), direction.label()]))
+}
+
+pub(crate) fn data_iv(secret: &SessionSecret, direction: Direction) -> [u8; IV_LEN] {
+    let bytes = derive(DATA_IV, &[secret.as_bytes(), direction.label()]);
+    let mut iv = [0; IV_LEN];
+    iv.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    iv
+}
+
+pub(crate) fn file_key(
+    secret: &CarrierSecret,
+    transfer: TransferId,
+    nonce_d: &[u8; 16],
+    nonce_l: &[u8; 16],
+) -> SealingKey {
+    SealingKey::new(derive(FILE, &[secret.as_bytes(), &transfer.0, nonce_d, nonce_l]))
+}
+
+pub(crate) fn file_hello_key(secret: &CarrierSecret) -> MacKey {
+    MacKey::new(derive(FILE_HELLO, &[secret.as_bytes()]))
+}
+
+fn derive(context: &'static str, inputs: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    for input in inputs {
+        hasher.update(input);
+    }
+    let mut hash = hasher.finalize();
+    let key = *hash.as_bytes();
+    hash.zeroize();
+    hasher.zeroize();
+    key
+}
