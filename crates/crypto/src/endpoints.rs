@@ -98,3 +98,20 @@ const fn counter_bytes(counter: u64) -> [u8; COUNTER_LEN] {
     let [a, b, c, d, e, f, g, h] = counter.to_be_bytes();
     [0, 0, 0, 0, a, b, c, d, e, f, g, h]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Pair;
+
+    #[test]
+    fn a_damaged_kem_ciphertext_shows_when_the_endpoints_do_not_open() {
+        let pair = Pair::new();
+        let request = pair.request();
+        let (accept, mut alices) = pair.accept(request.offer());
+        let damaged = pair.resigned(&accept, |body| body.kem[17] ^= 1);
+        let mut bobs = pair.accepted(request, &damaged).unwrap();
+        let sealed = alices.endpoints.seal(&UdpEndpoints::default());
+        assert_eq!(bobs.endpoints.open(&sealed), Err(EndpointsError::Unauthentic));
+    }
+}

@@ -240,3 +240,41 @@ pub fn verify_hello(peer: PeerId, hash: &[u8; 32], broker: BrokerKey, signature:
 fn hello_body(hash: &[u8; 32], broker: BrokerKey) -> Vec<u8> {
     [&hash[..], &broker.0].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::rng;
+
+    struct Link {
+        client: (LinkSealer, LinkOpener, LinkIdentity),
+        broker: (LinkSealer, LinkOpener, [u8; 32]),
+        key: BrokerKey,
+    }
+
+    fn link(seed: u8) -> Link {
+        let secret = BrokerSecret::generate(&mut rng(seed)).unwrap();
+        let (client, first) = ClientHandshake::start(&mut rng(seed + 1));
+        let (sealer, opener, hash, second) =
+            ServerHandshake::respond(&secret, &first, &mut rng(seed + 2)).unwrap();
+        Link { client: client.finish(&second).unwrap(), broker: (sealer, opener, hash), key: secret.public() }
+    }
+
+    #[test]
+    fn both_ends_agree_on_the_link_and_read_each_other() {
+        let mut link = link(30);
+        assert_eq!(link.client.2, LinkIdentity { key: link.key, hash: link.broker.2 });
+        for text in [&b"one"[..], b"", b"three"] {
+            for (sealer, opener) in
+                [(&mut link.client.0, &mut link.broker.1), (&mut link.broker.0, &mut link.client.1)]
+            {
+                let mut out = vec![0xaa];
+                sealer.seal(text, &mut out).unwrap();
+                assert_eq!(usize::from(u16::from_be_bytes([out[1], out[2]])), out.len() - 3);
+                let mut record = out.split_off(3);
+                opener.open(&mut record).unwrap();
+                assert_eq!(record, text);
+            }
+        }
+    }
+}

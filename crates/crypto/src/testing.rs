@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use p2pchat_proto::offer::{Addressee, Purpose, SignedOffer, Suites};
-use p2pchat_proto::{BrokerKey, PeerId, RequestId, WallTime};
+use p2pchat_proto::offer::{Addressee, OfferBody, Purpose, SignedOffer, Suites};
+use p2pchat_proto::{BrokerKey, RequestId, WallTime, codec};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
+use crate::identity::Label;
 use crate::offer::{AcceptTerms, Accepted, Expected, PendingRequest, RequestTerms, VerifiedRequest};
 use crate::{Identity, Seed};
 
@@ -78,6 +79,11 @@ impl Pair {
         request.accepted(&self.bob, accept, self.alice.peer_id(), BROKER, NOW)
     }
 
+    /// An offer of alice with something in it changed, signed again by her.
+    pub(crate) fn resigned(&self, offer: &SignedOffer, change: impl FnOnce(&mut OfferBody)) -> SignedOffer {
+        resigned_by(&self.alice, offer, change)
+    }
+
     /// What bob and alice hold after an acceptance.
     pub(crate) fn introduced(&self) -> (Accepted, Accepted) {
         self.introduced_with_suites(BOTH_SUITES)
@@ -90,6 +96,14 @@ impl Pair {
     }
 }
 
-pub(crate) fn peer(byte: u8) -> PeerId {
-    identity(byte).peer_id()
+pub(crate) fn resigned_by(
+    signer: &Identity,
+    offer: &SignedOffer,
+    change: impl FnOnce(&mut OfferBody),
+) -> SignedOffer {
+    let mut body: OfferBody = codec::decode(&offer.body).unwrap();
+    change(&mut body);
+    let body = codec::encode(&body).unwrap();
+    let signature = signer.sign(Label::Offer, &body);
+    SignedOffer { body, signature }
 }
