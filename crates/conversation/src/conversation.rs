@@ -1,0 +1,297 @@
+//! The conversation with one peer.
+
+use core::ops::Range;
+use std::sync::Arc;
+
+use p2pchat_proto::codec::decode;
+use p2pchat_proto::conversation::{DeviceEpoch, Held, MessageId, Receipt, ReceiptState, Sync, Text};
+use p2pchat_proto::{PeerId, WallTime};
+
+use crate::effect::{BatchId, BodyError, ComposeError, Delivery, Event, LoadError, Marks, Rows, Write};
+use crate::inbox::{Inbox, Opened, Verdict};
+use crate::outbox::{Outbox, Progress};
+use crate::outputs::Outputs;
+
+/// Both directions of one direct conversation, and the session that carries it.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    me: PeerId,
+    /// The epoch of one's own numbers.
+    epoch: DeviceEpoch,
+    peer: PeerId,
+    /// Until the store has answered.
+    loading: bool,
+    outbox: Outbox,
+    inbox: Inbox,
+    session: Option<Session>,
+    /// Sessions so far.
+    sessions: u64,
+}
+
+#[derive(Debug)]
+enum Session {
+    /// Nothing was said here yet, as the store has not answered.
+    Loading {
+        /// What the peer said meanwhile.
+        theirs: Option<Sync>,
+    },
+    /// Said here what is held of the peer's messages; waits for the peer's word.
+    Stated { stated: Vec<Held> },
+    /// Both sides have said it.
+    Synced {
+        /// The epoch in which the peer writes.
+        theirs: DeviceEpoch,
+        /// The marks of it that the peer knows.
+        told: Marks,
+    },
+}
+
+impl Conversation {
+    /// A conversation of which only one's own next number is known until the store has answered.
+    pub(crate) fn new(me: PeerId, epoch: DeviceEpoch, peer: PeerId, next: u64) -> Self {
+        let (outbox, inbox) = (Outbox::new(next), Inbox::default());
+        Self { me, epoch, peer, loading: true, outbox, inbox, session: None, sessions: 0 }
+    }
+
+    /// Messages that the peer does not store.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.waiting()
+    }
+
+    pub(crate) fn compose(
+        &mut self,
+        text: String,
+        sent_at: WallTime,
+        out: &mut Outputs,
+    ) -> Result<MessageId, ComposeError> {
+        self.outbox.check_room(text.len())?;
+        let text: Arc<str> = text.into();
+        let message = self.mine(self.outbox.next());
+        let write = Write::Composed { to: self.peer, message, text: Arc::clone(&text), sent_at };
+        let batch = out.write(self.peer, write);
+        self.outbox.push(text, sent_at, self.session.as_ref().map(|_| self.sessions), batch);
+        Ok(message)
+    }
+
+    pub(crate) fn session_up(&mut self, out: &mut Outputs) {
+        self.session_down(out);
+        self.sessions += 1;
+        self.session = Some(Session::Loading { theirs: None });
+        if !self.loading {
+            self.state(out);
+        }
+    }
+
+    pub(crate) fn session_down(&mut self, out: &mut Outputs) {
+        self.session = None;
+        self.outbox.stop();
+        out.drop_sends(self.peer);
+    }
+
+    pub(crate) fn loaded(&mut self, rows: Rows, out: &mut Outputs) -> Result<(), LoadError> {
+        self.inbox.restore(&rows.held);
+        self.outbox.restore(rows.outbox, rows.read)?;
+        self.loading = false;
+        let Some(Session::Loading { theirs }) = &mut self.session else { return Ok(()) };
+        let theirs = theirs.take();
+        self.state(out);
+        match theirs {
+            Some(sync) => self.synced(sync, out).map_err(|error| LoadError::Peer(self.peer, error)),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn handle_body(
+        &mut self,
+        kind: u8,
+        body: &[u8],
+        now: WallTime,
+        out: &mut Outputs,
+    ) -> Result<(), BodyError> {
+        match kind {
+            Text::KIND => self.handle_text(decode(body).map_err(BodyError::Malformed)?, now, out),
+            Receipt::KIND => self.handle_receipt(decode(body).map_err(BodyError::Malformed)?, out),
+            Sync::KIND => self.handle_sync(decode(body).map_err(BodyError::Malformed)?, out),
+            // A later version's; this one said in its offer what it understands (protocol section 8).
+            _ => Ok(()),
+        }
+    }
+
+    /// Messages of the peer's epoch up to this one were shown.
+    pub(crate) fn shown(&mut self, epoch: DeviceEpoch, seq: u64, out: &mut Outputs) {
+        let upto = seq.saturating_add(1);
+        if let Some(marks) = self.inbox.show(epoch, upto, out.open_batch()) {
+            out.write(self.peer, Write::Held { peer: self.peer, epoch, marks });
+        }
+    }
+
+    /// All batches up to this one are durable.
+    pub(crate) fn committed(&mut self, batch: BatchId, out: &mut Outputs) {
+        for text in self.inbox.commit(batch) {
+            let message = MessageId { author: self.peer, epoch: text.epoch, seq: text.seq };
+            let Text { sent_at, late, text, .. } = text;
+            out.event(Event::Message { peer: self.peer, message, text, sent_at, mine: false, late });
+        }
+        self.tell(out);
+        let durable = self.outbox.commit(batch);
+        for seq in durable.clone() {
+            self.show_mine(seq, out);
+        }
+        self.hand_over(out);
+        self.receipts(durable.start.max(self.outbox.handed())..durable.end, Delivery::Queued, out);
+    }
+
+    /// Says what is held of the peer's messages.
+    fn state(&mut self, out: &mut Outputs) {
+        let sync = Sync {
+            held: self.inbox.held(),
+            epoch: self.epoch,
+            first: self.outbox.first(),
+            next: self.outbox.next(),
+        };
+        out.send(self.peer, Sync::KIND, &sync);
+        self.session = Some(Session::Stated { stated: sync.held });
+    }
+
+    fn handle_sync(&mut self, sync: Sync, out: &mut Outputs) -> Result<(), BodyError> {
+        match &mut self.session {
+            None => Err(BodyError::BeforeSync),
+            Some(Session::Loading { theirs }) if theirs.is_none() => {
+                *theirs = Some(sync);
+                Ok(())
+            }
+            Some(Session::Stated { .. }) => self.synced(sync, out),
+            Some(Session::Loading { .. } | Session::Synced { .. }) => Err(BodyError::SecondSync),
+        }
+    }
+
+    /// The peer has said what it holds, and where its own numbers stand.
+    fn synced(&mut self, sync: Sync, out: &mut Outputs) -> Result<(), BodyError> {
+        let ours = sync.held.into_iter().find(|held| held.epoch == self.epoch);
+        let (marks, beyond) = ours.map_or_else(Default::default, |held| {
+            (Marks { stored: held.contiguous, read: held.read }, held.beyond)
+        });
+        if let Some(last) = beyond.last() {
+            self.outbox.check_sent(last.end)?;
+        }
+        let progress = self.outbox.acknowledge(marks)?;
+        self.progressed(progress, out);
+        let Opened { marks, forgotten } =
+            self.inbox.open(sync.epoch, sync.first, sync.next, out.open_batch())?;
+        if let Some(epoch) = forgotten {
+            out.write(self.peer, Write::Forgotten { peer: self.peer, epoch });
+        }
+        if let Some(marks) = marks {
+            out.write(self.peer, Write::Held { peer: self.peer, epoch: sync.epoch, marks });
+        }
+        let Some(Session::Stated { stated }) = &self.session else { return Err(BodyError::BeforeSync) };
+        let told = stated.iter().find(|held| held.epoch == sync.epoch);
+        let told = told.map_or_else(Marks::default, |h| Marks { stored: h.contiguous, read: h.read });
+        let told = Marks { stored: told.stored.max(sync.first), ..told };
+        self.session = Some(Session::Synced { theirs: sync.epoch, told });
+        self.tell(out);
+        self.outbox.start(beyond);
+        self.hand_over(out);
+        Ok(())
+    }
+
+    fn handle_text(&mut self, text: Text, now: WallTime, out: &mut Outputs) -> Result<(), BodyError> {
+        let Some(Session::Synced { theirs, .. }) = self.session else { return Err(BodyError::BeforeSync) };
+        if text.epoch != theirs {
+            return Err(BodyError::ForeignEpoch);
+        }
+        let message = MessageId { author: self.peer, epoch: text.epoch, seq: text.seq };
+        let (sent_at, late, content) = (text.sent_at, text.late, Arc::from(text.text.as_str()));
+        match self.inbox.take(text, out.open_batch())? {
+            Verdict::Duplicate => {}
+            Verdict::Next(marks) => {
+                let arrived = Write::Arrived { message, text: content, sent_at, arrived_at: now, late };
+                out.write(self.peer, arrived);
+                out.write(self.peer, Write::Held { peer: self.peer, epoch: message.epoch, marks });
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_receipt(&mut self, receipt: Receipt, out: &mut Outputs) -> Result<(), BodyError> {
+        let Some(Session::Synced { .. }) = self.session else { return Err(BodyError::BeforeSync) };
+        if receipt.epoch != self.epoch {
+            return Err(BodyError::ForeignEpoch);
+        }
+        let marks = match receipt.state {
+            ReceiptState::Stored => Marks { stored: receipt.upto, read: 0 },
+            ReceiptState::Read => Marks { stored: 0, read: receipt.upto },
+        };
+        let progress = self.outbox.acknowledge(marks)?;
+        self.progressed(progress, out);
+        self.hand_over(out);
+        Ok(())
+    }
+
+    /// Tells the user and the store how far one's own messages got.
+    fn progressed(&mut self, progress: Progress, out: &mut Outputs) {
+        if progress.stored.is_empty() && progress.read.is_empty() {
+            return;
+        }
+        let marks = self.outbox.marks();
+        out.write(self.peer, Write::Delivered { to: self.peer, epoch: self.epoch, marks });
+        self.receipts(progress.stored, Delivery::Stored, out);
+        self.receipts(progress.read, Delivery::Read, out);
+    }
+
+    /// Sends the receipts that the peer lacks.
+    fn tell(&mut self, out: &mut Outputs) {
+        let Some(Session::Synced { theirs, told }) = &mut self.session else { return };
+        let held = self.inbox.marks(*theirs);
+        let epoch = *theirs;
+        for (state, upto, told) in [
+            (ReceiptState::Stored, held.stored, &mut told.stored),
+            (ReceiptState::Read, held.read, &mut told.read),
+        ] {
+            if upto > *told {
+                *told = upto;
+                out.send(self.peer, Receipt::KIND, &Receipt { state, epoch, upto });
+            }
+        }
+    }
+
+    /// Hands to the session what it has room for.
+    fn hand_over(&mut self, out: &mut Outputs) {
+        while let Some((seq, first_time)) = self.outbox.hand_over() {
+            let Some(entry) = self.outbox.entry(seq) else { break };
+            let late = entry.session != Some(self.sessions);
+            let text = entry.text.to_string();
+            let body = Text { epoch: self.epoch, seq, sent_at: entry.sent_at, late, text };
+            out.send(self.peer, Text::KIND, &body);
+            if first_time {
+                self.receipt(seq, Delivery::Sent, out);
+            }
+        }
+    }
+
+    fn show_mine(&self, seq: u64, out: &mut Outputs) {
+        let Some(entry) = self.outbox.entry(seq) else { return };
+        out.event(Event::Message {
+            peer: self.peer,
+            message: self.mine(seq),
+            text: entry.text.to_string(),
+            sent_at: entry.sent_at,
+            mine: true,
+            late: entry.session.is_none(),
+        });
+    }
+
+    fn receipts(&self, seqs: Range<u64>, state: Delivery, out: &mut Outputs) {
+        for seq in seqs {
+            self.receipt(seq, state, out);
+        }
+    }
+
+    fn receipt(&self, seq: u64, state: Delivery, out: &mut Outputs) {
+        out.event(Event::Receipt { peer: self.peer, message: self.mine(seq), state });
+    }
+
+    fn mine(&self, seq: u64) -> MessageId {
+        MessageId { author: self.me, epoch: self.epoch, seq }
+    }
+}

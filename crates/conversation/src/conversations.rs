@@ -1,0 +1,136 @@
+//! All conversations of one user.
+
+use std::collections::{BTreeMap, btree_map};
+
+use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
+use p2pchat_proto::limits::TEXT_MAX;
+use p2pchat_proto::{PeerId, WallTime};
+
+use crate::conversation::Conversation;
+use crate::effect::{BatchId, BodyError, ComposeError, Effect, Event, LoadError, QueryId, Rows};
+use crate::outputs::Outputs;
+
+/// All direct conversations of one user, each begun when it is first needed.
+#[derive(Debug)]
+pub struct Conversations {
+    me: PeerId,
+    epoch: DeviceEpoch,
+    /// The next number for each peer to whom this epoch has written before.
+    heads: BTreeMap<PeerId, u64>,
+    peers: BTreeMap<PeerId, Conversation>,
+    queries: BTreeMap<QueryId, PeerId>,
+    out: Outputs,
+}
+
+impl Conversations {
+    /// Conversations in an epoch in which nothing was ever written.
+    pub fn new(me: PeerId, epoch: DeviceEpoch) -> Self {
+        Self::resume(me, epoch, BTreeMap::new())
+    }
+
+    /// Conversations in an epoch that goes on, from the number of the next message for each peer.
+    pub fn resume(me: PeerId, epoch: DeviceEpoch, heads: BTreeMap<PeerId, u64>) -> Self {
+        let (peers, queries) = (BTreeMap::new(), BTreeMap::new());
+        Self { me, epoch, heads, peers, queries, out: Outputs::default() }
+    }
+
+    /// Writes a message. It is shown and sent once it is durable.
+    ///
+    /// # Errors
+    /// If it is too long, or too much waits for `to`; then nothing is kept of it.
+    pub fn compose(
+        &mut self,
+        to: PeerId,
+        text: String,
+        sent_at: WallTime,
+    ) -> Result<MessageId, ComposeError> {
+        if text.len() > TEXT_MAX {
+            return Err(ComposeError::TooLong { len: text.len(), max: TEXT_MAX });
+        }
+        let (conversation, out) = self.with(to);
+        conversation.compose(text, sent_at, out)
+    }
+
+    /// A session with `peer` is up; one that was up before is gone.
+    pub fn session_up(&mut self, peer: PeerId) {
+        let (conversation, out) = self.with(peer);
+        conversation.session_up(out);
+    }
+
+    /// The session with `peer` is gone, and with it whatever was not polled for it.
+    pub fn session_down(&mut self, peer: PeerId) {
+        if let Some(conversation) = self.peers.get_mut(&peer) {
+            conversation.session_down(&mut self.out);
+        }
+    }
+
+    /// Takes a body that came on the conversation stream of the session with `from`, at `now` by this
+    /// side's clock. Unknown kinds are ignored.
+    ///
+    /// # Errors
+    /// If it is one that no honest peer sends. The session is to be closed.
+    pub fn handle_body(
+        &mut self,
+        from: PeerId,
+        kind: u8,
+        body: &[u8],
+        now: WallTime,
+    ) -> Result<(), BodyError> {
+        let Some(conversation) = self.peers.get_mut(&from) else { return Err(BodyError::BeforeSync) };
+        conversation.handle_body(kind, body, now, &mut self.out)
+    }
+
+    /// A message was shown to the user, and so were all that came before it: sends the read
+    /// receipt. One's own messages, unknown ones and repetitions change nothing.
+    pub fn shown(&mut self, message: MessageId) {
+        if let Some(conversation) = self.peers.get_mut(&message.author) {
+            conversation.shown(message.epoch, message.seq, &mut self.out);
+        }
+    }
+
+    /// The batch and all before it are durable.
+    pub fn committed(&mut self, batch: BatchId) {
+        for peer in self.out.committed(batch) {
+            if let Some(conversation) = self.peers.get_mut(&peer) {
+                conversation.committed(batch, &mut self.out);
+            }
+        }
+    }
+
+    /// The answer to a query. An answer to no query is ignored.
+    ///
+    /// # Errors
+    /// If it cannot be used, or if what the peer had said meanwhile cannot be.
+    pub fn loaded(&mut self, query: QueryId, rows: Rows) -> Result<(), LoadError> {
+        let Some(peer) = self.queries.remove(&query) else { return Ok(()) };
+        let Some(conversation) = self.peers.get_mut(&peer) else { return Ok(()) };
+        conversation.loaded(rows, &mut self.out)
+    }
+
+    /// The next thing to do; to be called until there is none.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.out.poll_effect()
+    }
+
+    /// The next thing to show; to be called until there is none.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.out.poll_event()
+    }
+
+    /// One's own messages that `peer` does not store.
+    pub fn undelivered(&self, peer: PeerId) -> usize {
+        self.peers.get(&peer).map_or(0, Conversation::waiting)
+    }
+
+    fn with(&mut self, peer: PeerId) -> (&mut Conversation, &mut Outputs) {
+        let conversation = match self.peers.entry(peer) {
+            btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            btree_map::Entry::Vacant(entry) => {
+                let next = self.heads.get(&peer).copied().unwrap_or_default();
+                self.queries.insert(self.out.load(peer), peer);
+                entry.insert(Conversation::new(self.me, self.epoch, peer, next))
+            }
+        };
+        (conversation, &mut self.out)
+    }
+}

@@ -1,0 +1,85 @@
+//! A store that lasts as long as its process.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use p2pchat_proto::PeerId;
+use p2pchat_proto::conversation::EPOCHS_MAX;
+
+use crate::effect::{HeldRow, OutboxRow, Rows, Write};
+
+/// Keeps what [`Effect::Load`](crate::Effect::Load) asks for, and no history.
+///
+/// For each peer it holds the outbox, which is bounded where it is filled, and the marks of at most
+/// [`EPOCHS_MAX`] epochs.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    peers: BTreeMap<PeerId, Kept>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Kept {
+    held: Vec<HeldRow>,
+    outbox: VecDeque<OutboxRow>,
+    read: u64,
+    next: u64,
+}
+
+impl Memory {
+    /// A store in which nothing is kept.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the writes of one batch.
+    pub fn apply(&mut self, writes: &[Write]) {
+        for write in writes {
+            self.apply_one(write);
+        }
+    }
+
+    /// What is kept of the conversation with `peer`.
+    pub fn rows(&self, peer: PeerId) -> Rows {
+        let rows = |kept: &Kept| Rows {
+            held: kept.held.clone(),
+            outbox: kept.outbox.iter().cloned().collect(),
+            read: kept.read,
+        };
+        self.peers.get(&peer).map(rows).unwrap_or_default()
+    }
+
+    /// The number of the next message for each peer, for
+    /// [`Conversations::resume`](crate::Conversations::resume).
+    pub fn heads(&self) -> BTreeMap<PeerId, u64> {
+        self.peers.iter().map(|(peer, kept)| (*peer, kept.next)).collect()
+    }
+
+    fn apply_one(&mut self, write: &Write) {
+        match write {
+            Write::Composed { to, message, text, sent_at } => {
+                let kept = self.peers.entry(*to).or_default();
+                let row = OutboxRow { seq: message.seq, text: text.clone(), sent_at: *sent_at };
+                kept.outbox.push_back(row);
+                kept.next = message.seq + 1;
+            }
+            Write::Delivered { to, epoch: _, marks } => {
+                let kept = self.peers.entry(*to).or_default();
+                while kept.outbox.front().is_some_and(|row| row.seq < marks.stored) {
+                    kept.outbox.pop_front();
+                }
+                kept.read = marks.read;
+            }
+            Write::Arrived { .. } => {}
+            Write::Held { peer, epoch, marks } => {
+                let held = &mut self.peers.entry(*peer).or_default().held;
+                held.retain(|row| row.epoch != *epoch);
+                held.push(HeldRow { epoch: *epoch, marks: *marks });
+                held.drain(..held.len().saturating_sub(EPOCHS_MAX));
+            }
+            Write::Forgotten { peer, epoch } => {
+                if let Some(kept) = self.peers.get_mut(peer) {
+                    kept.held.retain(|row| row.epoch != *epoch);
+                }
+            }
+        }
+    }
+}

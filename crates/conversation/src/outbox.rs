@@ -1,0 +1,308 @@
+//! One's own messages to one peer: from being written until the peer keeps them.
+
+use core::ops::Range;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use p2pchat_proto::WallTime;
+use p2pchat_proto::conversation::{IN_FLIGHT_BYTES, IN_FLIGHT_MESSAGES, SeqRange};
+
+use crate::effect::{BatchId, BodyError, ComposeError, LoadError, Marks, OutboxRow};
+
+/// Most messages that wait for one peer. More than a person writes, and a bound for a script.
+pub const OUTBOX_MESSAGES_MAX: usize = 65_536;
+
+/// Most bytes of text that wait for one peer.
+pub const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Numbers, all of one epoch: `first <= handed <= committed <= next`, `read <= first`.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    /// Messages `first..next`.
+    entries: VecDeque<Entry>,
+    /// Everything before was stored by the peer.
+    first: u64,
+    /// The next message's number.
+    next: u64,
+    /// Everything before is durable here.
+    committed: u64,
+    /// Everything before was once handed to a session, so the peer may hold it.
+    handed: u64,
+    /// Everything before was read by the peer.
+    read: u64,
+    /// Text in `entries`, bytes.
+    bytes: usize,
+    /// Set while a session takes messages.
+    sending: Option<Sending>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) text: Arc<str>,
+    pub(crate) sent_at: WallTime,
+    /// The session in which it was written.
+    pub(crate) session: Option<u64>,
+    /// The batch that makes it durable; `None` once it is.
+    batch: Option<BatchId>,
+}
+
+#[derive(Debug)]
+struct Sending {
+    /// The next message to hand over.
+    cursor: u64,
+    /// Text in `first..cursor`, bytes.
+    in_flight: usize,
+    /// What the peer holds already.
+    skip: Vec<SeqRange>,
+}
+
+/// How far marks moved.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) stored: Range<u64>,
+    pub(crate) read: Range<u64>,
+}
+
+impl Outbox {
+    /// An empty outbox whose next message gets the number `next`.
+    pub(crate) fn new(next: u64) -> Self {
+        Self { first: next, next, committed: next, handed: next, ..Self::default() }
+    }
+
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The number after the last message that was ever handed to a session.
+    pub(crate) const fn handed(&self) -> u64 {
+        self.handed
+    }
+
+    pub(crate) const fn marks(&self) -> Marks {
+        Marks { stored: self.first, read: self.read }
+    }
+
+    /// Messages that the peer does not store.
+    pub(crate) fn waiting(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is room for a message of `len` bytes.
+    pub(crate) fn check_room(&self, len: usize) -> Result<(), ComposeError> {
+        let full = self.entries.len() >= OUTBOX_MESSAGES_MAX || self.bytes + len > OUTBOX_BYTES_MAX;
+        if full { Err(ComposeError::OutboxFull { waiting: self.entries.len() }) } else { Ok(()) }
+    }
+
+    /// Appends a message that becomes durable with `batch`.
+    pub(crate) fn push(&mut self, text: Arc<str>, sent_at: WallTime, session: Option<u64>, batch: BatchId) {
+        self.bytes += text.len();
+        self.entries.push_back(Entry { text, sent_at, session, batch: Some(batch) });
+        self.next += 1;
+    }
+
+    /// Puts what the store kept before everything that was written since.
+    pub(crate) fn restore(&mut self, rows: Vec<OutboxRow>, read: u64) -> Result<(), LoadError> {
+        let start = self.first.checked_sub(rows.len() as u64).ok_or(LoadError::Contradiction)?;
+        let in_order = rows.iter().zip(start..).all(|(row, seq)| row.seq == seq);
+        if !in_order || read > start {
+            return Err(LoadError::Contradiction);
+        }
+        for row in rows.into_iter().rev() {
+            self.bytes += row.text.len();
+            let entry = Entry { text: row.text, sent_at: row.sent_at, session: None, batch: None };
+            self.entries.push_front(entry);
+        }
+        self.first = start;
+        self.read = read;
+        Ok(())
+    }
+
+    /// The messages that are durable now and were not before.
+    pub(crate) fn commit(&mut self, batch: BatchId) -> Range<u64> {
+        let before = self.committed;
+        while let Some(entry) = self.entry_mut(self.committed)
+            && entry.batch.is_some_and(|of| of <= batch)
+        {
+            entry.batch = None;
+            self.committed += 1;
+        }
+        before..self.committed
+    }
+
+    pub(crate) fn entry(&self, seq: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(seq.checked_sub(self.first)?).ok()?)
+    }
+
+    /// A session takes messages from the first that the peer does not store, except `held`.
+    pub(crate) fn start(&mut self, held: Vec<SeqRange>) {
+        self.sending = Some(Sending { cursor: self.first, in_flight: 0, skip: held });
+    }
+
+    /// No session takes messages.
+    pub(crate) fn stop(&mut self) {
+        self.sending = None;
+    }
+
+    /// The next message that may be handed to the session now, and whether it is the first time.
+    pub(crate) fn hand_over(&mut self) -> Option<(u64, bool)> {
+        loop {
+            let seq = self.sending.as_ref()?.cursor;
+            if seq >= self.committed || seq - self.first >= IN_FLIGHT_MESSAGES as u64 {
+                return None;
+            }
+            let len = self.entry(seq)?.text.len();
+            let sending = self.sending.as_mut()?;
+            if sending.in_flight + len > IN_FLIGHT_BYTES {
+                return None;
+            }
+            sending.cursor += 1;
+            sending.in_flight += len;
+            if sending.skip.iter().any(|range| range.contains(seq)) {
+                continue;
+            }
+            let first_time = seq >= self.handed;
+            self.handed = self.handed.max(seq + 1);
+            return Some((seq, first_time));
+        }
+    }
+
+    /// Whether `upto` is a mark that the peer can know of.
+    pub(crate) fn check_sent(&self, upto: u64) -> Result<(), BodyError> {
+        if upto > self.handed {
+            return Err(BodyError::NeverSent { upto, sent: self.handed });
+        }
+        Ok(())
+    }
+
+    /// Takes a mark of the peer's; one that is behind changes nothing. Read means stored, too.
+    ///
+    /// # Errors
+    /// See [`check_sent`](Self::check_sent).
+    pub(crate) fn acknowledge(&mut self, marks: Marks) -> Result<Progress, BodyError> {
+        let stored = marks.stored.max(marks.read);
+        self.check_sent(stored)?;
+        let before = self.marks();
+        while self.first < stored
+            && let Some(entry) = self.entries.pop_front()
+        {
+            self.bytes -= entry.text.len();
+            if let Some(sending) = &mut self.sending {
+                if sending.cursor > self.first {
+                    sending.in_flight -= entry.text.len();
+                }
+                sending.cursor = sending.cursor.max(self.first + 1);
+            }
+            self.first += 1;
+        }
+        self.read = self.read.max(marks.read);
+        Ok(Progress { stored: before.stored..self.first, read: before.read..self.read })
+    }
+
+    fn entry_mut(&mut self, seq: u64) -> Option<&mut Entry> {
+        self.entries.get_mut(usize::try_from(seq.checked_sub(self.first)?).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(texts: &[usize]) -> Outbox {
+        let mut outbox = Outbox::new(0);
+        for len in texts {
+            outbox.push("x".repeat(*len).into(), WallTime(0), None, BatchId(0));
+        }
+        outbox
+    }
+
+    fn handed(outbox: &mut Outbox) -> Vec<u64> {
+        core::iter::from_fn(|| outbox.hand_over().map(|(seq, _)| seq)).collect()
+    }
+
+    fn stored(upto: u64) -> Marks {
+        Marks { stored: upto, read: 0 }
+    }
+
+    #[test]
+    fn nothing_is_handed_over_before_it_is_durable() {
+        let mut outbox = filled(&[1, 1]);
+        outbox.push("y".into(), WallTime(0), None, BatchId(1));
+        outbox.start(vec![]);
+        assert_eq!(handed(&mut outbox), []);
+        assert_eq!(outbox.commit(BatchId(0)), 0..2);
+        assert_eq!(handed(&mut outbox), [0, 1]);
+        assert_eq!(outbox.commit(BatchId(5)), 2..3);
+        assert_eq!(handed(&mut outbox), [2]);
+    }
+
+    #[test]
+    fn messages_in_flight_are_bounded_by_number() {
+        let mut outbox = filled(&[1; IN_FLIGHT_MESSAGES + 2]);
+        outbox.commit(BatchId(0));
+        outbox.start(vec![]);
+        assert_eq!(handed(&mut outbox).len(), IN_FLIGHT_MESSAGES);
+        outbox.acknowledge(stored(1)).unwrap();
+        assert_eq!(handed(&mut outbox), [IN_FLIGHT_MESSAGES as u64]);
+    }
+
+    #[test]
+    fn messages_in_flight_are_bounded_by_bytes() {
+        let mut outbox = filled(&[IN_FLIGHT_BYTES / 2, IN_FLIGHT_BYTES / 2, 1]);
+        outbox.commit(BatchId(0));
+        outbox.start(vec![]);
+        assert_eq!(handed(&mut outbox), [0, 1]);
+        outbox.acknowledge(stored(1)).unwrap();
+        assert_eq!(handed(&mut outbox), [2]);
+    }
+
+    #[test]
+    fn a_new_session_starts_again_at_the_first_that_is_not_stored_and_skips_what_is_held() {
+        let mut outbox = filled(&[1; 6]);
+        outbox.commit(BatchId(0));
+        outbox.start(vec![]);
+        assert_eq!(handed(&mut outbox).len(), 6);
+        outbox.stop();
+        outbox.acknowledge(stored(1)).unwrap();
+        outbox.start(vec![SeqRange { start: 3, end: 5 }]);
+        assert_eq!(handed(&mut outbox), [1, 2, 5]);
+    }
+
+    #[test]
+    fn marks_only_grow_and_never_pass_what_was_sent() {
+        let mut outbox = filled(&[1; 4]);
+        outbox.commit(BatchId(0));
+        assert_eq!(outbox.acknowledge(stored(1)), Err(BodyError::NeverSent { upto: 1, sent: 0 }));
+        outbox.start(vec![]);
+        handed(&mut outbox);
+        let read = |upto| Marks { stored: 0, read: upto };
+        assert_eq!(outbox.acknowledge(read(2)), Ok(Progress { stored: 0..2, read: 0..2 }));
+        assert_eq!(outbox.acknowledge(stored(1)), Ok(Progress { stored: 2..2, read: 2..2 }));
+        assert_eq!(outbox.acknowledge(read(5)), Err(BodyError::NeverSent { upto: 5, sent: 4 }));
+        assert_eq!(outbox.waiting(), 2);
+    }
+
+    #[test]
+    fn the_outbox_has_an_end() {
+        let outbox = filled(&[0; OUTBOX_MESSAGES_MAX]);
+        let full = ComposeError::OutboxFull { waiting: OUTBOX_MESSAGES_MAX };
+        assert_eq!(outbox.check_room(0), Err(full));
+        assert!(filled(&[1]).check_room(OUTBOX_BYTES_MAX).is_err());
+        assert!(filled(&[1]).check_room(OUTBOX_BYTES_MAX - 1).is_ok());
+    }
+
+    #[test]
+    fn rows_that_do_not_end_where_the_numbers_go_on_are_a_contradiction() {
+        let rows = |seqs: &[u64]| {
+            seqs.iter().map(|seq| OutboxRow { seq: *seq, text: "x".into(), sent_at: WallTime(0) }).collect()
+        };
+        assert!(Outbox::new(5).restore(rows(&[3, 4]), 3).is_ok());
+        for (seqs, read) in [(&[2, 3][..], 0), (&[2, 4], 0), (&[4, 3], 0), (&[3, 4], 4)] {
+            assert_eq!(Outbox::new(5).restore(rows(seqs), read), Err(LoadError::Contradiction), "{seqs:?}");
+        }
+        assert_eq!(Outbox::new(1).restore(rows(&[0, 0]), 0), Err(LoadError::Contradiction));
+    }
+}

@@ -1,0 +1,380 @@
+//! Two conversations joined by a session that breaks, over stores that lag and machines that crash.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, VecDeque};
+
+use p2pchat_conversation::{BatchId, Conversations, Delivery, Effect, Event, Memory, QueryId, Rows, Write};
+use p2pchat_proto::conversation::{DeviceEpoch, IN_FLIGHT_BYTES, IN_FLIGHT_MESSAGES, MessageId, Sync, Text};
+use p2pchat_proto::{PeerId, WallTime};
+use proptest::prelude::*;
+
+const NOW: WallTime = WallTime(1_000);
+
+/// One side: its conversations, its store, and what its user saw.
+struct Node {
+    me: PeerId,
+    peer: PeerId,
+    epoch: DeviceEpoch,
+    conversations: Conversations,
+    memory: Memory,
+    /// Batches that the store has not made durable.
+    commits: VecDeque<(BatchId, Vec<Write>)>,
+    /// Answers that the store has not given.
+    loads: VecDeque<(QueryId, Rows)>,
+    /// Bodies on their way to the other side.
+    sent: VecDeque<(u8, Vec<u8>)>,
+    /// Texts that became durable here, by their authors.
+    written: Vec<String>,
+    arrived: Vec<(MessageId, String)>,
+    /// Events of somebody's messages, not yet marked as shown.
+    unseen: VecDeque<MessageId>,
+    shown: Vec<MessageId>,
+    receipts: BTreeMap<MessageId, Vec<Delivery>>,
+    up: bool,
+}
+
+impl Node {
+    fn new(me: u8, peer: u8) -> Self {
+        let (me, peer, epoch) = (PeerId([me; 32]), PeerId([peer; 32]), DeviceEpoch(u64::from(me)));
+        Self {
+            me,
+            peer,
+            epoch,
+            conversations: Conversations::new(me, epoch),
+            memory: Memory::new(),
+            commits: VecDeque::new(),
+            loads: VecDeque::new(),
+            sent: VecDeque::new(),
+            written: Vec::new(),
+            arrived: Vec::new(),
+            unseen: VecDeque::new(),
+            shown: Vec::new(),
+            receipts: BTreeMap::new(),
+            up: false,
+        }
+    }
+
+    fn compose(&mut self, text: &str) -> MessageId {
+        let message = self.conversations.compose(self.peer, text.to_owned(), NOW).unwrap();
+        self.drain();
+        message
+    }
+
+    fn session_up(&mut self) {
+        self.up = true;
+        self.conversations.session_up(self.peer);
+        self.drain();
+    }
+
+    fn session_down(&mut self) {
+        self.up = false;
+        self.conversations.session_down(self.peer);
+        self.drain();
+    }
+
+    fn receive(&mut self, kind: u8, body: &[u8]) {
+        self.conversations.handle_body(self.peer, kind, body, NOW).unwrap();
+        self.drain();
+    }
+
+    fn answer(&mut self) -> bool {
+        let Some((query, rows)) = self.loads.pop_front() else { return false };
+        self.conversations.loaded(query, rows).unwrap();
+        self.drain();
+        true
+    }
+
+    /// Makes the oldest `count` batches durable at once, as a store does that folds them.
+    fn commit(&mut self, count: usize) -> bool {
+        let mut last = None;
+        for (batch, writes) in self.commits.drain(..count.min(self.commits.len())) {
+            self.memory.apply(&writes);
+            for write in writes {
+                match write {
+                    Write::Composed { text, .. } => self.written.push(text.to_string()),
+                    Write::Arrived { message, text, .. } => self.arrived.push((message, text.to_string())),
+                    Write::Delivered { .. } | Write::Held { .. } | Write::Forgotten { .. } => {}
+                }
+            }
+            last = Some(batch);
+        }
+        let Some(last) = last else { return false };
+        self.conversations.committed(last);
+        self.drain();
+        true
+    }
+
+    fn show(&mut self) -> bool {
+        let Some(message) = self.unseen.pop_front() else { return false };
+        self.shown.push(message);
+        self.conversations.shown(message);
+        self.drain();
+        true
+    }
+
+    /// Everything that is not in the store is gone; the front end shows the history again.
+    fn crash(&mut self) {
+        self.up = false;
+        self.conversations = Conversations::resume(self.me, self.epoch, self.memory.heads());
+        self.commits.clear();
+        self.loads.clear();
+        self.sent.clear();
+        self.receipts.clear();
+        self.unseen = self.arrived.last().map(|(message, _)| *message).into_iter().collect();
+        self.shown = self.arrived.iter().rev().skip(1).rev().map(|(message, _)| *message).collect();
+    }
+
+    fn drain(&mut self) {
+        while let Some(effect) = self.conversations.poll_effect() {
+            match effect {
+                Effect::Send { to, kind, body } => {
+                    assert_eq!(to, self.peer);
+                    assert!(self.up, "a body for a session that is gone");
+                    self.sent.push_back((kind, body));
+                }
+                Effect::Commit { batch, writes } => self.commits.push_back((batch, writes)),
+                Effect::Load { query, peer } => self.loads.push_back((query, self.memory.rows(peer))),
+            }
+        }
+        while let Some(event) = self.conversations.poll_event() {
+            match event {
+                Event::Message { message, mine: false, .. } => self.unseen.push_back(message),
+                Event::Message { .. } => {}
+                Event::Receipt { message, state, .. } => {
+                    self.receipts.entry(message).or_default().push(state)
+                }
+            }
+        }
+    }
+}
+
+/// Two nodes, and the bodies between them.
+struct Pair {
+    nodes: [Node; 2],
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self { nodes: [Node::new(1, 2), Node::new(2, 1)] }
+    }
+
+    fn connect(&mut self) {
+        for node in &mut self.nodes {
+            node.sent.clear();
+        }
+        for node in &mut self.nodes {
+            node.session_up();
+        }
+    }
+
+    /// The session breaks; `side` notices, the other one goes on talking to nobody.
+    fn break_at(&mut self, side: usize) {
+        self.nodes[side].session_down();
+        for node in &mut self.nodes {
+            node.sent.clear();
+        }
+    }
+
+    /// Carries one body from `side` to the other, if both think there is a session.
+    fn carry(&mut self, side: usize) -> bool {
+        let Some((kind, body)) = self.nodes[side].sent.pop_front() else { return false };
+        if self.nodes[0].up && self.nodes[1].up {
+            self.nodes[1 - side].receive(kind, &body);
+        }
+        true
+    }
+
+    fn settle(&mut self) {
+        loop {
+            let mut moved = false;
+            for side in [0, 1] {
+                moved |= self.nodes[side].answer();
+                moved |= self.carry(side);
+                moved |= self.nodes[side].commit(1);
+                moved |= self.nodes[side].show();
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn check_everything_arrived_once_in_order_and_was_read(&self) {
+        for side in [0, 1] {
+            let (author, reader) = (&self.nodes[side], &self.nodes[1 - side]);
+            let arrived: Vec<_> = reader.arrived.iter().map(|(_, text)| text).collect();
+            assert_eq!(arrived, author.written.iter().collect::<Vec<_>>());
+            assert!(reader.arrived.iter().enumerate().all(|(n, (message, _))| message.seq == n as u64));
+            let ids: Vec<_> = reader.arrived.iter().map(|(message, _)| *message).collect();
+            assert_eq!(reader.shown, ids, "shown once each, in order");
+            assert_eq!(author.conversations.undelivered(reader.me), 0);
+            let rows = author.memory.rows(reader.me);
+            assert_eq!((rows.outbox.len(), rows.read), (0, author.written.len() as u64));
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Compose(usize, usize),
+    Connect,
+    Break(usize),
+    Carry(usize, usize),
+    Answer(usize),
+    Commit(usize, usize),
+    Show(usize),
+    Crash(usize),
+}
+
+fn step(crashes: bool) -> impl Strategy<Value = Step> {
+    let side = 0..2usize;
+    let len = prop_oneof![9 => 0..40usize, 1 => 0..70_000usize];
+    prop_oneof![
+        30 => (side.clone(), len).prop_map(|(side, len)| Step::Compose(side, len.min(65_536))),
+        8 => Just(Step::Connect),
+        4 => side.clone().prop_map(Step::Break),
+        60 => (side.clone(), 1..20usize).prop_map(|(side, n)| Step::Carry(side, n)),
+        20 => side.clone().prop_map(Step::Answer),
+        40 => (side.clone(), 1..4usize).prop_map(|(side, n)| Step::Commit(side, n)),
+        20 => side.clone().prop_map(Step::Show),
+        if crashes { 4 } else { 0 } => side.prop_map(Step::Crash),
+    ]
+}
+
+fn run(steps: &[Step]) -> Pair {
+    let mut pair = Pair::new();
+    for (n, step) in steps.iter().enumerate() {
+        match *step {
+            Step::Compose(side, len) => {
+                let mut text = format!("{n} ");
+                text.extend(std::iter::repeat_n('x', len.saturating_sub(text.len())));
+                pair.nodes[side].compose(&text);
+            }
+            Step::Connect => pair.connect(),
+            Step::Break(side) => pair.break_at(side),
+            Step::Carry(side, count) => {
+                for _ in 0..count {
+                    pair.carry(side);
+                }
+            }
+            Step::Answer(side) => drop(pair.nodes[side].answer()),
+            Step::Commit(side, count) => drop(pair.nodes[side].commit(count)),
+            Step::Show(side) => drop(pair.nodes[side].show()),
+            Step::Crash(side) => {
+                pair.break_at(side);
+                pair.nodes[side].crash();
+            }
+        }
+    }
+    for side in [0, 1] {
+        while pair.nodes[side].answer() {}
+    }
+    pair.connect();
+    pair.settle();
+    pair
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn whatever_breaks_every_message_is_shown_once_in_order_and_read(
+        steps in proptest::collection::vec(step(false), 0..250),
+    ) {
+        let pair = run(&steps);
+        pair.check_everything_arrived_once_in_order_and_was_read();
+        for node in &pair.nodes {
+            prop_assert_eq!(node.receipts.len(), node.written.len());
+            for states in node.receipts.values() {
+                prop_assert!(states.is_sorted_by(|a, b| a < b), "{:?}", states);
+                prop_assert!(states.ends_with(&[Delivery::Sent, Delivery::Stored, Delivery::Read]));
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_crashes_what_was_stored_arrives_once_in_order_and_is_read(
+        steps in proptest::collection::vec(step(true), 0..250),
+    ) {
+        run(&steps).check_everything_arrived_once_in_order_and_was_read();
+    }
+}
+
+#[test]
+fn a_message_without_a_session_is_queued_and_then_sent_stored_and_read() {
+    let mut pair = Pair::new();
+    let message = pair.nodes[0].compose("hello");
+    pair.settle();
+    assert_eq!(pair.nodes[0].receipts[&message], [Delivery::Queued]);
+    assert_eq!(pair.nodes[0].conversations.undelivered(PeerId([2; 32])), 1);
+    pair.connect();
+    pair.settle();
+    let all = [Delivery::Queued, Delivery::Sent, Delivery::Stored, Delivery::Read];
+    assert_eq!(pair.nodes[0].receipts[&message], all);
+    pair.check_everything_arrived_once_in_order_and_was_read();
+}
+
+#[test]
+fn nothing_but_the_sync_leaves_before_the_peer_has_said_what_it_holds() {
+    let mut pair = Pair::new();
+    pair.nodes[0].compose("hello");
+    while pair.nodes[0].answer() || pair.nodes[0].commit(1) {}
+    pair.connect();
+    let kinds: Vec<_> = pair.nodes[0].sent.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [Sync::KIND]);
+}
+
+#[test]
+fn a_receipt_waits_for_the_store() {
+    let mut pair = Pair::new();
+    pair.connect();
+    pair.settle();
+    pair.nodes[0].compose("hello");
+    pair.nodes[0].commit(1);
+    assert!(pair.carry(0));
+    assert!(pair.nodes[1].sent.is_empty() && pair.nodes[1].unseen.is_empty());
+    pair.nodes[1].commit(1);
+    assert_eq!((pair.nodes[1].sent.len(), pair.nodes[1].unseen.len()), (1, 1));
+}
+
+#[test]
+fn no_more_is_in_flight_than_may_be_and_the_rest_says_that_it_waits() {
+    let mut pair = Pair::new();
+    pair.connect();
+    pair.settle();
+    let sent = |pair: &Pair| pair.nodes[0].sent.iter().filter(|(kind, _)| *kind == Text::KIND).count();
+    let small: Vec<_> = (0..IN_FLIGHT_MESSAGES + 10).map(|n| pair.nodes[0].compose(&n.to_string())).collect();
+    while pair.nodes[0].commit(7) {}
+    assert_eq!(sent(&pair), IN_FLIGHT_MESSAGES);
+    assert_eq!(pair.nodes[0].receipts[&small[IN_FLIGHT_MESSAGES - 1]], [Delivery::Sent]);
+    assert_eq!(pair.nodes[0].receipts[&small[IN_FLIGHT_MESSAGES]], [Delivery::Queued]);
+    pair.settle();
+    for _ in 0..5 {
+        pair.nodes[0].compose(&"x".repeat(IN_FLIGHT_BYTES / 2));
+    }
+    while pair.nodes[0].commit(1) {}
+    assert_eq!(sent(&pair), 2);
+    pair.settle();
+    pair.check_everything_arrived_once_in_order_and_was_read();
+}
+
+#[test]
+fn a_peer_that_lost_its_store_gets_what_it_had_not_stored_and_nothing_twice() {
+    let mut pair = Pair::new();
+    pair.connect();
+    pair.nodes[0].compose("before");
+    pair.nodes[1].compose("from the former life");
+    pair.settle();
+    pair.break_at(0);
+    let kept = pair.nodes[0].compose("while away");
+    pair.nodes[1] = Node { epoch: DeviceEpoch(77), ..Node::new(2, 1) };
+    pair.nodes[1].conversations = Conversations::new(PeerId([2; 32]), DeviceEpoch(77));
+    pair.connect();
+    pair.nodes[1].compose("from the new life");
+    pair.settle();
+    let arrived: Vec<_> = pair.nodes[1].arrived.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(arrived, ["while away"]);
+    assert_eq!(pair.nodes[0].receipts[&kept].last(), Some(&Delivery::Read));
+    let arrived: Vec<_> = pair.nodes[0].arrived.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(arrived, ["from the former life", "from the new life"]);
+}
