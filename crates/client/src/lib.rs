@@ -2,6 +2,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod config;
+pub mod desk;
+pub mod json;
 pub mod language;
 pub mod request;
 pub mod sanitise;

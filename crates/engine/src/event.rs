@@ -346,6 +346,16 @@ pub enum FileState {
     Cancelled,
 }
 
+impl FileState {
+    /// Whether nothing more comes after it.
+    pub fn is_end(self) -> bool {
+        match self {
+            Self::Offered | Self::Accepted | Self::Running | Self::Verifying => false,
+            Self::Declined | Self::Done | Self::Failed | Self::Cancelled => true,
+        }
+    }
+}
+
 /// See [`Event::Trust`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustEvent {

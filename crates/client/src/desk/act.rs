@@ -1,0 +1,303 @@
+//! What each input means, given what is on the desk.
+
+use core::time::Duration;
+use std::path::PathBuf;
+
+use p2pchat_engine::event::{Direction, FileEvent, FileState, RequestEvent};
+use p2pchat_engine::{Command, Failure, Target, TransferNumber};
+use p2pchat_proto::name::NAME_RULE;
+use p2pchat_proto::{Name, PeerId, RequestId};
+
+use super::{Action, Current, Desk, Local, Made, Outcome, Saying, Waiting};
+use crate::json::Tag;
+use crate::language::{Input, Slash};
+use crate::request::Request;
+
+/// How long `/connect` waits for an answer, as long as the command `connect` by itself.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(60);
+
+/// Something that waits for the user's word.
+enum Open {
+    Request(RequestId),
+    File(TransferNumber),
+}
+
+/// Whom a line is for.
+enum Recipient {
+    Peer(PeerId),
+    Expected,
+}
+
+/// Whom to ask, from a name or a PeerId as typed.
+///
+/// # Errors
+///
+/// [`Failure::Usage`] if it is neither.
+pub fn target(who: &str) -> Result<Target, Failure> {
+    if let Ok(peer) = who.parse() {
+        return Ok(Target::Peer(peer));
+    }
+    who.parse::<Name>().map(Target::Name).map_err(|_| {
+        Failure::Usage(format!("{who} is neither a name ({NAME_RULE}) nor an id (52 characters)"))
+    })
+}
+
+impl Desk {
+    pub(super) fn act(
+        &mut self,
+        input: Input,
+        to: Option<&str>,
+        tag: Option<Tag>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Failure> {
+        match input {
+            Input::Empty => done(tag, actions),
+            Input::Text(text) => self.say_to(self.recipient(to)?, Saying::Text(text), tag, actions),
+            Input::Slash(slash) => self.slash(slash, to, tag, actions)?,
+        }
+        Ok(())
+    }
+
+    fn slash(
+        &mut self,
+        slash: Slash,
+        to: Option<&str>,
+        tag: Option<Tag>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Failure> {
+        match slash {
+            Slash::Help(topic) => show(Local::Help(topic), tag, actions),
+            Slash::Who => self.ask(Command::People { prefix: String::new() }, tag, actions),
+            Slash::Connect(who) => {
+                let to = target(&who)?;
+                if self.follows {
+                    self.asked_for = Some(to.clone());
+                }
+                self.ask(Command::Connect { to, wait: ANSWER_WAIT }, tag, actions);
+            }
+            Slash::Accept { what, once } => match self.open(what.as_deref())? {
+                Open::Request(request) => self.ask(Command::Accept { request, once }, tag, actions),
+                Open::File(transfer) => self.ask(Command::AcceptFile { transfer }, tag, actions),
+            },
+            Slash::Decline { first, rest, whole } => {
+                let (open, reason) = self.declined(first.as_deref(), rest, whole)?;
+                match open {
+                    Open::Request(request) => self.ask(Command::Decline { request, reason }, tag, actions),
+                    Open::File(transfer) => self.ask(Command::DeclineFile { transfer }, tag, actions),
+                }
+            }
+            Slash::Requests => {
+                let (requests, files) = (self.open_requests().cloned(), self.open_files().cloned());
+                let local = Local::Requests { requests: requests.collect(), files: files.collect() };
+                show(local, tag, actions);
+            }
+            Slash::Switch(who) => {
+                let peer = self.conversation(&who)?;
+                self.talk_to(Some(peer), actions);
+                done(tag, actions);
+            }
+            Slash::Back => {
+                self.talk_to(None, actions);
+                done(tag, actions);
+            }
+            Slash::Close(who) => match self.recipient(who.as_deref().or(to))? {
+                Recipient::Peer(peer) => self.ask(Command::Close { peer }, tag, actions),
+                Recipient::Expected => return Err(Failure::NoConversation),
+            },
+            Slash::Quit => {
+                done(tag, actions);
+                actions.push(Action::Quit);
+            }
+            Slash::SendFiles(paths) => {
+                self.say_to(self.recipient(to)?, Saying::Files(paths), tag, actions);
+            }
+            Slash::Files => show(Local::Files(self.files.values().cloned().collect()), tag, actions),
+            Slash::Save { transfer, dir } => self.ask(Request::SaveFile { transfer, dir }, tag, actions),
+            Slash::Cancel(what) => self.cancel(what.as_deref(), tag, actions)?,
+            Slash::Message { to, text } => self.message(&to, &text, tag, actions)?,
+            Slash::Info => self.ask(Command::Info, tag, actions),
+            Slash::Id => show(Local::Id(self.me.clone()), tag, actions),
+            Slash::Timestamps(on) => {
+                self.timestamps = on;
+                show(Local::Timestamps(on), tag, actions);
+            }
+            Slash::ReadReceipts(on) => {
+                self.read_receipts = on;
+                show(Local::ReadReceipts(on), tag, actions);
+            }
+            Slash::Clear => {
+                actions.push(Action::Clear);
+                done(tag, actions);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn say(&mut self, what: Saying, to: PeerId, tag: Option<Tag>, actions: &mut Vec<Action>) {
+        match what {
+            Saying::Text(text) => self.ask(Command::Message { to, text }, tag, actions),
+            Saying::Files(paths) => self.send_files(to, paths, tag, actions),
+        }
+    }
+
+    fn say_to(&mut self, to: Recipient, what: Saying, tag: Option<Tag>, actions: &mut Vec<Action>) {
+        match to {
+            Recipient::Peer(peer) => self.say(what, peer, tag, actions),
+            Recipient::Expected => self.waiting.push_back(Waiting { tag, what }),
+        }
+    }
+
+    fn ask(&mut self, request: impl Into<Request>, tag: Option<Tag>, actions: &mut Vec<Action>) {
+        let line = self.pending.line(tag, false);
+        let id = self.pending.command(line, None);
+        actions.push(Action::Ask { id, request: request.into() });
+    }
+
+    fn send_files(&mut self, to: PeerId, paths: Vec<PathBuf>, tag: Option<Tag>, actions: &mut Vec<Action>) {
+        let line = self.pending.line(tag, false);
+        for path in paths {
+            let id = self.pending.command(line, None);
+            actions.push(Action::Ask { id, request: Request::SendFile { to, path } });
+        }
+    }
+
+    fn message(
+        &mut self,
+        to: &[String],
+        text: &str,
+        tag: Option<Tag>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Failure> {
+        let mut peers = Vec::new();
+        for who in to {
+            let peer = self.people.resolve(who)?;
+            if !peers.contains(&peer) {
+                peers.push(peer);
+            }
+        }
+        let line = self.pending.line(tag, peers.len() > 1);
+        for to in peers {
+            let id = self.pending.command(line, Some((to, self.people.label(to))));
+            actions.push(Action::Ask { id, request: Command::Message { to, text: text.to_owned() }.into() });
+        }
+        Ok(())
+    }
+
+    fn cancel(
+        &mut self,
+        what: Option<&str>,
+        tag: Option<Tag>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Failure> {
+        let running = || {
+            let under_way = self.files.values().filter(|file| !file.state.is_end());
+            under_way.map(|file| file.transfer)
+        };
+        let mine = || self.requests.iter().filter(|request| request.direction == Direction::Out);
+        let number = what.and_then(|what| what.parse().ok()).map(TransferNumber);
+        let found = match (what, number) {
+            (Some(_), Some(number)) if running().any(|running| running == number) => Some(Open::File(number)),
+            (Some(who), _) => {
+                mine().find(|request| is_named(request, who)).map(|request| Open::Request(request.request))
+            }
+            (None, _) => {
+                let files = running().map(Open::File);
+                let requests = mine().map(|request| Open::Request(request.request));
+                only(files.chain(requests).collect())?
+            }
+        };
+        match found {
+            Some(Open::File(transfer)) => self.ask(Command::CancelFile { transfer }, tag, actions),
+            Some(Open::Request(request)) => self.ask(Command::CancelRequest { request }, tag, actions),
+            None => return Err(Failure::NoSuch { what: "transfer or request of yours" }),
+        }
+        Ok(())
+    }
+
+    /// Whom a line goes to that names somebody, or nobody.
+    fn recipient(&self, to: Option<&str>) -> Result<Recipient, Failure> {
+        let Some(who) = to else {
+            return match self.current {
+                Current::Nobody => Err(Failure::NoConversation),
+                Current::Expected => Ok(Recipient::Expected),
+                Current::Peer(peer) => Ok(Recipient::Peer(peer)),
+            };
+        };
+        if self.current == Current::Expected && self.expected == target(who).ok() {
+            return Ok(Recipient::Expected);
+        }
+        self.people.resolve(who).map(Recipient::Peer)
+    }
+
+    /// Who is meant by `/switch`: a number counts conversations, else a name or an id.
+    fn conversation(&self, who: &str) -> Result<PeerId, Failure> {
+        let numbered = who.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        match numbered.and_then(|index| self.people.conversations().get(index)) {
+            Some(conversation) => Ok(conversation.peer),
+            None => self.people.resolve(who),
+        }
+    }
+
+    fn open_requests(&self) -> impl Iterator<Item = &RequestEvent> {
+        self.requests.iter().filter(|request| request.direction == Direction::In)
+    }
+
+    fn open_files(&self) -> impl Iterator<Item = &FileEvent> {
+        self.files.values().filter(|file| file.direction == Direction::In && file.state == FileState::Offered)
+    }
+
+    /// What waits for the user's word under that name or number.
+    fn find_open(&self, what: &str) -> Option<Open> {
+        let number = what.parse().ok().map(TransferNumber);
+        let file = self.open_files().find(|file| Some(file.transfer) == number);
+        let request = || self.open_requests().find(|request| is_named(request, what));
+        file.map(|file| Open::File(file.transfer))
+            .or_else(|| request().map(|request| Open::Request(request.request)))
+    }
+
+    fn open(&self, what: Option<&str>) -> Result<Open, Failure> {
+        let found = match what {
+            Some(what) => self.find_open(what),
+            None => {
+                let requests = self.open_requests().map(|request| Open::Request(request.request));
+                only(requests.chain(self.open_files().map(|file| Open::File(file.transfer))).collect())?
+            }
+        };
+        found.ok_or(Failure::NoSuch { what: "open request or offered file" })
+    }
+
+    /// What `/decline` means, and the reason. A first word that names nothing begins the reason for
+    /// the only open one; a number names a file and nothing else.
+    fn declined(&self, first: Option<&str>, rest: String, whole: String) -> Result<(Open, String), Failure> {
+        match first.and_then(|first| self.find_open(first)) {
+            Some(open) => Ok((open, rest)),
+            None if first.is_some_and(|first| first.parse::<u32>().is_ok()) => {
+                Err(Failure::NoSuch { what: "offered file" })
+            }
+            None => Ok((self.open(None)?, whole)),
+        }
+    }
+}
+
+fn show(local: Local, tag: Option<Tag>, actions: &mut Vec<Action>) {
+    actions.push(Action::Show(local));
+    done(tag, actions);
+}
+
+fn done(tag: Option<Tag>, actions: &mut Vec<Action>) {
+    if tag.is_some() {
+        actions.push(Action::Outcome(Outcome { tag, result: Ok(Made::default()) }));
+    }
+}
+
+fn is_named(request: &RequestEvent, who: &str) -> bool {
+    request.name.as_ref().is_some_and(|name| name.as_str() == who)
+        || request.peer.is_some_and(|peer| who.parse() == Ok(peer))
+}
+
+fn only(mut all: Vec<Open>) -> Result<Option<Open>, Failure> {
+    if all.len() > 1 {
+        return Err(Failure::Usage("several are open: say which, by name or number".into()));
+    }
+    Ok(all.pop())
+}

@@ -1,0 +1,16 @@
+//! JSON mode: one object a line, in both directions.
+//!
+//! Out: [`event`], [`outcome`] and their kin turn what happened into a line. Every line has `event`
+//! and `at` (RFC 3339, UTC); a field without a value is left out. In: [`parse`] reads a line of the
+//! command language, or an object that carries one.
+//!
+//! Text stands in it as it came, escaped by JSON: besides what JSON demands, every character that
+//! could steer a terminal is written as `\uXXXX`, which any parser turns back.
+
+mod events;
+mod line;
+mod object;
+
+pub use events::{error, event, ledger, local, outcome, stopped};
+pub use line::{Line, LineError, Tag, parse};
+pub use object::rfc3339;
