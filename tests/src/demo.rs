@@ -8,10 +8,8 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha20Rng;
-
-use crate::event::{Event, event, file, message, receipt, session};
+use crate::actions::{random_content, say};
+use crate::event::{Event, event, file, session};
 use crate::peer::Peer;
 use crate::process::{Failure, PROMPT};
 use crate::world::{MEETING, World, listen};
@@ -75,13 +73,8 @@ fn meet(story: &mut Story<'_>, alice: &mut Peer, bob: &mut Peer) -> Result<(), F
 }
 
 fn talk(story: &mut Story<'_>, from: &mut Peer, to: &mut Peer, text: &str) -> Result<(), Failure> {
-    from.send_line(text)?;
-    let mine = from.wait(&event("message").with("text", text).with("mine", true), PROMPT)?;
-    to.wait(&message(text), PROMPT)?;
+    say(from, to, text)?;
     story.line(from.name(), &format!("> {text}"))?;
-    for state in ["stored", "read"] {
-        from.wait(&receipt(mine.text("message"), state), PROMPT)?;
-    }
     story.good(to.name(), "has stored and read it")
 }
 
@@ -147,9 +140,7 @@ fn link(session: &Event) -> String {
 }
 
 fn make_file(world: &World) -> Result<PathBuf, Failure> {
-    let mut content = vec![0; FILE_LEN];
-    ChaCha20Rng::seed_from_u64(8).fill_bytes(&mut content);
-    world.file("song of the sea.mp3", &content)
+    world.file("song of the sea.mp3", &random_content(8, FILE_LEN))
 }
 
 fn hash(path: &Path) -> Result<String, Failure> {

@@ -24,6 +24,7 @@
     reason = "a test fails by a panic that says what was seen; the demo uses the methods that return"
 )]
 
+pub mod actions;
 pub mod binaries;
 pub mod broker;
 pub mod demo;

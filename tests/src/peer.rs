@@ -111,6 +111,35 @@ impl Setup {
         let process = Process::spawn(&self.name, self.command(subcommand)?, &self.trace)?;
         Ok(Peer { process, name: self.name.clone(), home: self.home.clone() })
     }
+
+    /// Runs a subcommand to its end, with nothing on standard input.
+    ///
+    /// # Errors
+    /// If it cannot be started, or does not end in time.
+    pub fn run(&self, subcommand: &[&str], within: Duration) -> Result<Outcome, Failure> {
+        let mut process = Process::spawn(&self.name, self.command(subcommand)?, &self.trace)?;
+        process.close_stdin();
+        let begin = self.trace.elapsed();
+        let exit = process.wait_exit(within)?;
+        let took = self.trace.elapsed().saturating_sub(begin);
+        let (out, err): (Vec<_>, Vec<_>) =
+            process.take_lines().into_iter().partition(|line| line.stream == Stream::Out);
+        let text = |lines: Vec<Line>| lines.into_iter().map(|line| line.text).collect();
+        Ok(Outcome { exit, took, out: text(out), err: text(err) })
+    }
+}
+
+/// How a program that ran to its end went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Its exit code.
+    pub exit: i32,
+    /// How long it ran.
+    pub took: Duration,
+    /// Lines on standard output.
+    pub out: Vec<String>,
+    /// Lines on standard error.
+    pub err: Vec<String>,
 }
 
 /// A running `p2pchat` in JSON mode.

@@ -1,0 +1,61 @@
+//! A network that loses, doubles, reorders and delays.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::time::Duration;
+
+use p2pchat_harness::actions::say;
+use p2pchat_harness::event::{event, session};
+use p2pchat_harness::peer::Peer;
+use p2pchat_harness::relay::{Direction, Faults, UdpRelay};
+use p2pchat_harness::world::{Paths, World};
+
+/// Messages of each side.
+const MESSAGES: usize = 2000;
+/// How long all of them may take.
+const ALL: Duration = Duration::from_secs(240);
+
+fn expect_in_order(peer: &mut Peer, from: &str) {
+    for number in 0..MESSAGES {
+        // Whatever comes first must be the next: neither an earlier one again nor a later one.
+        let came = peer.expect(&event("message").with("mine", false), ALL);
+        assert_eq!(came.text("text"), format!("{from} {number}"));
+    }
+}
+
+fn assert_bad(relay: &UdpRelay, seed: u64) {
+    for direction in [Direction::In, Direction::Out] {
+        let counts = relay.counts(direction);
+        if counts.came > 1000 {
+            let share = counts.dropped as f64 / counts.came as f64;
+            assert!((0.2..0.4).contains(&share), "seed {seed}: {counts:?}");
+            assert!(counts.duplicated > 0 && counts.reordered > 0, "seed {seed}: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn two_thousand_messages_each_way_arrive_once_and_in_order() {
+    let seed = 30_05_20;
+    let world = World::new().unwrap();
+    let paths = Paths::new(seed).unwrap();
+    let faults = Faults { drop: 0.3, duplicate: 0.05, reorder: 0.2, ..Faults::default() };
+    paths.set_udp_faults(faults);
+    let (mut alice, mut bob) = paths.alice_and_bob(&world).unwrap();
+    for number in 0..MESSAGES {
+        alice.send_line(&format!("alice {number}")).unwrap();
+        bob.send_line(&format!("bob {number}")).unwrap();
+    }
+    expect_in_order(&mut bob, "alice");
+    expect_in_order(&mut alice, "bob");
+    // Nothing comes a second time behind the last one.
+    say(&mut alice, &mut bob, "the end of alice").unwrap();
+    say(&mut bob, &mut alice, "the end of bob").unwrap();
+    for peer in [&mut alice, &mut bob] {
+        let more = peer.take_events();
+        assert!(!more.iter().any(|e| e.name() == "message" && e.field("mine") == false), "seed {seed}");
+        assert!(!more.iter().any(|e| session("lost").matches(e)), "seed {seed}");
+    }
+    let came: u64 = paths.udp().iter().map(|relay| relay.counts(Direction::In).came).sum();
+    assert!(came > 1000, "everything went through the relays");
+    paths.udp().iter().for_each(|relay| assert_bad(relay, seed));
+}
