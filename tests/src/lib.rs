@@ -28,6 +28,7 @@ pub mod actions;
 pub mod binaries;
 pub mod broker;
 pub mod demo;
+pub mod double;
 pub mod event;
 pub mod memory;
 pub mod peer;

@@ -154,11 +154,20 @@ impl Paths {
     /// # Errors
     /// If they do not meet in time.
     pub fn meet(&self, listener: &Setup, asker: &Setup) -> Result<(Peer, Peer), Failure> {
+        let alice = self.listen(listener)?;
+        let bob = self.ask(asker, alice.name())?;
+        up(alice, bob, BAD_MEETING)
+    }
+
+    /// Starts the one who listens, on their path, and waits until others can reach them.
+    ///
+    /// # Errors
+    /// If that does not happen in time.
+    pub fn listen(&self, listener: &Setup) -> Result<Peer, Failure> {
         let mut alice = self.alice.before(listener.clone()).start(&["listen"])?;
         self.alice.lead_to(&mut alice)?;
         alice.wait(&event("broker").with("state", "connected"), PROMPT)?;
-        let bob = self.ask(asker, alice.name())?;
-        up(alice, bob, BAD_MEETING)
+        Ok(alice)
     }
 
     /// Starts the one who asks, on their path.

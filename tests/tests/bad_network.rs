@@ -1,5 +1,5 @@
 //! A network that loses, doubles, reorders and delays.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Somebody who was not introduced sends to a peer's port.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use p2pchat_harness::actions::say;
 use p2pchat_harness::event::Event;
