@@ -190,3 +190,167 @@ impl Records {
         self.ended = last;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::rng;
+
+    const TRANSFER: TransferId = TransferId([2; 16]);
+    const D: [u8; 16] = [3; 16];
+    const L: [u8; 16] = [4; 16];
+    const SUITES: [Suite; 2] = [Suite::ChaCha20Poly1305, Suite::Aes256Gcm];
+
+    fn secret() -> CarrierSecret {
+        CarrierSecret::from_bytes([1; 32])
+    }
+
+    fn sealer(suite: Suite) -> RecordSealer {
+        RecordSealer::new(suite, &secret(), TRANSFER, &D, &L)
+    }
+
+    fn opener(suite: Suite) -> RecordOpener {
+        RecordOpener::new(suite, &secret(), TRANSFER, &D, &L)
+    }
+
+    /// Three records, the last one empty.
+    fn records(suite: Suite) -> [(Vec<u8>, bool); 3] {
+        let mut sealer = sealer(suite);
+        [(&b"one"[..], false), (b"two", false), (b"", true)].map(|(text, last)| {
+            let mut record = text.to_vec();
+            sealer.seal(&mut record, last).unwrap();
+            (record, last)
+        })
+    }
+
+    fn open(opener: &mut RecordOpener, (record, last): &(Vec<u8>, bool)) -> Result<Vec<u8>, CarrierError> {
+        let mut buffer = record.clone();
+        opener.open(&mut buffer, *last).map(|()| buffer)
+    }
+
+    #[test]
+    fn records_open_in_order_and_the_last_one_completes_them() {
+        for suite in SUITES {
+            let mut opener = opener(suite);
+            let [one, two, last] = records(suite);
+            assert_eq!(open(&mut opener, &one).unwrap(), b"one");
+            assert_eq!(open(&mut opener, &two).unwrap(), b"two");
+            assert!(!opener.is_complete(), "a stream that ends here was cut");
+            assert_eq!(open(&mut opener, &last).unwrap(), b"");
+            assert!(opener.is_complete());
+            assert_eq!(open(&mut opener, &last), Err(CarrierError::AfterLast));
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_dropped_repeated_swapped_or_reordered_does_not_open() {
+        for suite in SUITES {
+            let [one, two, last] = records(suite);
+            assert_eq!(open(&mut opener(suite), &two), Err(CarrierError::Unauthentic), "dropped");
+            assert_eq!(open(&mut opener(suite), &last), Err(CarrierError::Unauthentic), "dropped");
+            let mut repeated = opener(suite);
+            open(&mut repeated, &one).unwrap();
+            assert_eq!(open(&mut repeated, &one), Err(CarrierError::Unauthentic), "repeated");
+            let mut reordered = opener(suite);
+            open(&mut reordered, &one).unwrap();
+            assert_eq!(open(&mut reordered, &last), Err(CarrierError::Unauthentic), "reordered");
+        }
+    }
+
+    #[test]
+    fn the_last_flag_is_authenticated_both_ways() {
+        for suite in SUITES {
+            let [one, two, last] = records(suite);
+            let flagged = (one.0.clone(), true);
+            assert_eq!(open(&mut opener(suite), &flagged), Err(CarrierError::Unauthentic), "set");
+            let mut cleared = opener(suite);
+            open(&mut cleared, &one).unwrap();
+            open(&mut cleared, &two).unwrap();
+            assert_eq!(open(&mut cleared, &(last.0, false)), Err(CarrierError::Unauthentic), "cleared");
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_carrier_does_not_open() {
+        for suite in SUITES {
+            let [one, ..] = records(suite);
+            let others = [
+                RecordOpener::new(suite, &CarrierSecret::from_bytes([9; 32]), TRANSFER, &D, &L),
+                RecordOpener::new(suite, &secret(), TransferId([9; 16]), &D, &L),
+                RecordOpener::new(suite, &secret(), TRANSFER, &[9; 16], &L),
+                RecordOpener::new(suite, &secret(), TRANSFER, &D, &[9; 16]),
+                RecordOpener::new(suite, &secret(), TRANSFER, &L, &D),
+            ];
+            for (number, mut other) in others.into_iter().enumerate() {
+                assert_eq!(open(&mut other, &one), Err(CarrierError::Unauthentic), "{number}");
+            }
+        }
+        let [aes, chacha] = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
+        assert_eq!(open(&mut opener(aes), &records(chacha)[0]), Err(CarrierError::Unauthentic));
+    }
+
+    #[test]
+    fn nothing_is_sealed_after_the_last_record_or_past_the_limit() {
+        let mut ended = sealer(Suite::Aes256Gcm);
+        ended.seal(&mut Vec::new(), true).unwrap();
+        let mut buffer = b"text".to_vec();
+        assert_eq!(ended.seal(&mut buffer, false), Err(Exhausted));
+        assert_eq!(buffer, b"text");
+
+        let (mut sealer, mut opener) = (sealer(Suite::Aes256Gcm), opener(Suite::Aes256Gcm));
+        sealer.0.counter = RECORDS_MAX - 1;
+        opener.0.counter = RECORDS_MAX - 1;
+        sealer.seal(&mut buffer, false).unwrap();
+        opener.open(&mut buffer, false).unwrap();
+        assert_eq!(buffer, b"text");
+        assert_eq!(sealer.seal(&mut buffer, true), Err(Exhausted));
+        assert_eq!(opener.open(&mut buffer, true), Err(CarrierError::TooMany));
+    }
+
+    #[test]
+    fn a_hello_is_known_by_its_secret_and_every_byte() {
+        let parts: [&[u8]; 3] = [b"D", &TRANSFER.0, &D];
+        let tag = hello_mac(&secret(), &parts);
+        assert!(verify_hello_mac(&secret(), &parts, &tag));
+        assert!(!verify_hello_mac(&CarrierSecret::from_bytes([9; 32]), &parts, &tag));
+        assert!(!verify_hello_mac(&secret(), &[b"L", &TRANSFER.0, &D], &tag));
+        assert!(!verify_hello_mac(&secret(), &[b"D", &TRANSFER.0, &L], &tag));
+        assert!(!verify_hello_mac(&secret(), &parts, &tag[..15]));
+        assert!(!verify_hello_mac(&secret(), &parts, &[]));
+        for bit in 0..tag.len() * 8 {
+            let mut flipped = tag;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(!verify_hello_mac(&secret(), &parts, &flipped), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_secret_comes_back_from_the_bytes_that_travelled() {
+        let secret = CarrierSecret::generate(&mut rng(1)).unwrap();
+        let again = CarrierSecret::from_bytes(*secret.to_bytes());
+        assert_eq!(hello_mac(&again, &[b"D"]), hello_mac(&secret, &[b"D"]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_damaged_record_opens(
+            text in proptest::collection::vec(any::<u8>(), 0..300),
+            at: proptest::sample::Index,
+            bit in 0_u8..8,
+            aes: bool,
+        ) {
+            let suite = if aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
+            let mut record = text.clone();
+            sealer(suite).seal(&mut record, false).unwrap();
+            prop_assert_eq!(record.len(), text.len() + TAG_LEN);
+            prop_assert_eq!(open(&mut opener(suite), &(record.clone(), false)).unwrap(), text);
+            let cut = record[..at.index(record.len())].to_vec();
+            prop_assert_eq!(open(&mut opener(suite), &(cut, false)), Err(CarrierError::Unauthentic));
+            let damaged_at = at.index(record.len());
+            record[damaged_at] ^= 1 << bit;
+            prop_assert_eq!(open(&mut opener(suite), &(record, false)), Err(CarrierError::Unauthentic));
+        }
+    }
+}

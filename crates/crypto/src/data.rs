@@ -88,3 +88,76 @@ impl PacketKey {
         nonce
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEADER: [u8; 16] = [0x54; 16];
+
+    fn epochs(suite: Suite) -> [Epoch; 2] {
+        [Role::Initiator, Role::Responder]
+            .map(|role| SessionKeys::new(SessionSecret::new([1; 32]), role, suite).into_epoch())
+    }
+
+    fn sealed(key: &SealKey, number: u64, text: &[u8]) -> Vec<u8> {
+        let mut buffer = text.to_vec();
+        let tag = key.seal_in_place(number, &HEADER, &mut buffer);
+        buffer.extend(tag);
+        buffer
+    }
+
+    fn opened(to: &Epoch, number: u64, header: &[u8], packet: &[u8]) -> Option<Vec<u8>> {
+        to.open.open_in_place(number, header, &mut packet.to_vec()).map(|text| text.to_vec())
+    }
+
+    #[test]
+    fn the_two_directions_and_every_number_have_nonces_of_their_own() {
+        let [one, two] = epochs(Suite::Aes256Gcm);
+        let (a, b) = (&one.seal.0, &two.seal.0);
+        assert_ne!(a.iv, b.iv);
+        assert_eq!(a.nonce(0), a.iv);
+        let numbers = [0, 1, 255, 256, u64::from(u32::MAX), 1 << 32, u64::MAX];
+        let nonces: std::collections::BTreeSet<_> = numbers.iter().map(|&n| a.nonce(n)).collect();
+        assert_eq!(nonces.len(), numbers.len());
+        assert!(nonces.iter().all(|nonce| nonce[..4] == a.iv[..4]));
+    }
+
+    #[test]
+    fn less_than_a_tag_is_refused() {
+        for suite in [Suite::ChaCha20Poly1305, Suite::Aes256Gcm] {
+            let [one, _] = epochs(suite);
+            for length in 0..TAG_LEN {
+                assert_eq!(one.open.open_in_place(0, &HEADER, &mut vec![0; length]), None);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_packet_opens_as_it_was_sealed_and_in_no_other_way(
+            aes: bool,
+            text in proptest::collection::vec(any::<u8>(), 0..1500),
+            number: u64,
+            other: u64,
+            at: proptest::sample::Index,
+            bit in 0_u8..8,
+        ) {
+            let [from, to] = epochs(if aes { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 });
+            let packet = sealed(&from.seal, number, &text);
+            prop_assert_eq!(opened(&to, number, &HEADER, &packet), Some(text));
+            if other != number {
+                prop_assert_eq!(opened(&to, other, &HEADER, &packet), None);
+            }
+            let mut header = HEADER;
+            header[at.index(16)] ^= 1 << bit;
+            prop_assert_eq!(opened(&to, number, &header, &packet), None);
+            let mut damaged = packet.clone();
+            damaged[at.index(packet.len())] ^= 1 << bit;
+            prop_assert_eq!(opened(&to, number, &HEADER, &damaged), None);
+            prop_assert_eq!(opened(&to, number, &HEADER, &packet[..packet.len() - 1]), None);
+        }
+    }
+}

@@ -104,14 +104,114 @@ mod tests {
     use super::*;
     use crate::testing::Pair;
 
+    const SECRET: [u8; 32] = [1; 32];
+    const TRANSCRIPT: [u8; 32] = [2; 32];
+    const ALICE: PeerId = PeerId([3; 32]);
+    const BOB: PeerId = PeerId([4; 32]);
+
+    fn with(secret: [u8; 32], transcript: [u8; 32]) -> [EndpointBox; 2] {
+        let secret = IntroductionSecret::new(secret);
+        [EndpointBox::new(&secret, ALICE, BOB, transcript), EndpointBox::new(&secret, BOB, ALICE, transcript)]
+    }
+
+    fn boxes() -> [EndpointBox; 2] {
+        with(SECRET, TRANSCRIPT)
+    }
+
+    fn list(port: u16) -> UdpEndpoints {
+        UdpEndpoints::new([([10, 0, 0, 1], port).into(), ([0xfd00, 0, 0, 0, 0, 0, 0, 1], port).into()])
+    }
+
+    #[test]
+    fn endpoints_arrive_as_they_were_sealed_in_both_directions() {
+        let [mut alice, mut bob] = boxes();
+        for port in 1..4 {
+            assert_eq!(bob.open(&alice.seal(&list(port))), Ok(list(port)));
+            assert_eq!(alice.open(&bob.seal(&list(port))), Ok(list(port)));
+        }
+    }
+
+    #[test]
+    fn a_counter_that_does_not_grow_is_dropped() {
+        let [mut alice, mut bob] = boxes();
+        let (one, two, three) = (alice.seal(&list(1)), alice.seal(&list(2)), alice.seal(&list(3)));
+        assert_eq!(bob.open(&two), Ok(list(2)));
+        assert_eq!(bob.open(&two), Err(EndpointsError::Stale));
+        assert_eq!(bob.open(&one), Err(EndpointsError::Stale));
+        assert_eq!(bob.open(&three), Ok(list(3)));
+    }
+
+    #[test]
+    fn a_forged_high_counter_does_not_shut_the_true_ones_out() {
+        let [mut alice, mut bob] = boxes();
+        let sealed = alice.seal(&list(1));
+        let mut forged = sealed.as_slice().to_vec();
+        forged[..COUNTER_LEN].fill(0xff);
+        let forged = SealedEndpoints::new(forged).unwrap();
+        assert_eq!(bob.open(&forged), Err(EndpointsError::Unauthentic));
+        assert_eq!(bob.open(&sealed), Ok(list(1)));
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_cut_passes() {
+        let [mut alice, _] = boxes();
+        let sealed = alice.seal(&list(1)).as_slice().to_vec();
+        let open = |bytes: Vec<u8>| boxes()[1].open(&SealedEndpoints::new(bytes).unwrap());
+        for bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(open(flipped), Err(EndpointsError::Unauthentic), "bit {bit}");
+        }
+        for length in 0..sealed.len() {
+            assert_eq!(open(sealed[..length].to_vec()), Err(EndpointsError::Unauthentic), "{length} bytes");
+        }
+        assert_eq!(open(sealed), Ok(list(1)));
+    }
+
+    #[test]
+    fn a_box_of_another_secret_transcript_or_direction_does_not_open() {
+        let [mut alice, mut bob] = boxes();
+        let sealed = alice.seal(&list(1));
+        assert_eq!(alice.open(&sealed), Err(EndpointsError::Unauthentic), "one's own reflected");
+        for [_, mut other] in [with([9; 32], TRANSCRIPT), with(SECRET, [9; 32])] {
+            assert_eq!(other.open(&sealed), Err(EndpointsError::Unauthentic));
+        }
+        assert_eq!(bob.open(&sealed), Ok(list(1)));
+    }
+
+    #[test]
+    fn an_authentic_box_that_is_no_list_is_malformed() {
+        let [alice, mut bob] = boxes();
+        let mut body = b"no list".to_vec();
+        ChaCha20Poly1305::new(alice.mine.as_bytes().into())
+            .encrypt_in_place(&Nonce::from(counter_bytes(0)), &TRANSCRIPT, &mut body)
+            .unwrap();
+        let sealed = SealedEndpoints::new([&counter_bytes(0)[..], &body].concat()).unwrap();
+        assert_eq!(bob.open(&sealed), Err(EndpointsError::Malformed));
+    }
+
+    #[test]
+    fn the_longest_list_fits_its_box() {
+        let [mut alice, mut bob] = boxes();
+        let full = UdpEndpoints::new((1..20).map(|port| ([0xfd00, 0, 0, 0, 0, 0, 0, 1], port).into()));
+        assert_eq!(bob.open(&alice.seal(&full)), Ok(full));
+    }
+
     #[test]
     fn a_damaged_kem_ciphertext_shows_when_the_endpoints_do_not_open() {
         let pair = Pair::new();
         let request = pair.request();
         let (accept, mut alices) = pair.accept(request.offer());
+        // Whoever damages it can only be the accepter: the ciphertext is under its signature.
         let damaged = pair.resigned(&accept, |body| body.kem[17] ^= 1);
         let mut bobs = pair.accepted(request, &damaged).unwrap();
-        let sealed = alices.endpoints.seal(&UdpEndpoints::default());
-        assert_eq!(bobs.endpoints.open(&sealed), Err(EndpointsError::Unauthentic));
+        assert_eq!(bobs.endpoints.open(&alices.endpoints.seal(&list(1))), Err(EndpointsError::Unauthentic));
+    }
+
+    #[test]
+    fn two_who_accepted_each_other_open_each_others_endpoints() {
+        let (mut bobs, mut alices) = Pair::new().introduced();
+        assert_eq!(bobs.endpoints.open(&alices.endpoints.seal(&list(1))), Ok(list(1)));
+        assert_eq!(alices.endpoints.open(&bobs.endpoints.seal(&list(2))), Ok(list(2)));
     }
 }

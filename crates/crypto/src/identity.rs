@@ -110,3 +110,36 @@ fn labelled(label: Label, body: &[u8]) -> Vec<u8> {
     let length = u8::try_from(label.len()).unwrap_or(u8::MAX);
     [&[length], label, body].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Recorded, identity, rng};
+
+    #[test]
+    fn a_seed_always_gives_the_same_identity_and_another_seed_another() {
+        let (one, again, two) = (identity(1), identity(1), identity(2));
+        assert_eq!((one.peer_id(), one.noise_public()), (again.peer_id(), again.noise_public()));
+        assert_ne!(one.peer_id(), two.peer_id());
+        assert_ne!(one.noise_public(), two.noise_public());
+        assert!(is_possible(one.peer_id()));
+        assert!(!is_possible(PeerId([0; 32])));
+    }
+
+    #[test]
+    fn a_source_of_nothing_but_zeros_makes_no_seed() {
+        assert_eq!(Seed::generate(&mut Recorded(vec![0; 32])).unwrap_err(), RandomnessFailed);
+        assert!(Seed::generate(&mut rng(1)).is_ok());
+    }
+
+    #[test]
+    fn a_signature_is_of_one_signer_label_and_body() {
+        let (one, two) = (identity(1), identity(2));
+        let signature = one.sign(Label::Offer, b"body");
+        assert!(verify(one.peer_id(), Label::Offer, b"body", &signature));
+        assert!(!verify(two.peer_id(), Label::Offer, b"body", &signature));
+        assert!(!verify(one.peer_id(), Label::Hello, b"body", &signature));
+        assert!(!verify(one.peer_id(), Label::Offer, b"bodys", &signature));
+        assert_eq!(labelled(Label::Offer, b"body"), b"\x0fp2pchat 1 offerbody");
+    }
+}

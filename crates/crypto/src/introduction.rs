@@ -3,6 +3,7 @@
 use p2pchat_proto::PeerId;
 use p2pchat_proto::offer::Suites;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 
 use crate::schedule::{self, IntroductionSecret, MacKey, Psk};
 use crate::secret::redacted;
@@ -51,11 +52,11 @@ pub struct Introduction {
     peer: PeerId,
     role: Role,
     suite: Suite,
-    peer_noise: [u8; 32],
-    transcript: [u8; 32],
-    psk: Psk,
-    my_ticket: Ticket,
-    peer_ticket: Ticket,
+    pub(crate) peer_noise: [u8; 32],
+    pub(crate) transcript: [u8; 32],
+    pub(crate) psk: Psk,
+    pub(crate) my_ticket: Ticket,
+    pub(crate) peer_ticket: Ticket,
     my_mac: MacKey,
     peer_mac: MacKey,
 }
@@ -124,18 +125,6 @@ impl Introduction {
         mac(&self.peer_mac, &[bytes]).ct_eq(tag).into()
     }
 
-    pub(crate) const fn peer_noise(&self) -> &[u8; 32] {
-        &self.peer_noise
-    }
-
-    pub(crate) const fn transcript(&self) -> &[u8; 32] {
-        &self.transcript
-    }
-
-    pub(crate) const fn psk(&self) -> &Psk {
-        &self.psk
-    }
-
     pub(crate) const fn initiator_ticket(&self) -> Ticket {
         match self.role {
             Role::Initiator => self.my_ticket,
@@ -151,8 +140,10 @@ pub(crate) fn mac(key: &MacKey, parts: &[&[u8]]) -> [u8; MAC_LEN] {
         hasher.update(part);
     }
     let mut tag = [0; MAC_LEN];
-    hasher.finalize_xof().fill(&mut tag);
-    zeroize::Zeroize::zeroize(&mut hasher);
+    let mut output = hasher.finalize_xof();
+    output.fill(&mut tag);
+    output.zeroize();
+    hasher.zeroize();
     tag
 }
 

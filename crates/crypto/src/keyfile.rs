@@ -103,14 +103,7 @@ pub fn seal(
         Some(_) => Lock::Argon2id { cost: NEW_COST, salt: *random(rng).map_err(randomness)? },
         None => Lock::None,
     };
-    let nonce: [u8; NONCE_LEN] = *random(rng).map_err(randomness)?;
-    let header = header(&lock, &nonce);
-    let mut sealed = Zeroizing::new(seed.as_bytes().to_vec());
-    sealed.reserve_exact(TAG_LEN);
-    XChaCha20Poly1305::new((&*key(&lock, passphrase)?).into())
-        .encrypt_in_place(&XNonce::from(nonce), &header, &mut *sealed)
-        .map_err(|_| KeyFileError::OutOfMemory)?;
-    Ok([&header[..], &sealed].concat())
+    seal_with(seed, &lock, &*random(rng).map_err(randomness)?, passphrase)
 }
 
 /// Whether a passphrase is needed to open this file.
@@ -139,6 +132,21 @@ pub fn open(file: &[u8], passphrase: Option<&Passphrase>) -> Result<Seed, KeyFil
         })?;
     let bytes = Zeroizing::new(sealed.as_slice().try_into().map_err(|_| KeyFileError::Damaged)?);
     Ok(Seed::from_bytes(*bytes))
+}
+
+fn seal_with(
+    seed: &Seed,
+    lock: &Lock,
+    nonce: &[u8; NONCE_LEN],
+    passphrase: Option<&Passphrase>,
+) -> Result<Vec<u8>, KeyFileError> {
+    let header = header(lock, nonce);
+    let mut sealed = Zeroizing::new(seed.as_bytes().to_vec());
+    sealed.reserve_exact(TAG_LEN);
+    XChaCha20Poly1305::new((&*key(lock, passphrase)?).into())
+        .encrypt_in_place(&XNonce::from(*nonce), &header, &mut *sealed)
+        .map_err(|_| KeyFileError::OutOfMemory)?;
+    Ok([&header[..], &sealed].concat())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,4 +257,145 @@ fn key(lock: &Lock, passphrase: Option<&Passphrase>) -> Result<Zeroizing<[u8; 32
     memory.zeroize();
     derived.map_err(|_| KeyFileError::Parameters)?;
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::rng;
+
+    const SEED: [u8; 32] = [7; 32];
+    /// Where the three costs stand, for tests that change them.
+    const COST_AT: usize = 20;
+    /// Cheap enough to open a thousand times.
+    const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+
+    fn passphrase(text: &str) -> Passphrase {
+        Passphrase::new(text.to_owned())
+    }
+
+    fn plain() -> Vec<u8> {
+        seal(&Seed::from_bytes(SEED), None, &mut rng(1)).unwrap()
+    }
+
+    /// A file under `passphrase` that costs little, made by the functions that make all of them.
+    fn cheap(text: &str) -> Vec<u8> {
+        let lock = Lock::Argon2id { cost: CHEAP, salt: [3; SALT_LEN] };
+        seal_with(&Seed::from_bytes(SEED), &lock, &[4; NONCE_LEN], Some(&passphrase(text))).unwrap()
+    }
+
+    fn opened(file: &[u8], text: Option<&str>) -> Result<[u8; 32], KeyFileError> {
+        open(file, text.map(passphrase).as_ref()).map(|seed| *seed.as_bytes())
+    }
+
+    #[test]
+    fn a_file_without_a_passphrase_opens_without_one() {
+        let file = plain();
+        assert_eq!(file.len(), KEY_FILE_LEN);
+        assert_eq!(is_locked(&file), Ok(false));
+        assert_eq!(opened(&file, None), Ok(SEED));
+        assert_eq!(opened(&file, Some("not needed")), Ok(SEED));
+    }
+
+    #[test]
+    fn a_file_with_a_passphrase_costs_what_the_design_says_and_opens_with_it_only() {
+        let file = seal(&Seed::from_bytes(SEED), Some(&passphrase("right")), &mut rng(1)).unwrap();
+        assert_eq!(file.len(), KEY_FILE_LEN);
+        assert_eq!(file[COST_AT..COST_AT + 12], [0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1]);
+        assert_eq!(is_locked(&file), Ok(true));
+        assert_eq!(opened(&file, None), Err(KeyFileError::Locked));
+        assert_eq!(opened(&file, Some("right")), Ok(SEED));
+        assert_eq!(opened(&file, Some("wrong")), Err(KeyFileError::WrongPassphrase));
+        assert!(!file.windows(8).any(|window| SEED.starts_with(window)));
+    }
+
+    #[test]
+    fn a_wrong_passphrase_is_refused_however_close() {
+        let file = cheap("right");
+        assert_eq!(opened(&file, Some("right")), Ok(SEED));
+        for wrong in ["", "righ", "right ", "Right", "right\0"] {
+            assert_eq!(opened(&file, Some(wrong)), Err(KeyFileError::WrongPassphrase), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_passes() {
+        for (file, text) in [(plain(), None), (cheap("right"), Some("right"))] {
+            for bit in 0..file.len() * 8 {
+                let mut flipped = file.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(opened(&flipped, text).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_length_is_no_key_file() {
+        for file in [plain(), cheap("right")] {
+            for length in 0..file.len() {
+                assert_eq!(opened(&file[..length], None), Err(KeyFileError::NotAKeyFile), "{length}");
+            }
+            let longer = [&file[..], &[0]].concat();
+            assert_eq!(opened(&longer, None), Err(KeyFileError::NotAKeyFile));
+            assert_eq!(is_locked(&longer), Err(KeyFileError::NotAKeyFile));
+        }
+    }
+
+    #[test]
+    fn each_part_of_the_head_has_its_error() {
+        let with = |at: usize, byte: u8| {
+            let mut file = plain();
+            file[at] = byte;
+            opened(&file, None)
+        };
+        assert_eq!(with(0, b'P'), Err(KeyFileError::NotAKeyFile));
+        assert_eq!(with(16, 2), Err(KeyFileError::Version(2)));
+        assert_eq!(with(17, 2), Err(KeyFileError::Parameters));
+        assert_eq!(with(18, 1), Err(KeyFileError::Parameters));
+        assert_eq!(with(KEY_FILE_LEN - 1, 0), Err(KeyFileError::Damaged));
+    }
+
+    #[test]
+    fn a_file_that_asks_for_too_much_is_refused_before_anything_is_spent() {
+        let with = |cost: [u32; 3]| {
+            let mut file = cheap("right");
+            let bytes = cost.map(u32::to_be_bytes).concat();
+            file[COST_AT..COST_AT + 12].copy_from_slice(&bytes);
+            (is_locked(&file), opened(&file, Some("right")))
+        };
+        let refused = (Err(KeyFileError::Parameters), Err(KeyFileError::Parameters));
+        for cost in [
+            [MAX_COST.memory_kib + 1, 1, 1],
+            [u32::MAX, 1, 1],
+            [8, MAX_COST.passes + 1, 1],
+            [8, u32::MAX, 1],
+            [64, 1, MAX_COST.lanes + 1],
+            [u32::MAX, u32::MAX, u32::MAX],
+        ] {
+            assert_eq!(with(cost), refused, "{cost:?}");
+        }
+        // Less than Argon2 can compute with: known only when it is asked to.
+        for cost in [[0, 0, 0], [7, 1, 1], [8, 0, 1], [8, 1, 0], [8, 1, 2]] {
+            assert_eq!(with(cost), (Ok(true), Err(KeyFileError::Parameters)), "{cost:?}");
+        }
+        assert_eq!(with([8, 1, 1]), (Ok(true), Ok(SEED)));
+    }
+
+    #[test]
+    fn two_files_of_one_seed_look_different() {
+        let seed = Seed::from_bytes(SEED);
+        let sealed = |seed_of_rng| seal(&seed, None, &mut rng(seed_of_rng)).unwrap();
+        assert_ne!(sealed(1)[HEADER_LEN..], sealed(2)[HEADER_LEN..]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(open(&bytes, None).is_err());
+            let with_head = [&MAGIC[..], &[1, 0, 0, 0], &bytes].concat();
+            prop_assert!(open(&with_head, None).is_err());
+        }
+    }
 }

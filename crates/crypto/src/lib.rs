@@ -33,15 +33,21 @@ pub mod keyfile;
 pub mod link;
 pub mod offer;
 pub mod safety;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 
 mod aead;
 mod curve;
+#[cfg(test)]
+mod golden;
 mod kem;
 mod noise;
 mod schedule;
 mod secret;
 #[cfg(test)]
 mod testing;
+#[cfg(any(test, feature = "simulation"))]
+mod vectors;
 
 pub use endpoints::{EndpointBox, EndpointsError};
 pub use identity::{Identity, Seed};

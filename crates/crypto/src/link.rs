@@ -167,11 +167,12 @@ fn keys(finished: &Finished) -> (RecordKey, RecordKey) {
 }
 
 /// A handshake message as it goes over the wire: `u16` big-endian length and the message.
-pub fn frame(message: &[u8]) -> Vec<u8> {
-    let mut framed = Vec::with_capacity(message.len().saturating_add(2));
-    framed.extend(u16::try_from(message.len()).unwrap_or(u16::MAX).to_be_bytes());
-    framed.extend(message);
-    framed
+///
+/// # Errors
+/// [`LinkError::TooLong`] for what no record can hold; no handshake message is.
+pub fn frame(message: &[u8]) -> Result<Vec<u8>, LinkError> {
+    let length = u16::try_from(message.len()).map_err(|_| LinkError::TooLong)?;
+    Ok([&length.to_be_bytes()[..], message].concat())
 }
 
 struct RecordKey {
@@ -244,7 +245,7 @@ fn hello_body(hash: &[u8; 32], broker: BrokerKey) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::rng;
+    use crate::testing::{identity, rng};
 
     struct Link {
         client: (LinkSealer, LinkOpener, LinkIdentity),
@@ -260,21 +261,144 @@ mod tests {
         Link { client: client.finish(&second).unwrap(), broker: (sealer, opener, hash), key: secret.public() }
     }
 
+    fn record(sealer: &mut LinkSealer, text: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        sealer.seal(text, &mut out).unwrap();
+        assert_eq!(usize::from(u16::from_be_bytes([out[0], out[1]])), out.len() - 2);
+        out.split_off(2)
+    }
+
+    fn opened(opener: &mut LinkOpener, record: &[u8]) -> Result<Vec<u8>, LinkError> {
+        let mut record = record.to_vec();
+        opener.open(&mut record).map(|()| record)
+    }
+
     #[test]
     fn both_ends_agree_on_the_link_and_read_each_other() {
         let mut link = link(30);
         assert_eq!(link.client.2, LinkIdentity { key: link.key, hash: link.broker.2 });
         for text in [&b"one"[..], b"", b"three"] {
-            for (sealer, opener) in
-                [(&mut link.client.0, &mut link.broker.1), (&mut link.broker.0, &mut link.client.1)]
-            {
-                let mut out = vec![0xaa];
-                sealer.seal(text, &mut out).unwrap();
-                assert_eq!(usize::from(u16::from_be_bytes([out[1], out[2]])), out.len() - 3);
-                let mut record = out.split_off(3);
-                opener.open(&mut record).unwrap();
-                assert_eq!(record, text);
-            }
+            let to_broker = record(&mut link.client.0, text);
+            assert_eq!(opened(&mut link.broker.1, &to_broker).unwrap(), text);
+            let to_client = record(&mut link.broker.0, text);
+            assert_ne!(to_broker, to_client);
+            assert_eq!(opened(&mut link.client.1, &to_client).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn records_are_appended_whole() {
+        let mut link = link(30);
+        let mut out = vec![0xaa];
+        link.client.0.seal(b"one", &mut out).unwrap();
+        link.client.0.seal(b"two", &mut out).unwrap();
+        assert_eq!(out.len(), 1 + 2 * (2 + 3 + TAG_LEN));
+        assert_eq!(opened(&mut link.broker.1, &out[3..22]).unwrap(), b"one");
+        assert_eq!(opened(&mut link.broker.1, &out[24..]).unwrap(), b"two");
+    }
+
+    #[test]
+    fn the_longest_record_fits_and_one_more_byte_is_refused_untouched() {
+        let mut link = link(30);
+        let mut out = Vec::new();
+        let too_long = vec![7; RECORD_PLAINTEXT_MAX + 1];
+        assert_eq!(link.client.0.seal(&too_long, &mut out), Err(LinkError::TooLong));
+        assert!(out.is_empty());
+        let longest = record(&mut link.client.0, &too_long[1..]);
+        assert_eq!(longest.len(), LINK_RECORD_MAX);
+        assert_eq!(opened(&mut link.broker.1, &longest).unwrap(), &too_long[1..]);
+    }
+
+    #[test]
+    fn a_record_that_is_lost_repeated_swapped_damaged_or_cut_does_not_open() {
+        let mut fresh = link(30);
+        let records = [record(&mut fresh.client.0, b"one"), record(&mut fresh.client.0, b"two")];
+        let opener = || link(30).broker.1;
+        assert_eq!(opened(&mut opener(), &records[1]), Err(LinkError::Record), "lost or swapped");
+        let mut repeated = opener();
+        assert_eq!(opened(&mut repeated, &records[0]).unwrap(), b"one");
+        assert_eq!(opened(&mut repeated, &records[0]), Err(LinkError::Record), "repeated");
+        assert_eq!(opened(&mut fresh.client.1, &records[0]), Err(LinkError::Record), "reflected");
+        for bit in 0..records[0].len() * 8 {
+            let mut flipped = records[0].clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(opened(&mut opener(), &flipped), Err(LinkError::Record), "bit {bit}");
+        }
+        for length in 0..records[0].len() {
+            assert_eq!(opened(&mut opener(), &records[0][..length]), Err(LinkError::Record), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_link_ends_before_its_counter_comes_round() {
+        let mut link = link(30);
+        link.client.0.0.counter = u64::MAX;
+        link.broker.1.0.counter = u64::MAX;
+        assert_eq!(link.client.0.seal(b"one", &mut Vec::new()), Err(LinkError::Exhausted));
+        assert_eq!(link.broker.1.open(&mut vec![0; 20]), Err(LinkError::Exhausted));
+    }
+
+    #[test]
+    fn no_damaged_handshake_message_makes_a_link() {
+        let secret = BrokerSecret::from_bytes([5; 32]);
+        let respond = |first: &[u8]| ServerHandshake::respond(&secret, first, &mut rng(2));
+        let (_, first) = ClientHandshake::start(&mut rng(1));
+        let (.., second) = respond(&first).unwrap();
+        let finish = |second: &[u8]| ClientHandshake::start(&mut rng(1)).0.finish(second);
+        assert_eq!((first.len(), second.len()), (MESSAGE_1_LEN, MESSAGE_2_LEN));
+        for bit in 0..second.len() * 8 {
+            let mut flipped = second.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(finish(&flipped).unwrap_err(), LinkError::Handshake, "bit {bit}");
+        }
+        for length in 0..second.len() {
+            assert_eq!(finish(&second[..length]).unwrap_err(), LinkError::Handshake, "{length} bytes");
+        }
+        assert!(finish(&[&second[..], &[0]].concat()).is_err());
+        assert!(finish(&second).is_ok());
+        for first in [&first[..31], &[&first[..], &[0]].concat(), &[], &[0; 32], &[0xff; 32]] {
+            assert_eq!(respond(first).unwrap_err(), LinkError::Handshake, "{first:?}");
+        }
+    }
+
+    #[test]
+    fn somebody_in_between_cannot_show_the_brokers_key() {
+        let (client, first) = ClientHandshake::start(&mut rng(1));
+        let impostor = BrokerSecret::from_bytes([6; 32]);
+        let (.., second) = ServerHandshake::respond(&impostor, &first, &mut rng(2)).unwrap();
+        let (.., identity) = client.finish(&second).unwrap();
+        assert_eq!(identity.key, impostor.public());
+        assert_ne!(identity.key, BrokerSecret::from_bytes([5; 32]).public());
+    }
+
+    #[test]
+    fn a_hello_serves_one_link_one_broker_and_one_identity() {
+        let (me, other) = (identity(1), identity(2));
+        let (hash, broker) = ([7; 32], BrokerKey([8; 32]));
+        let signature = hello(&me, &hash, broker);
+        assert!(verify_hello(me.peer_id(), &hash, broker, &signature));
+        assert!(!verify_hello(me.peer_id(), &[6; 32], broker, &signature), "another link");
+        assert!(!verify_hello(me.peer_id(), &hash, BrokerKey([9; 32]), &signature), "another broker");
+        assert!(!verify_hello(other.peer_id(), &hash, broker, &signature), "another identity");
+        let as_offer = me.sign(Label::Offer, &hello_body(&hash, broker));
+        assert!(!verify_hello(me.peer_id(), &hash, broker, &as_offer), "another purpose");
+        for bit in 0..signature.len() * 8 {
+            let mut flipped = signature;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(!verify_hello(me.peer_id(), &hash, broker, &flipped), "bit {bit}");
+        }
+        assert!(!verify_hello(PeerId([0; 32]), &hash, broker, &[0; 64]));
+    }
+
+    #[test]
+    fn a_brokers_key_comes_back_from_its_bytes() {
+        let secret = BrokerSecret::generate(&mut rng(1)).unwrap();
+        assert_eq!(BrokerSecret::from_bytes(*secret.to_bytes()).public(), secret.public());
+    }
+
+    #[test]
+    fn a_framed_message_says_its_length() {
+        assert_eq!(frame(&[7; 3]), Ok(vec![0, 3, 7, 7, 7]));
+        assert_eq!(frame(&vec![7; 1 << 16]), Err(LinkError::TooLong));
     }
 }

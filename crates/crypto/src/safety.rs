@@ -98,3 +98,72 @@ fn words(fingerprint: &[u8; 32]) -> [&'static str; WORDS] {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn digits_words_and_qr_payload_have_their_shape() {
+        let number = SafetyNumber::between(PeerId([1; 32]), PeerId([2; 32]));
+        let digits = number.digits();
+        let groups: Vec<&str> = digits.split(' ').collect();
+        assert_eq!(groups.len(), 2 * GROUPS);
+        assert!(groups.iter().all(|g| g.len() == 5 && g.bytes().all(|b| b.is_ascii_digit())));
+        let list = Language::English.word_list();
+        assert!(number.words().iter().all(|word| list.contains(word)));
+        let payload = number.qr_payload();
+        assert!(payload.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b':'));
+        for peer in [PeerId([1; 32]), PeerId([2; 32])] {
+            assert!(payload.contains(&peer.to_string().to_ascii_uppercase()));
+        }
+    }
+
+    #[test]
+    fn the_words_are_the_first_66_bits_of_the_fingerprint() {
+        let list = Language::English.word_list();
+        let mut fingerprint = [0; 32];
+        assert_eq!(words(&fingerprint), [list[0]; 6]);
+        fingerprint[..8].fill(0xff);
+        fingerprint[8] = 0b1100_0000;
+        assert_eq!(words(&fingerprint), [list[2047]; 6]);
+        fingerprint[8..].fill(0xff);
+        assert_eq!(words(&fingerprint), [list[2047]; 6]);
+        fingerprint[8] = 0b1011_1111;
+        assert_eq!(words(&fingerprint)[5], list[2046]);
+        fingerprint[0] = 0b0111_1111;
+        assert_eq!(words(&fingerprint)[0], list[1023]);
+    }
+
+    #[test]
+    fn the_digits_are_the_first_30_bytes_of_the_fingerprint() {
+        let mut fingerprint = [0; 32];
+        fingerprint[4] = 42;
+        fingerprint[5..10].copy_from_slice(&100_001_u64.to_be_bytes()[3..]);
+        fingerprint[25..].fill(0xff);
+        assert_eq!(groups(&fingerprint), [42, 1, 0, 0, 0, ((1 << 40) - 1) % 100_000]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn both_sides_see_the_same_and_everybody_else_something_else(a: [u8; 32], b: [u8; 32], c: [u8; 32]) {
+            prop_assume!(a != b && b != c && a != c);
+            let [a, b, c] = [a, b, c].map(PeerId);
+            let number = SafetyNumber::between(a, b);
+            prop_assert_eq!(&number, &SafetyNumber::between(b, a));
+            let other = SafetyNumber::between(a, c);
+            prop_assert_ne!(number.digits(), other.digits());
+            prop_assert_ne!(number.words(), other.words());
+            prop_assert_ne!(number.qr_payload(), other.qr_payload());
+            let halves = [peer_words(a), peer_words(b)];
+            let words = number.words();
+            let (first, second) = words.split_at(WORDS);
+            let seen: [[&str; WORDS]; 2] = [first.try_into().unwrap(), second.try_into().unwrap()];
+            prop_assert!(seen == halves || [seen[1], seen[0]] == halves);
+        }
+    }
+}

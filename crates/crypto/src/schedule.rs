@@ -170,3 +170,58 @@ fn derive(context: &'static str, inputs: &[&[u8]]) -> [u8; 32] {
     hasher.zeroize();
     key
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: PeerId = PeerId([1; 32]);
+
+    /// The table of protocol section 13, written out once more.
+    #[test]
+    fn every_key_comes_from_its_context_and_inputs() {
+        let seed = Seed::from_bytes([2; 32]);
+        let secret = IntroductionSecret::new([3; 32]);
+        let session = SessionSecret::new([4; 32]);
+        let carrier = CarrierSecret::from_bytes([5; 32]);
+        let (i2r, r2i) = (Direction::sent_by(Role::Initiator), Direction::sent_by(Role::Responder));
+        let secret_and_alice = [[3; 32], ALICE.0].concat();
+        let file = [&[5; 32][..], &[6; 16], &[7; 16], &[8; 16]].concat();
+        let table: [(&str, &[u8], [u8; 32]); 13] = [
+            ("p2pchat 1 identity", &[2; 32], *identity_seed(&seed).as_bytes()),
+            ("p2pchat 1 noise static", &[2; 32], *noise_static(&seed).as_bytes()),
+            (
+                "p2pchat 1 introduction",
+                &[[6; 32], [7; 32], [8; 32]].concat(),
+                *introduction_secret(&[6; 32], &[7; 32], &[8; 32]).as_bytes(),
+            ),
+            ("p2pchat 1 psk", &[3; 32], *psk(&secret).as_bytes()),
+            ("p2pchat 1 ticket key", &secret_and_alice, *ticket_key(&secret, ALICE).as_bytes()),
+            ("p2pchat 1 mac", &secret_and_alice, *mac_key(&secret, ALICE).as_bytes()),
+            ("p2pchat 1 endpoints", &secret_and_alice, *endpoint_key(&secret, ALICE).as_bytes()),
+            (
+                "p2pchat 1 session",
+                &[[6; 32], [7; 32], [8; 32]].concat(),
+                *session_secret([&[6; 32], &[7; 32]], &[8; 32]).as_bytes(),
+            ),
+            ("p2pchat 1 data key", &[&[4; 32][..], b"i2r"].concat(), *data_key(&session, i2r).as_bytes()),
+            ("p2pchat 1 data key", &[&[4; 32][..], b"r2i"].concat(), *data_key(&session, r2i).as_bytes()),
+            (
+                "p2pchat 1 data key",
+                &[&[4; 32][..], b"r2i"].concat(),
+                *data_key(&session, i2r.reverse()).as_bytes(),
+            ),
+            (
+                "p2pchat 1 file",
+                &file,
+                *file_key(&carrier, TransferId([6; 16]), &[7; 16], &[8; 16]).as_bytes(),
+            ),
+            ("p2pchat 1 file hello", &[5; 32], *file_hello_key(&carrier).as_bytes()),
+        ];
+        for (context, input, key) in table {
+            assert_eq!(key, blake3::derive_key(context, input), "{context}");
+        }
+        let iv = blake3::derive_key("p2pchat 1 data iv", &[&[4; 32][..], b"i2r"].concat());
+        assert_eq!(data_iv(&session, i2r), iv[..IV_LEN]);
+    }
+}

@@ -59,3 +59,96 @@ pub(crate) fn random<const N: usize>(
     rng.fill_bytes(&mut *bytes);
     if bytes.iter().all(|&b| b == 0) { Err(RandomnessFailed) } else { Ok(bytes) }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::fmt::Debug;
+
+    use crate::carrier::{CarrierSecret, RecordOpener, RecordSealer};
+    use crate::handshake::{Initiator, Responder};
+    use crate::keyfile::Passphrase;
+    use crate::link::{BrokerSecret, ClientHandshake, ServerHandshake};
+    use crate::schedule::{EndpointKey, IntroductionSecret, MacKey, Psk, SealingKey, SessionSecret};
+    use crate::testing::{Pair, rng};
+    use crate::{Seed, Suite};
+
+    fn says_only(value: &dyn Debug, name: &str) {
+        for text in [format!("{value:?}"), format!("{value:#?}")] {
+            assert_eq!(text, format!("{name}(..)"));
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_printed_says_its_type_and_nothing_else() {
+        let bytes = [7; 32];
+        says_only(&Seed::from_bytes(bytes), "Seed");
+        says_only(&Passphrase::new("secret".into()), "Passphrase");
+        says_only(&BrokerSecret::from_bytes(bytes), "BrokerSecret");
+        says_only(&CarrierSecret::from_bytes(bytes), "CarrierSecret");
+        says_only(&IntroductionSecret::new(bytes), "IntroductionSecret");
+        says_only(&Psk::new(bytes), "Psk");
+        says_only(&MacKey::new(bytes), "MacKey");
+        says_only(&EndpointKey::new(bytes), "EndpointKey");
+        says_only(&SessionSecret::new(bytes), "SessionSecret");
+        says_only(&SealingKey::new(bytes), "SealingKey");
+
+        let pair = Pair::new();
+        says_only(&*pair.alice, "Identity");
+        says_only(&pair.request(), "PendingRequest");
+        let (bobs, alices) = pair.introduced();
+        says_only(&bobs, "Accepted");
+        says_only(&bobs.introduction, "Introduction");
+        says_only(&bobs.endpoints, "EndpointBox");
+
+        let (initiator, first) = Initiator::start(&bobs.introduction, &pair.bob, &mut rng(1));
+        says_only(&initiator, "Initiator");
+        let responder = Responder::respond(&alices.introduction, &pair.alice, &first, &mut rng(2));
+        let (responder, second) = responder.unwrap();
+        says_only(&responder, "Responder");
+        let (keys, _) = initiator.read_response(&second).unwrap();
+        says_only(&keys, "SessionKeys");
+        let epoch = keys.into_epoch();
+        says_only(&epoch, "Epoch");
+        says_only(&epoch.seal, "SealKey");
+        says_only(&epoch.open, "OpenKey");
+
+        let (client, first) = ClientHandshake::start(&mut rng(1));
+        says_only(&client, "ClientHandshake");
+        let secret = BrokerSecret::from_bytes(bytes);
+        let (sealer, opener, ..) = ServerHandshake::respond(&secret, &first, &mut rng(2)).unwrap();
+        says_only(&sealer, "LinkSealer");
+        says_only(&opener, "LinkOpener");
+
+        let transfer = p2pchat_proto::TransferId([1; 16]);
+        let carrier = CarrierSecret::from_bytes(bytes);
+        let sealer = RecordSealer::new(Suite::Aes256Gcm, &carrier, transfer, &[1; 16], &[2; 16]);
+        says_only(&sealer, "RecordSealer");
+        let opener = RecordOpener::new(Suite::Aes256Gcm, &carrier, transfer, &[1; 16], &[2; 16]);
+        says_only(&opener, "RecordOpener");
+    }
+
+    #[test]
+    fn a_wiped_secret_is_zeros() {
+        use zeroize::Zeroize;
+        let mut secret = SessionSecret::new([7; 32]);
+        secret.zeroize();
+        assert_eq!(secret.as_bytes(), &[0; 32]);
+    }
+
+    #[test]
+    fn every_secret_is_wiped_when_dropped() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+        wiped::<Seed>();
+        wiped::<Passphrase>();
+        wiped::<CarrierSecret>();
+        wiped::<IntroductionSecret>();
+        wiped::<Psk>();
+        wiped::<MacKey>();
+        wiped::<EndpointKey>();
+        wiped::<SessionSecret>();
+        wiped::<SealingKey>();
+        wiped::<x25519_dalek::StaticSecret>();
+        wiped::<ed25519_dalek::SigningKey>();
+        wiped::<chacha20poly1305::ChaCha20Poly1305>();
+    }
+}

@@ -24,6 +24,31 @@ pub(crate) fn identity(seed: u8) -> Arc<Identity> {
     Arc::new(Identity::from_seed(&Seed::from_bytes([seed; 32])))
 }
 
+/// Gives out recorded bytes, and fails the test when they run out.
+pub(crate) struct Recorded(pub(crate) Vec<u8>);
+
+impl rand::TryRng for Recorded {
+    type Error = core::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes).map(|()| u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes).map(|()| u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), Self::Error> {
+        let rest = self.0.split_off(dest.len());
+        dest.copy_from_slice(&core::mem::replace(&mut self.0, rest));
+        Ok(())
+    }
+}
+
+impl rand::TryCryptoRng for Recorded {}
+
 /// Bob, who asks, and alice, who accepts.
 pub(crate) struct Pair {
     pub(crate) alice: Arc<Identity>,

@@ -1,6 +1,8 @@
 //! snow, held so that only keys of the right length reach it and only a finished handshake gives
 //! anything away.
 
+#[cfg(test)]
+mod reference;
 mod resolver;
 
 use rand::CryptoRng;

@@ -236,3 +236,68 @@ impl Hash for Blake2s {
         out.first_chunk_mut::<HASH_LEN>().expect("room for the hash").copy_from_slice(&hash);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::rng;
+
+    #[test]
+    fn a_public_key_that_is_weak_or_misspelled_ends_the_exchange() {
+        let mut dh = X25519::default();
+        dh.set(&[7; 32]);
+        let mut misspelled = [0xff; 32];
+        misspelled[31] = 0x7f;
+        let mut one = [0; 32];
+        one[0] = 1;
+        for key in [[0; 32], one, misspelled] {
+            let mut out = [0xaa; 56];
+            assert_eq!(dh.dh(&key, &mut out), Err(Error::Dh));
+            assert_eq!(out, [0xaa; 56]);
+        }
+    }
+
+    #[test]
+    fn a_private_key_of_another_length_is_no_key() {
+        let mut dh = X25519::default();
+        for length in [0, 31, 33, 57] {
+            dh.set(&vec![7; length]);
+            assert_eq!(dh.dh(&[9; 32], &mut [0; 56]), Err(Error::Dh), "{length}");
+        }
+        dh.set(&[7; 32]);
+        assert_eq!(dh.dh(&[9; 31], &mut [0; 56]), Err(Error::Dh));
+        assert_eq!(dh.dh(&[9; 32], &mut [0; 56]), Ok(()));
+    }
+
+    #[test]
+    fn an_ephemeral_key_is_given_once() {
+        let mut random = Resolver::new(&mut rng(1)).resolve_rng().unwrap();
+        let mut key = [0; 32];
+        assert_eq!(random.try_fill_bytes(&mut key), Ok(()));
+        assert_ne!(key, [0; 32]);
+        assert_eq!(random.try_fill_bytes(&mut key), Err(Error::Rng));
+    }
+
+    #[test]
+    fn only_what_our_patterns_name_is_resolved() {
+        let resolver = Resolver::new(&mut rng(1));
+        assert!(resolver.resolve_dh(&DHChoice::Curve448).is_none());
+        assert!(resolver.resolve_cipher(&CipherChoice::AESGCM).is_none());
+        for hash in [HashChoice::Blake2b, HashChoice::SHA256, HashChoice::SHA512] {
+            assert!(resolver.resolve_hash(&hash).is_none());
+        }
+    }
+
+    #[test]
+    fn a_ciphertext_shorter_than_its_tag_or_than_its_room_is_refused() {
+        let cipher = ChaChaPoly::default();
+        assert_eq!(cipher.decrypt(0, &[], &[0; 15], &mut [0; 64]), Err(Error::Decrypt));
+        let mut sealed = [0; 20];
+        assert_eq!(cipher.encrypt(0, b"ad", b"four", &mut sealed), 20);
+        assert_eq!(cipher.decrypt(0, b"ad", &sealed, &mut [0; 3]), Err(Error::Decrypt));
+        assert_eq!(cipher.decrypt(1, b"ad", &sealed, &mut [0; 4]), Err(Error::Decrypt));
+        let mut opened = [0; 4];
+        assert_eq!(cipher.decrypt(0, b"ad", &sealed, &mut opened), Ok(4));
+        assert_eq!(&opened, b"four");
+    }
+}

@@ -1,16 +1,16 @@
 //! The side that is asked.
 
 use p2pchat_proto::limits::PROTOCOL_VERSION;
-use p2pchat_proto::offer::{Addressee, KEM_KEY_LEN, OfferBody, OfferKind, Purpose, SignedOffer};
+use p2pchat_proto::offer::{Addressee, OfferBody, OfferKind, Purpose, SignedOffer};
 use p2pchat_proto::{PeerId, RequestId};
 use rand::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::check::{self, Common, Exchange};
-use super::{AcceptTerms, Accepted, Expected, OfferError, kem_of_peer};
+use super::{AcceptTerms, Accepted, Expected, OfferError, kem_of_mine};
 use crate::identity::Identity;
 use crate::introduction::Role;
-use crate::kem::Encapsulated;
+use crate::kem::{Encapsulated, is_encapsulation_key};
 use crate::secret::random;
 
 /// A request whose offer is right: somebody may be asked about it.
@@ -36,7 +36,6 @@ impl VerifiedRequest {
             request: expected.request,
             broker_key: expected.broker_key,
             now: expected.now,
-            kem_len: KEM_KEY_LEN,
         };
         let body = check::open(&offer, &common)?;
         let for_me = match &body.to {
@@ -48,6 +47,9 @@ impl VerifiedRequest {
         }
         if body.answers.is_some() {
             return Err(OfferError::Answers);
+        }
+        if !is_encapsulation_key(&body.kem) {
+            return Err(OfferError::Kem);
         }
         Ok(Self { offer, body })
     }
@@ -70,15 +72,15 @@ impl VerifiedRequest {
     /// Says yes: the signed offer for the other side, and what this side keeps.
     ///
     /// # Errors
-    /// [`OfferError::Kem`] if the peer's encapsulation key is none, [`OfferError::Suites`] for
-    /// terms without ChaCha20-Poly1305, [`OfferError::Randomness`].
+    /// [`OfferError::Suites`] for terms without ChaCha20-Poly1305, [`OfferError::Randomness`],
+    /// [`OfferError::KemUnavailable`].
     pub fn accept(
         self,
         me: &Identity,
         terms: AcceptTerms,
         rng: &mut dyn CryptoRng,
     ) -> Result<(SignedOffer, Accepted), OfferError> {
-        let encapsulated = Encapsulated::to(&self.body.kem).map_err(kem_of_peer)?;
+        let encapsulated = Encapsulated::to(&self.body.kem).map_err(kem_of_mine)?;
         self.accept_with(me, terms, encapsulated, rng)
     }
 

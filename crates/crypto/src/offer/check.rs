@@ -20,7 +20,6 @@ pub(super) struct Common {
     pub(super) request: RequestId,
     pub(super) broker_key: BrokerKey,
     pub(super) now: WallTime,
-    pub(super) kem_len: usize,
 }
 
 /// The body of a signed offer, after every check that needs no knowledge of its kind. The
@@ -61,9 +60,6 @@ pub(super) fn open(offer: &SignedOffer, expected: &Common) -> Result<OfferBody, 
     }
     if !is_sound_x25519(&body.eph_x25519) {
         return Err(OfferError::Ephemeral);
-    }
-    if body.kem.len() != expected.kem_len {
-        return Err(OfferError::Kem);
     }
     Ok(body)
 }

@@ -15,6 +15,8 @@ mod accept;
 mod check;
 mod memory;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use core::fmt;
 use core::time::Duration;

@@ -1,7 +1,7 @@
 //! The side that asks.
 
 use p2pchat_proto::limits::PROTOCOL_VERSION;
-use p2pchat_proto::offer::{Addressee, KEM_CIPHERTEXT_LEN, OfferBody, OfferKind, SignedOffer, Suites};
+use p2pchat_proto::offer::{Addressee, OfferBody, OfferKind, SignedOffer, Suites};
 use p2pchat_proto::{BrokerKey, PeerId, RequestId, WallTime};
 use rand::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -98,7 +98,6 @@ impl PendingRequest {
             request: self.request,
             broker_key,
             now,
-            kem_len: KEM_CIPHERTEXT_LEN,
         };
         let body = check::open(accept, &expected)?;
         if body.to != Addressee::Peer(me.peer_id()) {
