@@ -5,6 +5,7 @@ pub mod config;
 pub mod desk;
 pub mod json;
 pub mod language;
+pub mod profile;
 pub mod request;
 pub mod sanitise;
 
