@@ -141,8 +141,9 @@ fn seal_with(
     passphrase: Option<&Passphrase>,
 ) -> Result<Vec<u8>, KeyFileError> {
     let header = header(lock, nonce);
-    let mut sealed = Zeroizing::new(seed.as_bytes().to_vec());
-    sealed.reserve_exact(TAG_LEN);
+    // Whole from the start: growing would leave a copy of the seed behind.
+    let mut sealed = Zeroizing::new(Vec::with_capacity(SEED_LEN + TAG_LEN));
+    sealed.extend(seed.as_bytes());
     XChaCha20Poly1305::new((&*key(lock, passphrase)?).into())
         .encrypt_in_place(&XNonce::from(*nonce), &header, &mut *sealed)
         .map_err(|_| KeyFileError::OutOfMemory)?;

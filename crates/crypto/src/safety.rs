@@ -6,8 +6,6 @@
 //! it has to search for one key whose own fingerprint fits; a short hash over both keys could be
 //! searched for on two sides at once.
 
-use core::fmt::Write as _;
-
 use bip39::Language;
 use p2pchat_proto::PeerId;
 
@@ -39,13 +37,8 @@ impl SafetyNumber {
 
     /// 60 digits in twelve groups of five, separated by spaces.
     pub fn digits(&self) -> String {
-        let mut text = String::new();
-        for group in self.halves.iter().flat_map(|(fingerprint, _)| groups(fingerprint)) {
-            let space = if text.is_empty() { "" } else { " " };
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{space}{group:05}");
-        }
-        text
+        let groups = self.halves.iter().flat_map(|(fingerprint, _)| groups(fingerprint));
+        groups.map(|group| format!("{group:05}")).collect::<Vec<_>>().join(" ")
     }
 
     /// The same as twelve words of the BIP 39 English list, six for each identity.

@@ -106,7 +106,7 @@ impl Dh for X25519 {
     /// Only 32 bytes can come (see `Setup`); with anything else no exchange succeeds.
     fn set(&mut self, privkey: &[u8]) {
         self.secret = None;
-        if let Ok(bytes) = Zeroizing::new(privkey.to_vec()).as_slice().try_into() {
+        if let Ok(bytes) = privkey.try_into() {
             self.hold(bytes);
         }
     }
