@@ -1,9 +1,15 @@
 //! What the owner decides about a client before it runs.
 
 use core::fmt;
+use core::net::SocketAddr;
 use core::str::FromStr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use p2pchat_proto::BrokerKey;
+use p2pchat_crypto::Identity;
+use p2pchat_proto::{BrokerKey, Name};
+
+use crate::profile::Home;
 
 /// Most characters of a host name (RFC 1035 section 2.3.4).
 const HOST_MAX_LEN: usize = 255;
@@ -15,6 +21,35 @@ pub struct BrokerAddress {
     pub host_port: String,
     /// The key that the broker must have; without it, the one it had the first time.
     pub key: Option<BrokerKey>,
+}
+
+/// Everything that a client needs to know before it runs.
+#[derive(Debug)]
+pub struct Config {
+    /// What it keeps on this machine; whoever starts a client holds the home's lock.
+    pub home: Home,
+    /// Who this user is.
+    pub identity: Arc<Identity>,
+    /// The name to register.
+    pub name: Name,
+    /// Where the broker is.
+    pub broker: BrokerAddress,
+    /// UDP addresses to listen on; none for all interfaces, the port of last time.
+    pub bind: Vec<SocketAddr>,
+    /// UDP addresses to announce; none for those that are found.
+    pub advertise: Vec<SocketAddr>,
+    /// TCP addresses to listen on for files; none for all interfaces, any port.
+    pub bind_tcp: Vec<SocketAddr>,
+    /// TCP addresses to announce for files; none for those that are found.
+    pub advertise_tcp: Vec<SocketAddr>,
+    /// Whose chat requests to accept.
+    pub accept: AcceptPolicy,
+    /// Whose files to take.
+    pub accept_files: AcceptPolicy,
+    /// Take files, besides, of people whom this user asked for a chat.
+    pub files_from_connected: bool,
+    /// Where files go; made at need.
+    pub download_dir: PathBuf,
 }
 
 /// A text that is not a [`BrokerAddress`].

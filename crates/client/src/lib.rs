@@ -6,9 +6,13 @@ pub mod desk;
 pub mod json;
 pub mod language;
 pub mod profile;
+pub mod random;
 pub mod request;
 pub mod sanitise;
 
-pub use config::{AcceptPolicy, BrokerAddress};
+pub use config::{AcceptPolicy, BrokerAddress, Config};
+pub use p2pchat_crypto::keyfile::Passphrase;
+pub use p2pchat_crypto::{Identity, safety};
 pub use p2pchat_engine::{Command, CommandId, Event, Failure, Target, TransferNumber};
+pub use p2pchat_engine::{command, event, failure};
 pub use request::Request;
