@@ -1,6 +1,7 @@
 //! The conversation with one peer.
 
 use core::ops::Range;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use p2pchat_proto::codec::decode;
@@ -21,6 +22,9 @@ pub(crate) struct Conversation {
     peer: PeerId,
     /// Until the store has answered.
     loading: bool,
+    /// What was shown before that, the highest message of each epoch: a front end may show a history
+    /// before it needs the conversation.
+    shown_early: BTreeMap<DeviceEpoch, u64>,
     outbox: Outbox,
     inbox: Inbox,
     session: Option<Session>,
@@ -50,7 +54,8 @@ impl Conversation {
     /// A conversation of which only one's own next number is known until the store has answered.
     pub(crate) fn new(me: PeerId, epoch: DeviceEpoch, peer: PeerId, next: u64) -> Self {
         let (outbox, inbox) = (Outbox::new(next), Inbox::default());
-        Self { me, epoch, peer, loading: true, outbox, inbox, session: None, sessions: 0 }
+        let shown_early = BTreeMap::new();
+        Self { me, epoch, peer, loading: true, shown_early, outbox, inbox, session: None, sessions: 0 }
     }
 
     /// Messages that the peer does not store.
@@ -92,6 +97,9 @@ impl Conversation {
         self.inbox.restore(&rows.held);
         self.outbox.restore(rows.outbox, rows.read)?;
         self.loading = false;
+        for (epoch, seq) in core::mem::take(&mut self.shown_early) {
+            self.shown(epoch, seq, out);
+        }
         let Some(Session::Loading { theirs }) = &mut self.session else { return Ok(()) };
         let theirs = theirs.take();
         self.state(out);
@@ -119,6 +127,11 @@ impl Conversation {
 
     /// Messages of the peer's epoch up to this one were shown.
     pub(crate) fn shown(&mut self, epoch: DeviceEpoch, seq: u64, out: &mut Outputs) {
+        if self.loading {
+            let early = self.shown_early.entry(epoch).or_default();
+            *early = seq.max(*early);
+            return;
+        }
         let upto = seq.saturating_add(1);
         if let Some(marks) = self.inbox.show(epoch, upto, out.open_batch()) {
             out.write(self.peer, Write::Held { peer: self.peer, epoch, marks });

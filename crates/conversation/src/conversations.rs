@@ -83,8 +83,9 @@ impl Conversations {
     /// A message was shown to the user, and so were all that came before it: sends the read
     /// receipt. One's own messages, unknown ones and repetitions change nothing.
     pub fn shown(&mut self, message: MessageId) {
-        if let Some(conversation) = self.peers.get_mut(&message.author) {
-            conversation.shown(message.epoch, message.seq, &mut self.out);
+        if message.author != self.me {
+            let (conversation, out) = self.with(message.author);
+            conversation.shown(message.epoch, message.seq, out);
         }
     }
 

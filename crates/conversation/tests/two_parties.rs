@@ -359,6 +359,21 @@ fn no_more_is_in_flight_than_may_be_and_the_rest_says_that_it_waits() {
 }
 
 #[test]
+fn what_is_shown_before_the_store_has_answered_is_read_all_the_same() {
+    let mut pair = Pair::new();
+    pair.connect();
+    pair.settle();
+    pair.nodes[0].compose("hello");
+    while pair.nodes[0].commit(1) || pair.carry(0) || pair.nodes[1].commit(1) {}
+    pair.break_at(1);
+    pair.nodes[1].crash();
+    assert!(pair.nodes[1].show());
+    pair.connect();
+    pair.settle();
+    pair.check_everything_arrived_once_in_order_and_was_read();
+}
+
+#[test]
 fn a_peer_that_lost_its_store_gets_what_it_had_not_stored_and_nothing_twice() {
     let mut pair = Pair::new();
     pair.connect();

@@ -125,10 +125,8 @@ mod tests {
     }
 
     fn hint(failure: &Failure) -> &str {
-        match failure {
-            Failure::KeyFile { hint, .. } => hint,
-            other => panic!("{other:?}"),
-        }
+        let Failure::KeyFile { hint, .. } = failure else { panic!("{failure:?}") };
+        hint
     }
 
     #[test]
