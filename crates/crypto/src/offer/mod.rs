@@ -187,7 +187,8 @@ fn has_aes() -> bool {
 
 #[cfg(target_arch = "aarch64")]
 fn has_aes() -> bool {
-    std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull")
+    // Includes the carry-less multiplication that GCM needs.
+    std::arch::is_aarch64_feature_detected!("aes")
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
