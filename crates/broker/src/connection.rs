@@ -207,7 +207,7 @@ impl Connection {
         let Some(link) = &mut self.link else {
             let (sealer, opener, hash, response) =
                 ServerHandshake::respond(&self.shared.secret, &record, &mut rand::rng())?;
-            self.sealed = frame(&response)?;
+            self.sealed = frame(&response);
             self.link = Some(Box::new(Link { sealer, opener, hash }));
             write(&self.socket, &mut self.sealed, &mut self.written)?;
             return Ok(None);
