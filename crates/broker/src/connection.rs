@@ -232,6 +232,9 @@ impl Connection {
     async fn farewell(&mut self) -> Result<(), End> {
         let Ok(sent) = tokio::time::timeout(FAREWELL, self.send_rest()).await else { return Ok(()) };
         sent?;
+        if self.link.is_none() {
+            return Ok(());
+        }
         tokio::time::timeout(LINGER, self.drop_input()).await.unwrap_or(Ok(()))
     }
 
