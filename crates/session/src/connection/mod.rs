@@ -1,0 +1,431 @@
+//! One session with keys: numbers, streams, recovery, and how it lives and ends.
+//!
+//! - [`receive`]: an opened packet and its frames.
+//! - [`transmit`]: what goes into the next packet.
+//! - [`recovery`], [`packets`], [`rtt`], [`congestion`]: RFC 9002.
+//! - [`acks`]: what the peer is told.
+//! - [`timers`]: everything that a session waits for.
+//!
+//! Both sides begin *confirming*: the keys are there, and the first packet that opens under them
+//! proves that the peer has them, too. The initiator repeats FIN until then. A session that is *up*
+//! ends in one of three ways: this side closes it and repeats `Close` until the peer has answered
+//! (*closing*); the peer closes it, and each of its repetitions is answered (*draining*); or the
+//! peer falls silent. A session never moves to another address: packets from elsewhere are taken
+//! when they open, and answers go to where the handshake came from.
+
+pub(crate) mod acks;
+pub(crate) mod congestion;
+pub(crate) mod packets;
+pub(crate) mod receive;
+pub(crate) mod recovery;
+pub(crate) mod rtt;
+pub(crate) mod timers;
+pub(crate) mod transmit;
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use p2pchat_crypto::data::Epoch;
+use p2pchat_crypto::{Introduction, Role, Suite};
+use p2pchat_proto::datagram::ReceiverId;
+use p2pchat_proto::frame::{CloseCode, StreamId};
+use p2pchat_proto::{Moment, PeerId};
+
+use self::acks::AckTracker;
+use self::congestion::Controller;
+use self::recovery::{Expired, Outcome, Recovery};
+use self::timers::{ALL, Timer, Timers};
+use crate::event::{EndReason, Misbehaviour, SendError, SessionEvent};
+use crate::handshake::fanout::Schedule;
+use crate::handshake::{ConnectionStart, Path, is_authentic};
+use crate::replay::ReplayWindow;
+use crate::stats::SessionInfo;
+use crate::streams::Streams;
+
+/// Packets of one direction under one key; the session ends before there are more (protocol
+/// section 12).
+pub const PACKETS_MAX: u64 = 1 << 23;
+/// Silence before the first packet that only keeps the path open (protocol section 12).
+pub const KEEPALIVE_FIRST: Duration = Duration::from_secs(10);
+/// Silence before each further one (protocol section 12).
+pub const KEEPALIVE_LATER: Duration = Duration::from_secs(20);
+/// Probe timeouts without an answer until a session is suspect (protocol section 12).
+pub const SUSPECT_AFTER_PTO: u32 = 3;
+/// Silence of the peer until a session is lost (protocol section 12).
+pub const LOST_AFTER: Duration = Duration::from_secs(30);
+
+/// Numbers that are kept for saying that the numbers are used up.
+const NUMBERS_FOR_CLOSE: u64 = 64;
+/// How long the MAC keys of an introduction outlive its handshake, for repeated FINs (protocol
+/// section 2).
+const INTRODUCTION_LINGER: Duration = Duration::from_secs(20);
+/// Probe timeouts for which the end of a session is announced or answered (RFC 9000 section 10.2).
+const LINGER_PTO: u32 = 3;
+/// Answers to a peer that repeats its `Close`.
+const CLOSE_ECHOES: u32 = 8;
+
+/// With whom and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Link {
+    pub(crate) peer: PeerId,
+    pub(crate) role: Role,
+    pub(crate) suite: Suite,
+    pub(crate) path: Path,
+    /// Where the peer receives.
+    pub(crate) receiver: ReceiverId,
+}
+
+impl Link {
+    pub(crate) const fn new(introduction: &Introduction, path: Path, receiver: ReceiverId) -> Self {
+        Self {
+            peer: introduction.peer(),
+            role: introduction.role(),
+            suite: introduction.suite(),
+            path,
+            receiver,
+        }
+    }
+}
+
+/// What a side does until the first packet opens.
+pub(crate) enum Confirmation {
+    /// The initiator repeats FIN.
+    Repeating { fin: Vec<u8>, schedule: Schedule },
+    /// The responder pings, and knows a repeated FIN by the introduction.
+    Awaiting { introduction: Introduction },
+}
+
+impl Confirmation {
+    pub(crate) const fn repeating(fin: Vec<u8>, now: Moment) -> Self {
+        Self::Repeating { fin, schedule: Schedule::new(now) }
+    }
+
+    pub(crate) const fn awaiting(introduction: Introduction) -> Self {
+        Self::Awaiting { introduction }
+    }
+}
+
+/// Where a session is in its life.
+enum Phase {
+    /// Keys, but no packet of the peer.
+    Confirming(Confirmation),
+    /// Both sides have the keys.
+    Up {
+        /// The responder's, for a while: the peer may repeat its FIN.
+        introduction: Option<Introduction>,
+    },
+    /// This side ends it.
+    Closing(Closing),
+    /// The peer ended it.
+    Draining { echoes: u32, due: bool },
+    /// Nothing happens any more.
+    Over,
+}
+
+struct Closing {
+    code: CloseCode,
+    due: bool,
+    /// What is told when the peer knows; `None` if the end was told already.
+    tell: Option<EndReason>,
+}
+
+/// One session with keys.
+pub(crate) struct Connection {
+    link: Link,
+    keys: Epoch,
+    phase: Phase,
+    replay: ReplayWindow,
+    acks: AckTracker,
+    recovery: Recovery,
+    streams: Streams,
+    timers: Timers,
+    events: VecDeque<SessionEvent>,
+    /// Whether the next packet has to ask for an acknowledgement.
+    ping: bool,
+    keyed: Moment,
+    suspect: bool,
+    /// Probe timeouts since the peer was heard.
+    unheard: u32,
+    /// Packets in a row that only kept the path open.
+    keepalives: u32,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    sent: u64,
+    received: u64,
+    retransmitted: u64,
+}
+
+impl Connection {
+    pub(crate) fn new(start: ConnectionStart, controller: Box<dyn Controller>, now: Moment) -> Self {
+        // The responder's ping answers FIN and proves that it has the keys.
+        let ping = matches!(start.confirmation, Confirmation::Awaiting { .. });
+        let mut connection = Self {
+            link: start.link,
+            keys: start.keys.into_epoch(),
+            phase: Phase::Confirming(start.confirmation),
+            replay: ReplayWindow::new(),
+            acks: AckTracker::default(),
+            recovery: Recovery::new(controller),
+            streams: Streams::new(),
+            timers: Timers::new(),
+            events: VecDeque::new(),
+            ping,
+            keyed: now,
+            suspect: false,
+            unheard: 0,
+            keepalives: 0,
+            counters: Counters::default(),
+        };
+        connection.timers.set(Timer::HandshakeGiveUp, Some(start.give_up));
+        connection.update_timers();
+        connection
+    }
+
+    /// Takes a body for sending.
+    pub(crate) fn send(&mut self, stream: StreamId, kind: u8, body: &[u8]) -> Result<(), SendError> {
+        match self.phase {
+            Phase::Up { .. } => self.streams.write(stream, kind, body),
+            Phase::Confirming(_) | Phase::Closing(_) | Phase::Draining { .. } | Phase::Over => {
+                Err(SendError::NotUp)
+            }
+        }
+    }
+
+    /// Ends the session and tells the peer.
+    pub(crate) fn close(&mut self, code: CloseCode, now: Moment) {
+        match self.phase {
+            Phase::Confirming(_) | Phase::Up { .. } => {
+                self.start_closing(code, Some(EndReason::ClosedHere), now);
+            }
+            Phase::Closing(_) | Phase::Draining { .. } | Phase::Over => {}
+        }
+    }
+
+    /// Takes a FIN that names this session. Whether it is a repetition of the peer's, which is
+    /// answered with at most one more ping.
+    pub(crate) fn on_repeated_fin(&mut self, bytes: &[u8]) -> bool {
+        let introduction = match &self.phase {
+            Phase::Confirming(Confirmation::Awaiting { introduction }) => Some(introduction),
+            Phase::Up { introduction } => introduction.as_ref(),
+            Phase::Confirming(Confirmation::Repeating { .. })
+            | Phase::Closing(_)
+            | Phase::Draining { .. }
+            | Phase::Over => None,
+        };
+        let repeated = introduction.is_some_and(|introduction| is_authentic(introduction, bytes));
+        self.ping |= repeated;
+        repeated
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Moment) {
+        for timer in ALL {
+            if self.timers.expire(timer, now) {
+                self.on_timer(timer, now);
+            }
+        }
+        self.update_timers();
+    }
+
+    fn on_timer(&mut self, timer: Timer, now: Moment) {
+        match timer {
+            Timer::LossDetection => self.on_loss_timer(now),
+            // Both are looked at when the next packet is made.
+            Timer::AckDelay | Timer::FinRepeat => {}
+            Timer::KeepAlive => {
+                self.keepalives = self.keepalives.saturating_add(1);
+                self.ping = true;
+            }
+            Timer::Lost => self.on_silence(now),
+            Timer::HandshakeGiveUp => self.finish(Some(EndReason::HandshakeTimedOut)),
+            Timer::IntroductionEnd => {
+                if let Phase::Up { introduction } = &mut self.phase {
+                    *introduction = None;
+                }
+            }
+            Timer::CloseRepeat => {
+                if let Phase::Closing(closing) = &mut self.phase {
+                    closing.due = true;
+                }
+            }
+            Timer::LingerEnd => self.finish(None),
+        }
+    }
+
+    fn on_loss_timer(&mut self, now: Moment) {
+        let streams = &mut self.streams;
+        let expired =
+            self.recovery.on_timeout(now, &mut |outcome, content| settle(streams, outcome, content));
+        match expired {
+            Expired::Losses => {}
+            Expired::Probe => {
+                self.unheard = self.unheard.saturating_add(1);
+                let up = matches!(self.phase, Phase::Up { .. });
+                if up && !self.suspect && self.unheard >= SUSPECT_AFTER_PTO {
+                    self.suspect = true;
+                    self.events.push_back(SessionEvent::Suspect);
+                }
+            }
+        }
+    }
+
+    /// The peer was silent for long. That means something only if it was asked; after a sleep of
+    /// this machine it was not.
+    fn on_silence(&mut self, now: Moment) {
+        if self.unheard >= SUSPECT_AFTER_PTO {
+            self.finish(Some(EndReason::Lost));
+            return;
+        }
+        self.ping = true;
+        self.timers.set(Timer::Lost, Some(now + LOST_AFTER.saturating_sub(KEEPALIVE_LATER)));
+    }
+
+    /// Ends the session if too few numbers are left; the last ones are for saying so.
+    fn end_if_exhausted(&mut self, now: Moment) {
+        let up = matches!(self.phase, Phase::Confirming(_) | Phase::Up { .. });
+        if up && self.are_numbers_used_up() {
+            self.events.push_back(SessionEvent::Ended(EndReason::NumbersExhausted));
+            self.start_closing(CloseCode::NumbersExhausted, None, now);
+        }
+    }
+
+    fn are_numbers_used_up(&self) -> bool {
+        self.recovery.sent.next_number() >= PACKETS_MAX.saturating_sub(NUMBERS_FOR_CLOSE)
+    }
+
+    /// The first packet opened: the peer has the keys.
+    fn confirm(&mut self, now: Moment) {
+        let Phase::Confirming(confirmation) = core::mem::replace(&mut self.phase, Phase::Over) else {
+            return;
+        };
+        let introduction = match confirmation {
+            Confirmation::Repeating { .. } => None,
+            Confirmation::Awaiting { introduction } => Some(introduction),
+        };
+        self.phase = Phase::Up { introduction };
+        // It proves to the other side that this one has the keys.
+        self.acks.hurry();
+        self.timers.set(Timer::HandshakeGiveUp, None);
+        self.timers.set(Timer::IntroductionEnd, Some(now + INTRODUCTION_LINGER));
+        let Path { remote, local_ip } = self.link.path;
+        self.events.push_back(SessionEvent::Up { remote, local_ip });
+    }
+
+    fn misbehaved(&mut self, how: Misbehaviour, now: Moment) {
+        self.events.push_back(SessionEvent::Ended(EndReason::PeerMisbehaved(how)));
+        self.start_closing(CloseCode::Misbehaved, None, now);
+    }
+
+    fn start_closing(&mut self, code: CloseCode, tell: Option<EndReason>, now: Moment) {
+        self.phase = Phase::Closing(Closing { code, due: true, tell });
+        self.linger(now);
+    }
+
+    fn start_draining(&mut self, code: CloseCode, now: Moment) {
+        let reason = match code {
+            CloseCode::NumbersExhausted => EndReason::NumbersExhausted,
+            CloseCode::Done
+            | CloseCode::Leaving
+            | CloseCode::Replaced
+            | CloseCode::Misbehaved
+            | CloseCode::Other(_) => EndReason::ClosedByPeer(code),
+        };
+        self.events.push_back(SessionEvent::Ended(reason));
+        self.phase = Phase::Draining { echoes: CLOSE_ECHOES, due: true };
+        self.linger(now);
+    }
+
+    fn linger(&mut self, now: Moment) {
+        self.timers.stop_all();
+        self.timers.set(Timer::LingerEnd, Some(now + self.recovery.rtt.pto().saturating_mul(LINGER_PTO)));
+    }
+
+    /// Nothing more is sent or taken. Tells `reason`, or what waited to be told.
+    fn finish(&mut self, reason: Option<EndReason>) {
+        let phase = core::mem::replace(&mut self.phase, Phase::Over);
+        let waited = match phase {
+            Phase::Closing(closing) => closing.tell,
+            Phase::Confirming(_) | Phase::Up { .. } | Phase::Draining { .. } | Phase::Over => None,
+        };
+        self.timers.stop_all();
+        self.events.extend(reason.or(waited).map(SessionEvent::Ended));
+    }
+
+    /// A packet came or went: the path is open for a while.
+    fn on_activity(&mut self, now: Moment) {
+        if let Phase::Up { .. } = self.phase {
+            let silence = if self.keepalives == 0 { KEEPALIVE_FIRST } else { KEEPALIVE_LATER };
+            self.timers.set(Timer::KeepAlive, Some(now + silence));
+        }
+    }
+
+    /// Sets the timers that follow from other state.
+    fn update_timers(&mut self) {
+        let fin = match &self.phase {
+            Phase::Confirming(Confirmation::Repeating { schedule, .. }) => Some(schedule.due()),
+            Phase::Confirming(Confirmation::Awaiting { .. }) | Phase::Up { .. } => None,
+            Phase::Closing(_) | Phase::Draining { .. } | Phase::Over => return,
+        };
+        self.timers.set(Timer::FinRepeat, fin);
+        self.timers.set(Timer::LossDetection, self.recovery.deadline());
+        self.timers.set(Timer::AckDelay, self.acks.deadline());
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<SessionEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub(crate) fn wakeup(&self) -> Moment {
+        self.timers.next().unwrap_or(Moment::NEVER)
+    }
+
+    /// Whether it can be forgotten.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// How it is; `None` before it is up and after its end.
+    pub(crate) fn info(&self, now: Moment) -> Option<SessionInfo> {
+        match self.phase {
+            Phase::Up { .. } | Phase::Closing(Closing { tell: Some(_), .. }) => {}
+            Phase::Confirming(_) | Phase::Closing(_) | Phase::Draining { .. } | Phase::Over => return None,
+        }
+        Some(SessionInfo {
+            peer: self.link.peer,
+            role: self.link.role,
+            suite: self.link.suite,
+            remote: self.link.path.remote,
+            local_ip: self.link.path.local_ip,
+            srtt: self.recovery.rtt.smoothed(),
+            sent: self.counters.sent,
+            received: self.counters.received,
+            lost: self.recovery.lost,
+            retransmitted: self.counters.retransmitted,
+            key_age: now.saturating_since(self.keyed),
+            suspect: self.suspect,
+        })
+    }
+
+    /// Goes on as if `number` packets had been sent.
+    #[cfg(test)]
+    pub(crate) fn skip_numbers_to(&mut self, number: u64) {
+        self.recovery.sent.start_at(number);
+    }
+}
+
+/// What the content of a settled packet means for the streams.
+fn settle(streams: &mut Streams, outcome: Outcome, content: &packets::Content) {
+    match outcome {
+        Outcome::Acked => content.streams().for_each(|range| streams.on_acked(*range)),
+        Outcome::Lost => {
+            content.streams().for_each(|range| streams.on_lost(*range));
+            if content.credit {
+                streams.on_grants_lost();
+            }
+        }
+    }
+}

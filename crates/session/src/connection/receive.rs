@@ -1,0 +1,164 @@
+//! An opened packet and its frames.
+
+use p2pchat_proto::Moment;
+use p2pchat_proto::datagram::DataHeader;
+use p2pchat_proto::frame::{Ack, CloseCode, Frame, Frames, MalformedFrame};
+
+use super::timers::Timer;
+use super::{Closing, Connection, LOST_AFTER, PACKETS_MAX, Phase, settle};
+use crate::connection::recovery::AckOfUnsent;
+use crate::event::{Misbehaviour, SessionEvent};
+use crate::streams::reassembly::Taken;
+
+/// The only epoch: keys are made anew with a new session.
+const EPOCH: u8 = 0;
+
+/// What became of a DATA datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// It is the peer's, and new.
+    Yes,
+    /// Its number was used, is too old or too high, or its epoch is none.
+    Stale,
+    /// Its tag is wrong.
+    Forged,
+}
+
+/// What the frames of a packet ask for together.
+#[derive(Debug, Default)]
+struct Reading {
+    /// An acknowledgement.
+    asks: bool,
+    /// That none is given: something in it could not be taken.
+    refused: bool,
+    close: Option<CloseCode>,
+}
+
+impl Connection {
+    /// Opens a DATA datagram in place and takes what is in it.
+    pub(crate) fn handle_packet(
+        &mut self,
+        header: DataHeader,
+        header_bytes: &[u8],
+        sealed: &mut [u8],
+        now: Moment,
+    ) -> Opened {
+        let number = header.packet_number;
+        if header.epoch != EPOCH || number >= PACKETS_MAX || !self.replay.is_fresh(number) {
+            return Opened::Stale;
+        }
+        let Some(content) = self.keys.open.open_in_place(number, header_bytes, sealed) else {
+            return Opened::Forged;
+        };
+        self.replay.mark(number);
+        self.counters.received = self.counters.received.saturating_add(1);
+        match &mut self.phase {
+            Phase::Confirming(_) => {
+                self.confirm(now);
+                self.take(number, content, now);
+            }
+            Phase::Up { .. } => self.take(number, content, now),
+            Phase::Closing(_) => {
+                if has_close(content) {
+                    self.finish(None);
+                }
+            }
+            Phase::Draining { echoes, due } => {
+                if *echoes > 0 && has_close(content) {
+                    *echoes = echoes.saturating_sub(1);
+                    *due = true;
+                }
+            }
+            Phase::Over => {}
+        }
+        self.update_timers();
+        Opened::Yes
+    }
+
+    fn take(&mut self, number: u64, content: &[u8], now: Moment) {
+        self.timers.set(Timer::Lost, Some(now + LOST_AFTER));
+        self.unheard = 0;
+        if self.suspect {
+            self.suspect = false;
+            self.events.push_back(SessionEvent::Recovered);
+        }
+        let mut reading = Reading::default();
+        for frame in Frames::new(content) {
+            let taken = match frame {
+                Ok(frame) => {
+                    reading.asks |= frame.is_ack_eliciting();
+                    self.take_frame(&frame, &mut reading, now)
+                }
+                Err(MalformedFrame) => Err(Misbehaviour::MalformedFrame),
+            };
+            if let Err(how) = taken {
+                self.misbehaved(how, now);
+                return;
+            }
+        }
+        if let Some(code) = reading.close {
+            self.start_draining(code, now);
+            return;
+        }
+        if !reading.refused {
+            self.acks.on_received(number, reading.asks, now);
+        }
+        self.on_activity(now);
+    }
+
+    fn take_frame(
+        &mut self,
+        frame: &Frame<'_>,
+        reading: &mut Reading,
+        now: Moment,
+    ) -> Result<(), Misbehaviour> {
+        match frame {
+            Frame::Stream { stream, offset, fin, bytes } => {
+                let (id, events) = (*stream, &mut self.events);
+                let complete =
+                    &mut |kind, bytes| events.push_back(SessionEvent::Body { stream: id, kind, bytes });
+                match self.streams.on_stream(id, *offset, *fin, bytes, complete)? {
+                    Taken::Yes => {}
+                    Taken::No => reading.refused = true,
+                }
+                self.keepalives = 0;
+            }
+            Frame::Ack(ack) => self.take_ack(ack, now)?,
+            Frame::MaxData { max } => self.streams.on_max_data(*max),
+            Frame::MaxStreamData { stream, max } => self.streams.on_max_stream_data(*stream, *max)?,
+            Frame::Reset { stream, .. } => self.streams.on_reset(*stream)?,
+            Frame::Close { code } => reading.close = Some(*code),
+            // Known by layout; what they bring is for peers that said they understand it.
+            Frame::Padding
+            | Frame::Ping
+            | Frame::Datagram { .. }
+            | Frame::PathChallenge { .. }
+            | Frame::PathResponse { .. }
+            | Frame::Candidates { .. }
+            | Frame::Unknown { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn take_ack(&mut self, ack: &Ack<'_>, now: Moment) -> Result<(), Misbehaviour> {
+        let (streams, acks) = (&mut self.streams, &mut self.acks);
+        let taken = self.recovery.on_ack(ack, now, &mut |outcome, content| {
+            settle(streams, outcome, content);
+            if let (super::Outcome::Acked, Some(largest)) = (outcome, content.acked_up_to) {
+                acks.on_confirmed(largest);
+            }
+        });
+        taken.map_err(|AckOfUnsent| Misbehaviour::AckOfUnsent)
+    }
+}
+
+impl Closing {
+    /// Whether `Close` is to be sent; not again until it is due again.
+    pub(super) const fn take_due(&mut self) -> bool {
+        core::mem::replace(&mut self.due, false)
+    }
+}
+
+fn has_close(content: &[u8]) -> bool {
+    Frames::new(content).any(|frame| matches!(frame, Ok(Frame::Close { .. })))
+}

@@ -1,0 +1,161 @@
+use super::super::congestion::NewReno;
+use super::*;
+use p2pchat_proto::frame::{Frame, Frames, ack};
+
+const SIZE: u64 = 1200;
+
+fn at(ms: u64) -> Moment {
+    Moment::from_nanos(ms * 1_000_000)
+}
+
+fn recovery() -> Recovery {
+    Recovery::new(Box::new(NewReno::new(SIZE)))
+}
+
+fn send(recovery: &mut Recovery, now: Moment) -> u64 {
+    let number = recovery.sent.next_number();
+    // The content tells which packet it was.
+    let mut content = Content::default();
+    content.acked_up_to = Some(number);
+    recovery.on_sent(SIZE, true, content, now);
+    number
+}
+
+/// Acknowledges the numbers, which descend, and answers with the numbers of acked and lost packets.
+fn acknowledge(
+    recovery: &mut Recovery,
+    numbers: &[u64],
+    now: Moment,
+) -> Result<(Vec<u64>, Vec<u64>), AckOfUnsent> {
+    let mut ranges = crate::ranges::Ranges::default();
+    numbers.iter().for_each(|number| ranges.insert(*number..number + 1));
+    let mut out = Vec::new();
+    let newest_first = ranges.iter().rev().map(|range| range.start..=range.end - 1);
+    assert!(ack::write(Duration::ZERO, newest_first, 1000, &mut out));
+    let Some(Ok(Frame::Ack(frame))) = Frames::new(&out).next() else { panic!("{out:?}") };
+    let (mut acked, mut lost) = (vec![], vec![]);
+    recovery.on_ack(&frame, now, &mut |outcome, content| match outcome {
+        Outcome::Acked => acked.extend(content.acked_up_to),
+        Outcome::Lost => lost.extend(content.acked_up_to),
+    })?;
+    Ok((acked, lost))
+}
+
+#[test]
+fn an_acknowledgement_of_a_packet_that_was_never_sent_is_refused() {
+    let mut recovery = recovery();
+    send(&mut recovery, at(0));
+    assert_eq!(acknowledge(&mut recovery, &[1], at(10)), Err(AckOfUnsent));
+    assert_eq!(acknowledge(&mut recovery, &[0], at(10)), Ok((vec![0], vec![])));
+}
+
+#[test]
+fn three_packets_that_overtake_one_make_it_lost() {
+    let mut recovery = recovery();
+    (0..4).for_each(|_| {
+        send(&mut recovery, at(0));
+    });
+    assert_eq!(acknowledge(&mut recovery, &[2, 1], at(10)), Ok((vec![1, 2], vec![])));
+    assert_eq!(acknowledge(&mut recovery, &[3], at(10)), Ok((vec![3], vec![0])));
+    assert_eq!((recovery.sent.in_flight, recovery.lost), (0, 1));
+}
+
+#[test]
+fn a_packet_that_was_overtaken_is_lost_after_nine_eighths_of_a_round_trip() {
+    let mut recovery = recovery();
+    (0..2).for_each(|_| {
+        send(&mut recovery, at(0));
+    });
+    acknowledge(&mut recovery, &[1], at(80)).unwrap();
+    assert_eq!(recovery.deadline(), Some(at(90)));
+    let mut lost = vec![];
+    let expired = recovery.on_timeout(at(90), &mut |_, content| lost.extend(content.acked_up_to));
+    assert_eq!((expired, lost), (Expired::Losses, vec![0]));
+    assert_eq!(recovery.deadline(), None);
+}
+
+#[test]
+fn losses_that_prove_spurious_raise_the_thresholds() {
+    let mut recovery = recovery();
+    (0..8).for_each(|_| {
+        send(&mut recovery, at(0));
+    });
+    let (_, lost) = acknowledge(&mut recovery, &[7], at(10)).unwrap();
+    assert_eq!(lost, [0, 1, 2, 3, 4]);
+    acknowledge(&mut recovery, &[7, 6, 5, 4, 3, 2, 1, 0], at(11)).unwrap();
+    assert_eq!((recovery.packet_threshold, recovery.lost), (8, 0));
+    assert!(recovery.time_threshold_eighths > TIME_THRESHOLD_EIGHTHS);
+    (0..8).for_each(|_| {
+        send(&mut recovery, at(20));
+    });
+    let (_, lost) = acknowledge(&mut recovery, &[15], at(30)).unwrap();
+    assert_eq!(lost, Vec::<u64>::new());
+}
+
+fn probe_times(in_flight: u64) -> Vec<u64> {
+    let mut recovery = recovery();
+    send(&mut recovery, at(0));
+    acknowledge(&mut recovery, &[0], at(100)).unwrap();
+    (0..in_flight).for_each(|_| {
+        send(&mut recovery, at(1000));
+    });
+    let pto = recovery.rtt.pto();
+    (0..7)
+        .map(|_| {
+            let due = recovery.deadline().unwrap();
+            let waited = due.saturating_since(recovery.last_asked);
+            assert_eq!(recovery.on_timeout(due, &mut |_, _| {}), Expired::Probe);
+            assert_eq!((recovery.probes, recovery.deadline()), (PROBE_PACKETS, None));
+            recovery.probes = 0;
+            recovery.last_asked = due;
+            u64::try_from(waited.as_nanos() / pto.as_nanos()).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn a_thin_stream_backs_off_linearly_at_first() {
+    // The cap of 5 s is 15 times the probe timeout of 325 ms.
+    assert_eq!(probe_times(3), [1, 2, 3, 4, 8, 15, 15]);
+}
+
+#[test]
+fn a_full_stream_backs_off_exponentially() {
+    assert_eq!(probe_times(4), [1, 2, 4, 8, 15, 15, 15]);
+}
+
+#[test]
+fn an_acknowledgement_of_something_new_ends_the_backoff() {
+    let mut recovery = recovery();
+    send(&mut recovery, at(0));
+    recovery.on_timeout(at(2000), &mut |_, _| {});
+    recovery.on_timeout(at(5000), &mut |_, _| {});
+    assert_eq!(recovery.pto_count, 2);
+    acknowledge(&mut recovery, &[0], at(5001)).unwrap();
+    assert_eq!((recovery.pto_count, recovery.probes, recovery.deadline()), (0, 0, None));
+}
+
+#[test]
+fn losing_everything_over_a_long_time_is_persistent_congestion() {
+    let mut recovery = recovery();
+    send(&mut recovery, at(0));
+    acknowledge(&mut recovery, &[0], at(100)).unwrap();
+    for ms in (200..=2200).step_by(200) {
+        send(&mut recovery, at(ms));
+    }
+    let last = recovery.sent.next_number() - 1;
+    acknowledge(&mut recovery, &[last], at(2300)).unwrap();
+    assert_eq!(recovery.controller.window(), 2 * SIZE);
+}
+
+#[test]
+fn the_same_acknowledgement_again_changes_nothing() {
+    let mut recovery = recovery();
+    (0..3).for_each(|_| {
+        send(&mut recovery, at(0));
+    });
+    acknowledge(&mut recovery, &[1, 0], at(50)).unwrap();
+    let window = recovery.controller.window();
+    assert_eq!(acknowledge(&mut recovery, &[1, 0], at(60)), Ok((vec![], vec![])));
+    assert_eq!((recovery.controller.window(), recovery.sent.in_flight), (window, 1));
+}

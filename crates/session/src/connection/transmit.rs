@@ -1,0 +1,221 @@
+//! What goes into the next packet, and several packets into one system call.
+
+use p2pchat_proto::Moment;
+use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, TAG_LEN};
+use p2pchat_proto::frame::{CloseCode, Frame};
+
+use super::packets::Content;
+use super::recovery::PROBE_PACKETS;
+use super::timers::Timer;
+use super::{Confirmation, Connection, PACKETS_MAX, Phase, settle};
+use crate::connection::recovery::Outcome;
+use crate::wire::Transmit;
+
+/// Bytes of a datagram (protocol section 12; RFC 9000 section 14.1).
+pub const DATAGRAM_SIZE: usize = 1200;
+
+/// Bytes that a packet with something to acknowledge has at most besides stream bytes: what the
+/// window has to have room for. A short acknowledgement and the header of a `Stream`.
+const FRAMES_OVERHEAD: u64 = 40;
+
+/// What made it into a packet.
+#[derive(Debug, Default)]
+struct Written {
+    content: Content,
+    /// Whether the peer has to acknowledge it.
+    asks: bool,
+    /// Whether stream bytes are in it.
+    streams: bool,
+    /// Whether some of them were sent before.
+    again: bool,
+}
+
+impl Connection {
+    /// Appends the datagrams that leave next, all of one size but the last.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        max_segments: usize,
+        out: &mut Vec<u8>,
+        now: Moment,
+    ) -> Option<Transmit> {
+        self.end_if_exhausted(now);
+        let segment_size = match &mut self.phase {
+            Phase::Confirming(Confirmation::Repeating { fin, schedule }) if schedule.due() <= now => {
+                out.extend_from_slice(fin);
+                schedule.advance();
+                self.update_timers();
+                return Some(self.link.path.transmit());
+            }
+            Phase::Confirming(_) | Phase::Up { .. } => self.write_packets(max_segments, out, now)?,
+            Phase::Closing(closing) => {
+                let code = closing.code;
+                if !closing.take_due() || !self.write_close(code, out) {
+                    return None;
+                }
+                self.timers.set(Timer::CloseRepeat, Some(now + self.recovery.rtt.pto()));
+                None
+            }
+            Phase::Draining { due, .. } => {
+                if !core::mem::replace(due, false) || !self.write_close(CloseCode::Done, out) {
+                    return None;
+                }
+                None
+            }
+            Phase::Over => return None,
+        };
+        Some(Transmit { segment_size, ..self.link.path.transmit() })
+    }
+
+    /// Appends packets; `None` if there is nothing to say, else the size of a segment where there
+    /// are several.
+    fn write_packets(
+        &mut self,
+        max_segments: usize,
+        out: &mut Vec<u8>,
+        now: Moment,
+    ) -> Option<Option<usize>> {
+        let mut count = 0usize;
+        while count < max_segments.max(1) {
+            let start = out.len();
+            if !self.write_packet(out, now) {
+                break;
+            }
+            count = count.saturating_add(1);
+            // A shorter one can only be the last segment.
+            if out.len().saturating_sub(start) < DATAGRAM_SIZE {
+                break;
+            }
+        }
+        self.update_timers();
+        match count {
+            0 => None,
+            1 => Some(None),
+            _ => Some(Some(DATAGRAM_SIZE)),
+        }
+    }
+
+    /// Appends the next packet, if there is one to send now.
+    fn write_packet(&mut self, out: &mut Vec<u8>, now: Moment) -> bool {
+        if self.are_numbers_used_up() {
+            return false;
+        }
+        let probing = self.recovery.probes > 0;
+        let mut sendable = self.streams.sendable();
+        if probing && sendable == 0 {
+            self.repeat_oldest();
+            sendable = self.streams.sendable();
+        }
+        let wants = sendable > 0 || self.ping || probing || self.streams.has_grants();
+        let window_open = probing
+            || sendable.saturating_add(FRAMES_OVERHEAD).min(DATAGRAM_SIZE as u64) <= self.recovery.room();
+        self.recovery.window_limited = wants && !window_open;
+        let may_ask = wants && window_open;
+        if !may_ask && !self.acks.is_due(now) {
+            return false;
+        }
+        let start = out.len();
+        self.begin_packet(out);
+        let written = self.write_frames(may_ask, start, out, now);
+        if out.len().saturating_sub(start) == DATA_HEADER_LEN {
+            out.truncate(start);
+            return false;
+        }
+        if written.streams {
+            self.keepalives = 0;
+            // What waits may not fit into the last bytes; segments have one size.
+            if self.streams.sendable() > 0 {
+                out.resize(start.saturating_add(DATAGRAM_SIZE).saturating_sub(TAG_LEN), 0);
+            }
+        }
+        self.seal_packet(start, out);
+        let size = out.len().saturating_sub(start) as u64;
+        self.counters.retransmitted = self.counters.retransmitted.saturating_add(written.again.into());
+        self.recovery.on_sent(size, written.asks, written.content, now);
+        self.on_activity(now);
+        true
+    }
+
+    fn write_frames(&mut self, may_ask: bool, start: usize, out: &mut Vec<u8>, now: Moment) -> Written {
+        let mut written = Written::default();
+        let room = |out: &Vec<u8>| {
+            DATAGRAM_SIZE.saturating_sub(TAG_LEN).saturating_sub(out.len().saturating_sub(start))
+        };
+        if self.acks.is_wanted() {
+            written.content.acked_up_to = self.acks.write(now, room(out), out);
+        }
+        if !may_ask {
+            // A side that only receives asks now and then, to be able to forget.
+            if self.acks.wants_confirmation() && self.recovery.sent.in_flight == 0 && room(out) > 0 {
+                Frame::Ping.encode(out);
+                written.asks = true;
+            }
+            return written;
+        }
+        written.content.credit = self.streams.write_grants(room(out), out);
+        while let Some(chunk) = self.streams.write_frame(room(out), out) {
+            written.content.push((&chunk.header).into());
+            written.streams = true;
+            written.again |= chunk.again;
+        }
+        written.asks = written.content.credit || written.streams;
+        if !written.asks && room(out) > 0 {
+            Frame::Ping.encode(out);
+            written.asks = true;
+        }
+        self.ping = false;
+        written
+    }
+
+    /// A probe has nothing else to carry: the oldest that waits for an acknowledgement goes again.
+    fn repeat_oldest(&mut self) {
+        let streams = &mut self.streams;
+        for content in self.recovery.oldest_in_flight(PROBE_PACKETS as usize) {
+            settle(streams, Outcome::Lost, content);
+        }
+    }
+
+    fn write_close(&mut self, code: CloseCode, out: &mut Vec<u8>) -> bool {
+        if self.next_number() >= PACKETS_MAX {
+            return false;
+        }
+        let start = out.len();
+        self.begin_packet(out);
+        Frame::Close { code }.encode(out);
+        self.seal_packet(start, out);
+        let size = out.len().saturating_sub(start) as u64;
+        self.recovery.sent.push_unasked(size);
+        true
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sealed_for_test(&mut self, content: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.begin_packet(&mut out);
+        out.extend_from_slice(content);
+        self.seal_packet(0, &mut out);
+        self.recovery.sent.push_unasked(out.len() as u64);
+        out
+    }
+
+    fn next_number(&self) -> u64 {
+        self.recovery.sent.next_number()
+    }
+
+    fn begin_packet(&self, out: &mut Vec<u8>) {
+        out.reserve(DATAGRAM_SIZE);
+        let header = DataHeader { epoch: 0, receiver: self.link.receiver, packet_number: self.next_number() };
+        out.extend(header.encode());
+    }
+
+    /// Seals what follows the header at `start`, in place, and appends the tag.
+    fn seal_packet(&mut self, start: usize, out: &mut Vec<u8>) {
+        let number = self.next_number();
+        let packet = out.get_mut(start..).and_then(|packet| packet.split_at_mut_checked(DATA_HEADER_LEN));
+        let Some((header, content)) = packet else {
+            return;
+        };
+        let tag = self.keys.seal.seal_in_place(number, header, content);
+        out.extend(tag);
+        self.counters.sent = self.counters.sent.saturating_add(1);
+    }
+}

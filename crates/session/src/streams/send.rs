@@ -1,0 +1,204 @@
+//! The sending half of a stream: bytes from the first that the peer may lack.
+
+use std::collections::VecDeque;
+
+use p2pchat_proto::frame::{StreamHeader, StreamId};
+
+use super::StreamRange;
+use crate::ranges::Ranges;
+
+/// Bytes that wait on one stream, sent or not, until the peer has them (our choice: sixteen
+/// messages of the largest size).
+pub const SEND_BUFFER_MAX: usize = 1 << 20;
+
+/// Bytes to be sent, being sent, and sent but not acknowledged.
+#[derive(Debug)]
+pub(crate) struct SendStream {
+    id: StreamId,
+    buffer: VecDeque<u8>,
+    /// Offset of the buffer's first byte: everything before is acknowledged.
+    base: u64,
+    /// Offset of the first byte that was never sent.
+    next: u64,
+    /// What was acknowledged from `base` on.
+    acked: Ranges,
+    /// What is to be sent again.
+    lost: Ranges,
+    /// The peer's credit.
+    max: u64,
+}
+
+/// A part of the stream that goes into a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    pub(crate) header: StreamHeader,
+    /// Whether it was sent before.
+    pub(crate) again: bool,
+}
+
+impl SendStream {
+    pub(crate) const fn new(id: StreamId, max: u64) -> Self {
+        Self { id, buffer: VecDeque::new(), base: 0, next: 0, acked: Ranges::EMPTY, lost: Ranges::EMPTY, max }
+    }
+
+    /// Whether `len` more bytes may wait.
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.buffer.len().saturating_add(len) <= SEND_BUFFER_MAX
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.buffer.extend(bytes);
+    }
+
+    pub(crate) fn on_credit(&mut self, max: u64) {
+        self.max = self.max.max(max);
+    }
+
+    /// Bytes that may be sent again now.
+    pub(crate) fn lost_bytes(&self) -> u64 {
+        self.lost.iter().map(|range| range.end.saturating_sub(range.start)).sum()
+    }
+
+    /// Bytes that may be sent for the first time now, as far as this stream's credit goes.
+    pub(crate) fn fresh_bytes(&self) -> u64 {
+        self.end().min(self.max).saturating_sub(self.next)
+    }
+
+    /// Takes the next part that fits with its header into `room` bytes: first what was lost, then
+    /// fresh bytes, at most `credit` of them.
+    pub(crate) fn next_chunk(&mut self, room: usize, credit: u64) -> Option<Chunk> {
+        let (offset, available, again) = match self.lost.first() {
+            Some(lost) => (lost.start, lost.end.saturating_sub(lost.start), true),
+            None => (self.next, self.fresh_bytes().min(credit), false),
+        };
+        let available = usize::try_from(available).unwrap_or(usize::MAX);
+        let header = StreamHeader { stream: self.id, offset, fin: false, len: 0 };
+        let header = header.fitted(available, room).filter(|header| header.len > 0)?;
+        let end = offset.saturating_add(header.len as u64);
+        if again {
+            self.lost.remove(offset..end);
+        } else {
+            self.next = end;
+        }
+        Some(Chunk { header, again })
+    }
+
+    /// Appends the bytes of a part that is not acknowledged.
+    pub(crate) fn copy(&self, header: &StreamHeader, out: &mut Vec<u8>) {
+        let from = usize::try_from(header.offset.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        let (front, back) = self.buffer.as_slices();
+        let in_front = front.get(from..).unwrap_or_default();
+        let in_front = in_front.get(..header.len).unwrap_or(in_front);
+        out.extend_from_slice(in_front);
+        let from_back = from.saturating_sub(front.len());
+        let left = header.len.saturating_sub(in_front.len());
+        out.extend_from_slice(back.get(from_back..from_back.saturating_add(left)).unwrap_or_default());
+    }
+
+    /// The peer has this part.
+    pub(crate) fn on_acked(&mut self, range: StreamRange) {
+        let range = range.offset.max(self.base)..range.end().min(self.next);
+        self.lost.remove(range.clone());
+        self.acked.insert(range);
+        if let Some(first) = self.acked.first().filter(|first| first.start <= self.base) {
+            let done = usize::try_from(first.end.saturating_sub(self.base)).unwrap_or(usize::MAX);
+            self.buffer.drain(..done.min(self.buffer.len()));
+            self.base = first.end;
+            self.acked.pop_first();
+        }
+    }
+
+    /// The peer may lack this part: it will be sent again, as far as it is not acknowledged.
+    pub(crate) fn on_lost(&mut self, range: StreamRange) {
+        let range = range.offset.max(self.base)..range.end().min(self.next);
+        self.lost.insert(range.clone());
+        for acked in self.acked.iter().filter(|acked| acked.start < range.end) {
+            self.lost.remove(acked.clone());
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.base.saturating_add(self.buffer.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn range(chunk: &Chunk) -> StreamRange {
+        StreamRange { stream: StreamId(1), offset: chunk.header.offset, len: chunk.header.len as u32 }
+    }
+
+    #[test]
+    fn nothing_leaves_beyond_the_credit() {
+        let mut stream = SendStream::new(StreamId(1), 10);
+        stream.write(&[7; 50]);
+        assert_eq!(stream.next_chunk(100, 100).map(|chunk| chunk.header.len), Some(10));
+        assert_eq!(stream.next_chunk(100, 100), None);
+        stream.on_credit(5);
+        assert_eq!(stream.next_chunk(100, 100), None, "credit never shrinks");
+        stream.on_credit(30);
+        assert_eq!(stream.next_chunk(100, 5).map(|chunk| chunk.header.len), Some(5));
+    }
+
+    #[test]
+    fn what_was_lost_goes_first_and_costs_no_credit() {
+        let mut stream = SendStream::new(StreamId(1), 100);
+        stream.write(&[7; 100]);
+        let first = stream.next_chunk(54, 100).unwrap();
+        stream.on_lost(range(&first));
+        let again = stream.next_chunk(54, 0).unwrap();
+        assert_eq!((again.header, again.again), (first.header, true));
+    }
+
+    #[test]
+    fn what_was_acknowledged_meanwhile_is_not_sent_again() {
+        let mut stream = SendStream::new(StreamId(1), 100);
+        stream.write(&[7; 60]);
+        let chunk = stream.next_chunk(100, 100).unwrap();
+        stream.on_acked(StreamRange { stream: StreamId(1), offset: 20, len: 20 });
+        stream.on_lost(range(&chunk));
+        let again: Vec<_> = core::iter::from_fn(|| stream.next_chunk(100, 0)).map(|c| range(&c)).collect();
+        assert_eq!(again.iter().map(|r| (r.offset, r.len)).collect::<Vec<_>>(), [(0, 20), (40, 20)]);
+        stream.on_acked(range(&chunk));
+        assert_eq!((stream.buffer.len(), stream.lost_bytes()), (0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_lost_and_acknowledged_the_stream_arrives_whole(
+            writes in proptest::collection::vec(1usize..40, 1..20),
+            fates in proptest::collection::vec((any::<bool>(), 6usize..50), 0..200),
+        ) {
+            let all: Vec<u8> = (0..writes.iter().sum::<usize>()).map(|n| (n % 251) as u8).collect();
+            let mut stream = SendStream::new(StreamId(1), u64::MAX);
+            stream.write(&all);
+            let mut arrived = vec![None; all.len()];
+            let mut on_the_way = VecDeque::new();
+            let mut fates = fates.into_iter().chain(core::iter::repeat((true, 30)));
+            while stream.base < all.len() as u64 {
+                let (arrives, room) = fates.next().unwrap();
+                if let Some(chunk) = stream.next_chunk(room, u64::MAX) {
+                    let mut bytes = Vec::new();
+                    stream.copy(&chunk.header, &mut bytes);
+                    prop_assert_eq!(bytes.len(), chunk.header.len);
+                    prop_assert!(chunk.header.encoded_len() + bytes.len() <= room);
+                    on_the_way.push_back((range(&chunk), bytes));
+                }
+                if let Some((range, bytes)) = on_the_way.pop_front() {
+                    if arrives {
+                        for (place, byte) in arrived[range.offset as usize..].iter_mut().zip(bytes) {
+                            *place = Some(byte);
+                        }
+                        stream.on_acked(range);
+                    } else {
+                        stream.on_lost(range);
+                    }
+                }
+            }
+            prop_assert_eq!(arrived.into_iter().collect::<Option<Vec<_>>>(), Some(all));
+        }
+    }
+}

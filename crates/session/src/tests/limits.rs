@@ -1,0 +1,224 @@
+//! Limits on what an introduced peer may cost, and on what is sent to whom.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::sync::Arc;
+
+use p2pchat_crypto::{Identity, Introduction, handshake};
+use p2pchat_proto::datagram::{self, Datagram, ReceiverId};
+use p2pchat_proto::{Moment, UdpEndpoints};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+
+use super::pair::received;
+use super::people::{identity, introduced};
+use crate::{Endpoint, EndpointConfig, SessionEvent, SessionId};
+
+const START: Moment = Moment::from_nanos(1_000_000_000);
+
+/// Alice with one introduction to bob, and bob without an endpoint: what he sends is made by hand.
+struct Flood {
+    alice: Endpoint,
+    session: SessionId,
+    bob: Arc<Identity>,
+    introduction: Introduction,
+    rng: ChaCha20Rng,
+}
+
+impl Flood {
+    fn new() -> Self {
+        let bob = identity(2);
+        let (introduction, alices) = introduced(&bob, &identity(1), 1);
+        let mut alice = Endpoint::new(EndpointConfig::default(), identity(1), [1; 32], START);
+        let session = alice.introduce(alices, &UdpEndpoints::default(), START);
+        Self { alice, session, bob, introduction, rng: ChaCha20Rng::from_seed([5; 32]) }
+    }
+
+    fn sealed(&self, datagram: &Datagram) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        datagram.encode(&mut bytes);
+        let mac = self.introduction.mac(&bytes);
+        bytes.extend(mac);
+        bytes
+    }
+
+    /// A new handshake of bob: its INIT and what waits for RESP.
+    fn init(&mut self) -> (handshake::Initiator, Vec<u8>) {
+        let (noise, message) = handshake::Initiator::start(&self.introduction, &self.bob, &mut self.rng);
+        let ticket = self.introduction.my_ticket().0;
+        let init = Datagram::Init { sender: ReceiverId(9), ticket, noise: message };
+        (noise, self.sealed(&init))
+    }
+
+    fn hand_over(&mut self, bytes: &[u8], from: SocketAddr, now: Moment) {
+        self.alice.handle_datagram(received(from), &mut bytes.to_vec(), now);
+    }
+
+    fn answers(&mut self, now: Moment) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut out = Vec::new();
+        core::iter::from_fn(|| {
+            let transmit = self.alice.poll_transmit(now, 1, &mut out)?;
+            Some((transmit.to, out.clone()))
+        })
+        .collect()
+    }
+
+    fn exchanges(&self) -> u64 {
+        self.alice.stats().key_exchanges
+    }
+}
+
+fn source(n: u8) -> SocketAddr {
+    SocketAddr::new(IpAddr::from([10, 4, 4, n]), 4000)
+}
+
+#[test]
+fn a_ticket_gets_five_key_exchanges_a_second_whatever_its_sources() {
+    let mut flood = Flood::new();
+    for n in 0..50 {
+        let (_, init) = flood.init();
+        flood.hand_over(&init, source(n), START);
+    }
+    assert_eq!(flood.exchanges(), 5 * 3);
+    let (_, init) = flood.init();
+    flood.hand_over(&init, source(1), START + Duration::from_millis(999));
+    assert_eq!(flood.exchanges(), 5 * 3);
+    flood.hand_over(&init, source(1), START + Duration::from_secs(1));
+    assert_eq!(flood.exchanges(), 6 * 3);
+}
+
+#[test]
+fn an_answer_is_never_longer_than_what_it_answers() {
+    let mut flood = Flood::new();
+    let (_, init) = flood.init();
+    for n in 0..100 {
+        flood.hand_over(&init, source(n), START);
+        for (to, answer) in flood.answers(START) {
+            assert_eq!((to, answer[0]), (source(n), datagram::RESP));
+            assert!(answer.len() < init.len());
+        }
+    }
+    assert_eq!(flood.exchanges(), 3);
+}
+
+#[test]
+fn no_more_than_a_hundred_datagrams_a_second_go_to_addresses_that_proved_nothing() {
+    let mut flood = Flood::new();
+    let (_, init) = flood.init();
+    let mut sent = vec![];
+    for ms in 0..3_000u64 {
+        let now = START + Duration::from_millis(ms);
+        flood.hand_over(&init, source((ms % 200) as u8), now);
+        sent.extend(flood.answers(now).into_iter().map(|_| now));
+    }
+    assert_eq!(sent.len(), 300);
+    for window in sent.windows(101) {
+        assert!(window[100].saturating_since(window[0]) >= Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn five_handshakes_of_one_ticket_leave_the_newest_four_and_fin_chooses() {
+    let mut flood = Flood::new();
+    let mut handshakes = vec![];
+    for n in 0..5 {
+        let (noise, init) = flood.init();
+        flood.hand_over(&init, source(n), START);
+        let answers = flood.answers(START);
+        assert_eq!(answers.len(), 1);
+        handshakes.push((noise, answers[0].1.clone()));
+    }
+    let fins: Vec<_> = handshakes
+        .into_iter()
+        .map(|(noise, resp)| {
+            let Some(Datagram::Resp { sender, noise: message, .. }) = Datagram::decode(&resp) else {
+                panic!("{resp:?}")
+            };
+            let (_, message) = noise.read_response(&message).unwrap();
+            flood.sealed(&Datagram::Fin { receiver: sender, noise: message })
+        })
+        .collect();
+    let before = flood.exchanges();
+    flood.hand_over(&fins[0], source(0), START);
+    assert_eq!(flood.exchanges(), before, "the oldest is gone");
+    flood.hand_over(&fins[2], source(2), START);
+    assert_eq!(flood.exchanges(), before + 1);
+    let answers = flood.answers(START);
+    assert_eq!(answers.len(), 1);
+    assert_eq!((answers[0].0, answers[0].1[0], answers[0].1.len()), (source(2), datagram::DATA, 33));
+    flood.hand_over(&fins[4], source(4), START);
+    assert_eq!((flood.exchanges(), flood.answers(START)), (before + 1, vec![]), "FIN has chosen");
+}
+
+#[test]
+fn each_repeated_fin_gets_at_most_one_more_ping_and_no_key_exchange() {
+    let mut flood = Flood::new();
+    let (noise, init) = flood.init();
+    flood.hand_over(&init, source(1), START);
+    let resp = flood.answers(START).remove(0).1;
+    let Some(Datagram::Resp { sender, noise: message, .. }) = Datagram::decode(&resp) else { panic!() };
+    let (_, message) = noise.read_response(&message).unwrap();
+    let fin = flood.sealed(&Datagram::Fin { receiver: sender, noise: message });
+    let before = flood.exchanges();
+    for _ in 0..10 {
+        flood.hand_over(&fin, source(1), START);
+        assert_eq!(flood.answers(START).len(), 1);
+    }
+    // From elsewhere, too, and the answer goes to where the first one came from.
+    flood.hand_over(&fin, source(9), START);
+    assert!(flood.answers(START).iter().all(|(to, _)| *to == source(1)));
+    assert_eq!(flood.exchanges(), before + 1);
+    assert!(flood.alice.poll_event().is_none(), "not up before DATA");
+}
+
+#[test]
+fn a_fin_that_does_not_open_ends_its_handshake_and_no_other() {
+    let mut flood = Flood::new();
+    let (good, init) = flood.init();
+    flood.hand_over(&init, source(1), START);
+    let resp = flood.answers(START).remove(0).1;
+    let (_, init) = flood.init();
+    flood.hand_over(&init, source(1), START);
+    let other = flood.answers(START).remove(0).1;
+    let Some(Datagram::Resp { sender, .. }) = Datagram::decode(&other) else { panic!() };
+    let bad = flood.sealed(&Datagram::Fin { receiver: sender, noise: [7; 64] });
+    flood.hand_over(&bad, source(1), START);
+    flood.hand_over(&bad, source(1), START);
+    assert_eq!(flood.answers(START), vec![]);
+    let Some(Datagram::Resp { sender, noise: message, .. }) = Datagram::decode(&resp) else { panic!() };
+    let (_, message) = good.read_response(&message).unwrap();
+    let fin = flood.sealed(&Datagram::Fin { receiver: sender, noise: message });
+    flood.hand_over(&fin, source(1), START);
+    assert_eq!(flood.answers(START).len(), 1);
+}
+
+#[test]
+fn a_key_of_low_order_in_init_is_dropped() {
+    let mut flood = Flood::new();
+    let ticket = flood.introduction.my_ticket().0;
+    let init = flood.sealed(&Datagram::Init { sender: ReceiverId(9), ticket, noise: [0; 48] });
+    flood.hand_over(&init, source(1), START);
+    assert_eq!(flood.answers(START), vec![]);
+    assert_eq!(flood.alice.stats().dropped, 1);
+    assert!(flood.alice.poll_event().is_none());
+    assert!(flood.alice.info(flood.session, START).is_none());
+}
+
+#[test]
+fn a_resp_that_does_not_open_is_the_peers_act_and_ends_the_session() {
+    let (bobs, alices) = introduced(&identity(2), &identity(1), 1);
+    let mut bob = Endpoint::new(EndpointConfig::default(), identity(2), [2; 32], START);
+    let session = bob.introduce(bobs, &UdpEndpoints::new([source(1)]), START);
+    let mut out = Vec::new();
+    bob.poll_transmit(START, 1, &mut out).unwrap();
+    let Some(Datagram::Init { sender, .. }) = Datagram::decode(&out) else { panic!() };
+    let mut resp = Vec::new();
+    Datagram::Resp { sender: ReceiverId(1), receiver: sender, noise: [7; 48] }.encode(&mut resp);
+    let mac = alices.mac(&resp);
+    resp.extend(mac);
+    bob.handle_datagram(received(source(1)), &mut resp, START);
+    let (id, event) = bob.poll_event().unwrap();
+    let expected = crate::EndReason::PeerMisbehaved(crate::Misbehaviour::Handshake);
+    assert_eq!((id, event), (session, SessionEvent::Ended(expected)));
+    assert!(bob.is_empty() && bob.poll_timeout().is_none());
+}

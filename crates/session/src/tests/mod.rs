@@ -1,0 +1,9 @@
+//! Two endpoints on a seeded network, in virtual time.
+
+mod ends;
+mod handshake;
+mod hostile;
+mod limits;
+mod pair;
+mod people;
+mod transport;

@@ -1,0 +1,235 @@
+//! Bodies over lines of every kind.
+
+use core::time::Duration;
+
+use p2pchat_netsim::{LinkConfig, Loss, Rate, Reordering, millis};
+use p2pchat_proto::datagram::DATA;
+use p2pchat_proto::limits::BODY_MAX;
+use proptest::prelude::*;
+
+use super::pair::{Pair, Who, bad_line, good_line, received};
+use crate::{ACK_DELAY, DATAGRAM_SIZE, Received, SendError, SessionEvent, StreamId};
+
+const CONVERSATION: StreamId = StreamId::CONVERSATION;
+
+/// Sends `count` bodies each way, `at_once` at a time, and checks that each arrives once and in order.
+fn exchange(seed: u64, line: LinkConfig, count: usize, at_once: usize) -> Pair {
+    let mut pair = Pair::up(seed, line);
+    let body = |who: Who, n: usize| format!("{who:?} says {n}, {}", "x".repeat(n % 300)).into_bytes();
+    for start in (0..count).step_by(at_once) {
+        for n in start..(start + at_once).min(count) {
+            pair.say(Who::Bob, &body(Who::Bob, n));
+            pair.say(Who::Alice, &body(Who::Alice, n));
+        }
+        pair.run_for(Duration::from_millis(10));
+    }
+    let all_there = |pair: &Pair| {
+        pair.bob.events.len().min(pair.alice.events.len()) > count
+            && pair.bob.bodies(CONVERSATION).len() >= count
+            && pair.alice.bodies(CONVERSATION).len() >= count
+    };
+    assert!(pair.run_until(all_there), "seed {seed}: something is missing");
+    pair.run_for(Duration::from_secs(2));
+    for (who, from) in [(Who::Bob, Who::Alice), (Who::Alice, Who::Bob)] {
+        let came = pair.side(who).bodies(CONVERSATION);
+        let expected: Vec<_> = (0..count).map(|n| body(from, n)).collect();
+        assert!(came == expected, "seed {seed}: {who:?} got {} of {count}", came.len());
+        assert_eq!(pair.side(who).ended(), None, "seed {seed}");
+    }
+    pair
+}
+
+#[test]
+fn two_thousand_messages_each_way_survive_the_bad_line_once_and_in_order() {
+    for seed in 0..10 {
+        exchange(seed, bad_line(), 2_000, 20);
+    }
+}
+
+#[test]
+fn messages_survive_bursts_of_loss_and_long_delays() {
+    for seed in 0..20 {
+        let line = LinkConfig {
+            delay: millis(225),
+            jitter: millis(75),
+            loss: Loss::Burst { share: 0.25, mean_length: 3.0 },
+            reordering: Reordering { share: 0.05, hold: millis(200) },
+            ..good_line()
+        };
+        exchange(seed, line, 200, 5);
+    }
+}
+
+#[test]
+fn messages_survive_a_narrow_line_with_a_short_queue() {
+    for seed in 0..5 {
+        let rate = Rate { bytes_per_second: 40_000, queue: 6_000 };
+        exchange(seed, LinkConfig { rate: Some(rate), ..good_line() }, 500, 10);
+    }
+}
+
+#[test]
+fn messages_survive_flipped_bits() {
+    for seed in 0..10 {
+        let pair = exchange(seed, LinkConfig { corruption: 0.2, ..good_line() }, 300, 5);
+        assert!(pair.bob.endpoint.stats().mac_failed > 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_simulation() {
+    // The KEM draws from the system, so the bytes differ; what is sent when and how long does not.
+    let shape = |seed| {
+        let pair = exchange(seed, bad_line(), 100, 5);
+        let sent = pair.sent.iter().map(|(at, who, to, bytes)| (*at, *who == Who::Bob, *to, bytes.len()));
+        sent.collect::<Vec<_>>()
+    };
+    assert_eq!(shape(7), shape(7));
+    assert_ne!(shape(7), shape(8));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn messages_survive_any_line(
+        seed: u64,
+        delay in 0u64..300,
+        jitter in 0u64..100,
+        loss in 0.0..0.35f64,
+        duplication in 0.0..0.5f64,
+        reordering in 0.0..0.5f64,
+        hold in 0u64..100,
+    ) {
+        let line = LinkConfig {
+            delay: millis(delay),
+            jitter: millis(jitter),
+            loss: Loss::Independent { share: loss },
+            duplication,
+            reordering: Reordering { share: reordering, hold: millis(hold) },
+            ..good_line()
+        };
+        exchange(seed, line, 60, 3);
+    }
+}
+
+#[test]
+fn messages_that_wait_leave_in_one_packet() {
+    let mut pair = Pair::up(1, good_line());
+    pair.run_for(Duration::from_secs(1));
+    let before = pair.sent.len();
+    (0..20).for_each(|_| pair.say(Who::Bob, &[7; 40]));
+    pair.drain(Who::Bob);
+    assert_eq!(pair.sent.len(), before + 1);
+    assert!(pair.sent[before].3.len() < 20 * 45 + 60);
+}
+
+#[test]
+fn large_bodies_leave_as_segments_of_one_size() {
+    let mut pair = Pair::up(1, good_line());
+    pair.say(Who::Bob, &[7; 8_000]);
+    let mut out = Vec::new();
+    let transmit = pair.bob.endpoint.poll_transmit(pair.now, 64, &mut out).unwrap();
+    assert_eq!(transmit.segment_size, Some(DATAGRAM_SIZE));
+    let lens: Vec<_> = out.chunks(DATAGRAM_SIZE).map(<[u8]>::len).collect();
+    assert!(lens.len() == 7 && lens[..6].iter().all(|len| *len == DATAGRAM_SIZE), "{lens:?}");
+    // The system of the other side may hand them over as one buffer, too.
+    let gro = Received { segment_size: transmit.segment_size, ..received(pair.bob.address) };
+    pair.alice.endpoint.handle_datagram(gro, &mut out, pair.now);
+    pair.drain(Who::Alice);
+    assert_eq!(pair.alice.bodies(CONVERSATION), [vec![7; 8_000]]);
+}
+
+#[test]
+fn the_largest_body_arrives_on_both_streams_and_a_larger_one_is_refused() {
+    let mut pair = Pair::up(1, good_line());
+    let body = vec![9; BODY_MAX];
+    for stream in [StreamId::CONTROL, CONVERSATION] {
+        pair.bob.endpoint.send(pair.bob.session, stream, 3, &body, pair.now).unwrap();
+        let larger = vec![9; BODY_MAX + 1];
+        let refused = pair.bob.endpoint.send(pair.bob.session, stream, 3, &larger, pair.now);
+        assert_eq!(refused, Err(SendError::TooLong));
+    }
+    pair.run_for(Duration::from_secs(5));
+    for stream in [StreamId::CONTROL, CONVERSATION] {
+        assert_eq!(pair.alice.bodies(stream), core::slice::from_ref(&body));
+    }
+}
+
+#[test]
+fn what_waits_is_bounded_and_flows_again() {
+    let mut pair = Pair::up(1, good_line());
+    let send =
+        |pair: &mut Pair| pair.bob.endpoint.send(pair.bob.session, CONVERSATION, 1, &[5; 60_000], pair.now);
+    let mut sent = 0;
+    while send(&mut pair).is_ok() {
+        sent += 1;
+    }
+    assert_eq!(send(&mut pair), Err(SendError::Full));
+    pair.run_for(Duration::from_secs(10));
+    assert_eq!(send(&mut pair), Ok(()));
+    assert!(pair.run_until(|pair| pair.alice.bodies(CONVERSATION).len() == sent + 1));
+}
+
+#[test]
+fn two_packets_are_acknowledged_at_once_and_one_within_the_delay() {
+    for (packets, delay) in [(1, ACK_DELAY), (2, Duration::ZERO)] {
+        let mut pair = Pair::up(1, good_line());
+        pair.run_for(Duration::from_secs(1));
+        let before = pair.sent.len();
+        let start = pair.now;
+        for _ in 0..packets {
+            pair.say(Who::Bob, b"hi");
+            pair.drain(Who::Bob);
+        }
+        pair.run_for(Duration::from_millis(60));
+        let answers: Vec<_> = pair.sent[before..].iter().filter(|(_, who, ..)| *who == Who::Alice).collect();
+        assert_eq!(answers.len(), 1);
+        assert_eq!(answers[0].0.saturating_since(start), Duration::from_millis(20) + delay);
+    }
+}
+
+#[test]
+fn what_is_lost_goes_again_under_a_new_number_and_never_as_the_same_bytes() {
+    let pair = exchange(3, bad_line(), 200, 5);
+    let mut data: Vec<_> =
+        pair.sent.iter().filter(|(.., bytes)| bytes[0] == DATA).map(|(.., bytes)| &bytes[4..]).collect();
+    let count = data.len();
+    data.sort_unstable();
+    data.dedup();
+    assert_eq!(data.len(), count);
+    let mut headers: Vec<_> = data.iter().map(|bytes| &bytes[..12]).collect();
+    headers.dedup();
+    assert_eq!(headers.len(), count, "receiver and packet number");
+    let info = pair.bob.endpoint.info(pair.bob.session, pair.now).unwrap();
+    assert!(info.retransmitted > 0 && info.lost > 0);
+}
+
+#[test]
+fn packets_of_the_peer_from_another_address_are_taken_and_answers_stay_on_the_path() {
+    let mut pair = Pair::up(1, good_line());
+    pair.run_for(Duration::from_secs(1));
+    pair.say(Who::Bob, b"from elsewhere");
+    let mut out = Vec::new();
+    while pair.bob.endpoint.poll_transmit(pair.now, 1, &mut out).is_some() {
+        let elsewhere = received("10.66.0.1:6".parse().unwrap());
+        pair.alice.endpoint.handle_datagram(elsewhere, &mut out, pair.now);
+    }
+    let before = pair.sent.len();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.alice.bodies(CONVERSATION), [b"from elsewhere".to_vec()]);
+    assert!(pair.sent[before..].iter().all(|(_, who, to, _)| *who == Who::Bob || *to == pair.bob.address));
+}
+
+#[test]
+fn a_session_that_only_receives_forgets_what_it_acknowledged() {
+    let mut pair = Pair::up(1, bad_line());
+    for n in 0..3_000u32 {
+        pair.say(Who::Bob, &n.to_be_bytes());
+        pair.run_for(Duration::from_millis(3));
+    }
+    assert!(pair.run_until(|pair| pair.alice.bodies(CONVERSATION).len() == 3_000));
+    let acks = pair.sent.iter().rev().filter(|(_, who, ..)| *who == Who::Alice).take(200);
+    let longest = acks.map(|(.., bytes)| bytes.len()).max().unwrap();
+    assert!(longest < 300, "an acknowledgement of {longest} bytes");
+    assert_eq!(pair.alice.count(|event| matches!(event, SessionEvent::Ended(_))), 0);
+}
