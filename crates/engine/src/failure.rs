@@ -105,7 +105,7 @@ pub enum Failure {
     /// An offer or an introduction that was tampered with on its way.
     Tampered {
         /// What did not fit.
-        what: &'static str,
+        what: String,
     },
     /// A message over the cap.
     TooLong {

@@ -1,0 +1,49 @@
+//! What the owner decides about an engine before it runs.
+
+use std::sync::Arc;
+
+use p2pchat_crypto::Identity;
+use p2pchat_proto::{BrokerKey, Name};
+
+use crate::people::Pin;
+
+/// Who may do something without being asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceptPolicy {
+    /// Everybody, without becoming a contact by it.
+    Everyone,
+    /// Contacts; everybody else is refused.
+    Contacts,
+    /// The user is asked, except about contacts, who may come back without asking.
+    Ask,
+    /// Nobody.
+    Nobody,
+}
+
+/// See the fields.
+pub struct EngineConfig {
+    /// Who this user is.
+    pub me: Arc<Identity>,
+    /// The name to register.
+    pub name: Name,
+    /// `host:port` of the broker, as users know it.
+    pub broker: String,
+    /// The broker's key, where it is known.
+    pub broker_key: Option<BrokerKey>,
+    /// Identities known at any broker.
+    pub pins: Vec<Pin>,
+    /// What to do about chat requests.
+    pub accept: AcceptPolicy,
+    /// What to do about offered files.
+    pub accept_files: AcceptPolicy,
+    /// Whether files of people whom this user asked for a chat are taken unasked.
+    pub files_from_connected: bool,
+    /// Whether the session's UDP socket can be reached over loopback only.
+    pub loopback_only: bool,
+}
+
+impl core::fmt::Debug for EngineConfig {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("EngineConfig").field("name", &self.name).finish_non_exhaustive()
+    }
+}

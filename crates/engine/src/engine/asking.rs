@@ -1,0 +1,407 @@
+//! One's own requests: from the wish to talk to somebody to the introduction.
+
+use core::time::Duration;
+
+use p2pchat_crypto::offer::{OfferError, PendingRequest, RequestTerms, suites};
+use p2pchat_proto::broker::{
+    AnswerBody, Answered, Cancel, Cancelled, CancelledWhy, Outcome, Request, ToBroker,
+};
+use p2pchat_proto::offer::{Purpose, SignedOffer};
+use p2pchat_proto::{Name, PeerId, RequestId};
+use rand::RngExt;
+
+use super::Engine;
+use super::broker::Asked;
+use crate::command::Target;
+use crate::event::{CommandId, Direction, Event, RequestEvent, RequestState, Trust};
+use crate::failure::Failure;
+use crate::now::Now;
+use crate::wish::{OpenRequest, RENEW_EVERY, Wish, WishId};
+
+impl Engine {
+    pub(super) fn connect(&mut self, id: CommandId, to: Target, wait: Duration, now: Now) {
+        let (peer, name) = match to {
+            Target::Peer(peer) => (Some(peer), self.people.name(peer)),
+            Target::Name(name) => (self.people.pinned_as(&name), Some(name)),
+        };
+        if peer == Some(self.me.peer_id()) || name.as_ref() == Some(&self.name) {
+            self.failed(id, Failure::NotAllowed { what: "a chat with yourself".to_owned() });
+            return;
+        }
+        if let Some(session) = peer.and_then(|peer| self.live.get(&peer).copied()) {
+            self.done(id);
+            self.show_session_again(session, now);
+            return;
+        }
+        if self.link.is_closed() {
+            let failure = self.no_broker();
+            self.failed(id, failure);
+            return;
+        }
+        // Somebody who waits for an answer already gets it.
+        let waiting = self
+            .incoming
+            .iter()
+            .find(|(_, request)| peer == Some(request.from) || (peer.is_none() && name == request.name))
+            .map(|(&request, _)| request);
+        if let Some(request) = waiting {
+            self.accept_request(id, request, false, now);
+            return;
+        }
+        self.wish(Wish::asked(peer, name, id, wait, now));
+        self.wishes_due(now);
+    }
+
+    pub(super) fn wish(&mut self, wish: Wish) {
+        self.next_wish = self.next_wish.saturating_add(1);
+        self.wishes.insert(WishId(self.next_wish), wish);
+    }
+
+    pub(super) fn cancel_request(&mut self, id: CommandId, request: RequestId, now: Now) {
+        let Some(wish) = self.wish_of(request) else {
+            self.failed(id, Failure::NoSuch { what: "request" });
+            return;
+        };
+        self.end_wish(wish, RequestState::Cancelled, None, now);
+        self.done(id);
+    }
+
+    /// Sends what is due: first requests, renewals, and the end of what nobody answered.
+    pub(super) fn wishes_due(&mut self, now: Now) {
+        let ready = self.link.is_ready();
+        let due: Vec<WishId> = self
+            .wishes
+            .iter()
+            .filter(|(_, wish)| now.reached(wish.poll_timeout(ready)))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in due {
+            self.wish_due(id, ready, now);
+        }
+    }
+
+    fn wish_due(&mut self, id: WishId, ready: bool, now: Now) {
+        let Some(wish) = self.wishes.get_mut(&id) else { return };
+        if now.reached(wish.deadline) {
+            self.wish_expired(id, now);
+        } else if !ready {
+            if wish.open.is_none() && now.reached(wish.broker_deadline) {
+                let command = wish.command.take();
+                self.wishes.remove(&id);
+                let failure = self.no_broker();
+                self.report_failure(command, failure);
+            }
+        } else if let Some(open) = &mut wish.open {
+            if now.reached(open.renew_at) {
+                open.renew_at = now.after(RENEW_EVERY);
+                if now.reached(open.stale_at) {
+                    self.take_back(id);
+                    self.open_request(id, now);
+                } else {
+                    self.send_request(id);
+                }
+            }
+        } else if now.reached(wish.not_before) {
+            self.open_request(id, now);
+        }
+    }
+
+    fn wish_expired(&mut self, id: WishId, now: Now) {
+        let Some(wish) = self.wishes.get_mut(&id) else { return };
+        let who = wish.who();
+        let command = wish.command.take();
+        if wish.open.is_some() {
+            self.end_wish(id, RequestState::Expired, None, now);
+            if command.is_some() {
+                self.report_failure(command, Failure::NoAnswer { who });
+            }
+        } else {
+            self.wishes.remove(&id);
+            let failure = self.no_broker();
+            self.report_failure(command, failure);
+        }
+    }
+
+    /// Makes fresh keys and an offer with them, and sends it.
+    fn open_request(&mut self, id: WishId, now: Now) {
+        let (Some(wish), Some(broker_key)) = (self.wishes.get_mut(&id), self.link.key()) else { return };
+        if wish.peer.is_none() {
+            // Whose names are meant is known for sure only now that the broker has proven its key.
+            wish.peer = wish.name.as_ref().and_then(|name| self.people.pinned_as(name));
+        }
+        let Some(to) = wish.addressee() else { return };
+        let request = RequestId(self.rng.random());
+        let made = self.link.corrected(now.wall);
+        let terms = RequestTerms { request, to, broker_key, made, purpose: Purpose::Chat, suites: suites() };
+        match PendingRequest::new(&self.me, terms, &mut self.rng) {
+            Ok(pending) => {
+                wish.open = Some(OpenRequest::new(pending, request, now));
+                self.send_request(id);
+            }
+            Err(error) => {
+                let command = wish.command.take();
+                self.wishes.remove(&id);
+                self.report_failure(command, Failure::Internal(error.to_string()));
+            }
+        }
+    }
+
+    fn send_request(&mut self, id: WishId) {
+        let Some(wish) = self.wishes.get(&id) else { return };
+        let Some(open) = &wish.open else { return };
+        let offer = open.pending.offer().clone();
+        let message = Request { request: open.request, to: wish.peer, name: wish.name.clone(), offer };
+        self.ask(message.into(), Asked::Request(id));
+    }
+
+    pub(super) fn request_replied(&mut self, id: WishId, outcome: Outcome, now: Now) {
+        let Some(wish) = self.wishes.get_mut(&id) else { return };
+        let who = wish.who();
+        let failure = match outcome {
+            Outcome::Done => {
+                let command = wish.command.take();
+                let request = wish.open.as_ref().map(|open| open.request);
+                if let Some(command) = command {
+                    self.events.push_back(Event::Done {
+                        id: command,
+                        message: None,
+                        transfer: None,
+                        request,
+                    });
+                    self.show_wish(id, RequestState::Open, None);
+                }
+                return;
+            }
+            Outcome::BoundTo(came) => {
+                let pinned = wish.peer;
+                let name = wish.name.clone();
+                let command = wish.command.take();
+                self.wishes.remove(&id);
+                if let Some(pinned) = pinned {
+                    self.key_changed(command, name, pinned, came);
+                }
+                return;
+            }
+            Outcome::NotOnline | Outcome::RateLimited(_) | Outcome::Unavailable | Outcome::Unknown
+                if wish.reconnect =>
+            {
+                self.retry(id, now);
+                return;
+            }
+            Outcome::NotOnline => Failure::NotOnline { who },
+            Outcome::Unknown => Failure::UnknownPeer { who },
+            Outcome::RateLimited(seconds) => {
+                Failure::NotAllowed { what: format!("another request within {seconds} s") }
+            }
+            Outcome::Unavailable
+            | Outcome::Page { .. }
+            | Outcome::NameTaken
+            | Outcome::NameHeld(_)
+            | Outcome::NoSuchRequest => Failure::BrokerRefused {
+                address: self.link.address().to_owned(),
+                reason: "it did not take the request".to_owned(),
+            },
+        };
+        let command = wish.command.take();
+        self.wishes.remove(&id);
+        self.report_failure(command, failure);
+    }
+
+    pub(super) fn request_answered(&mut self, answered: Answered, now: Now) {
+        let Some(id) = self.wish_of(answered.request) else { return };
+        match answered.answer {
+            AnswerBody::Decline { reason } => {
+                let reason = reason.as_str().to_owned();
+                self.finish_wish(id, RequestState::Declined, Some(reason));
+            }
+            AnswerBody::Accept { offer, endpoints } => {
+                self.request_accepted(id, answered.from, &offer, &endpoints, now);
+            }
+        }
+    }
+
+    fn request_accepted(
+        &mut self,
+        id: WishId,
+        from: PeerId,
+        offer: &SignedOffer,
+        sealed: &p2pchat_proto::broker::SealedEndpoints,
+        now: Now,
+    ) {
+        let Some(mut wish) = self.wishes.remove(&id) else { return };
+        let (Some(open), Some(broker_key)) = (wish.open.take(), self.link.key()) else { return };
+        let request = open.request;
+        let name = wish.name.clone();
+        if let Some(pinned) = wish.peer.filter(|&peer| peer != from) {
+            self.show_request(request, Some(from), name.clone(), RequestState::Cancelled, None);
+            self.key_changed(None, name, pinned, from);
+            return;
+        }
+        let wall = self.link.corrected(now.wall);
+        let accepted = match open.pending.accepted(&self.me, offer, from, broker_key, wall) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                self.show_request(
+                    request,
+                    Some(from),
+                    name,
+                    RequestState::Cancelled,
+                    Some(error.to_string()),
+                );
+                self.events.push_back(Event::Error(offer_failure(&error)));
+                return;
+            }
+        };
+        let mut endpoints = accepted.endpoints;
+        let Ok(theirs) = endpoints.open(sealed) else {
+            let what = "the endpoints in the answer".to_owned();
+            self.show_request(request, Some(from), name, RequestState::Cancelled, Some(what.clone()));
+            self.events.push_back(Event::Error(Failure::Tampered { what }));
+            return;
+        };
+        if let Some(name) = &name {
+            self.people.learn_name(from, name);
+        }
+        if !wish.reconnect {
+            self.show_request(request, Some(from), name, RequestState::Accepted, None);
+        }
+        let theirs = self.reachable(theirs);
+        let again = wish.reconnect;
+        self.meet(
+            request,
+            accepted.introduction,
+            endpoints,
+            &theirs,
+            super::talking::Bond::connecting(again),
+            now,
+        );
+    }
+
+    pub(super) fn request_cancelled(&mut self, cancelled: &Cancelled, now: Now) {
+        if self.incoming.contains_key(&cancelled.request) {
+            let state = match cancelled.why {
+                CancelledWhy::TakenBack | CancelledWhy::Gone => RequestState::Cancelled,
+                CancelledWhy::Expired => RequestState::Expired,
+            };
+            self.drop_incoming(cancelled.request, state);
+            return;
+        }
+        let Some(id) = self.wish_of(cancelled.request) else { return };
+        if self.wishes.get(&id).is_some_and(|wish| wish.reconnect) {
+            self.retry(id, now);
+            return;
+        }
+        match cancelled.why {
+            CancelledWhy::Expired => self.finish_wish(id, RequestState::Expired, None),
+            CancelledWhy::TakenBack | CancelledWhy::Gone => {
+                let reason = "the other side left".to_owned();
+                self.finish_wish(id, RequestState::Cancelled, Some(reason));
+            }
+        }
+    }
+
+    /// The broker is gone, and with it every open request; the wishes stay.
+    pub(super) fn requests_gone(&mut self, now: Now) {
+        for wish in self.wishes.values_mut() {
+            if wish.open.take().is_some() {
+                wish.not_before = now.moment;
+                wish.broker_deadline = wish.deadline;
+            }
+        }
+        let incoming: Vec<RequestId> = self.incoming.keys().copied().collect();
+        for request in incoming {
+            self.drop_incoming(request, RequestState::Cancelled);
+        }
+    }
+
+    /// The broker will not come back.
+    pub(super) fn fail_wishes(&mut self, failure: &Failure) {
+        for wish in core::mem::take(&mut self.wishes).into_values() {
+            if let Some(command) = wish.command {
+                self.failed(command, failure.clone());
+            }
+        }
+    }
+
+    /// The open wish for somebody who asks at the same moment.
+    pub(super) fn wish_for(&self, peer: PeerId, name: Option<&Name>) -> Option<WishId> {
+        self.wishes.iter().find(|(_, wish)| wish.means(peer, name)).map(|(&id, _)| id)
+    }
+
+    /// Drops a wish that is fulfilled another way, and its request with it.
+    pub(super) fn fulfil(&mut self, id: WishId) {
+        self.take_back(id);
+        if let Some(command) = self.wishes.remove(&id).and_then(|wish| wish.command) {
+            self.done(command);
+        }
+    }
+
+    fn retry(&mut self, id: WishId, now: Now) {
+        if let Some(wish) = self.wishes.get_mut(&id) {
+            wish.retry_later(now);
+        }
+    }
+
+    fn wish_of(&self, request: RequestId) -> Option<WishId> {
+        self.wishes
+            .iter()
+            .find(|(_, wish)| wish.open.as_ref().is_some_and(|open| open.request == request))
+            .map(|(&id, _)| id)
+    }
+
+    fn take_back(&mut self, id: WishId) {
+        if let Some(open) = self.wishes.get(&id).and_then(|wish| wish.open.as_ref()) {
+            let cancel = Cancel { request: open.request };
+            self.ask(ToBroker::from(cancel), Asked::Nothing);
+        }
+    }
+
+    fn end_wish(&mut self, id: WishId, state: RequestState, reason: Option<String>, _now: Now) {
+        self.take_back(id);
+        self.finish_wish(id, state, reason);
+    }
+
+    fn finish_wish(&mut self, id: WishId, state: RequestState, reason: Option<String>) {
+        self.show_wish(id, state, reason);
+        self.wishes.remove(&id);
+    }
+
+    fn show_wish(&mut self, id: WishId, state: RequestState, reason: Option<String>) {
+        let Some(wish) = self.wishes.get(&id) else { return };
+        let Some(open) = &wish.open else { return };
+        let (request, peer, name) = (open.request, wish.peer, wish.name.clone());
+        self.show_request(request, peer, name, state, reason);
+    }
+
+    fn show_request(
+        &mut self,
+        request: RequestId,
+        peer: Option<PeerId>,
+        name: Option<Name>,
+        state: RequestState,
+        reason: Option<String>,
+    ) {
+        let trust = peer.map_or(Trust::New, |peer| self.people.trust(peer));
+        let direction = Direction::Out;
+        self.events.push_back(Event::Request(RequestEvent {
+            request,
+            direction,
+            peer,
+            name,
+            trust,
+            state,
+            reason,
+        }));
+    }
+}
+
+/// What a user is told about an offer that does not hold.
+pub(super) fn offer_failure(error: &OfferError) -> Failure {
+    if let OfferError::Clocks { differ } = error {
+        Failure::ClocksDiffer { by: *differ }
+    } else if error.is_local() {
+        Failure::Internal(error.to_string())
+    } else {
+        Failure::Tampered { what: error.to_string() }
+    }
+}

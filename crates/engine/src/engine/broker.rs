@@ -1,0 +1,199 @@
+//! What the broker says, and what is asked of it beside requests.
+
+use p2pchat_proto::broker::{
+    Call, Directory, DirectoryEntry, FromBroker, Outcome, Status, ToBroker, WATCH_BATCH, WATCH_MAX, Watch,
+};
+use p2pchat_proto::name::NAME_MAX_LEN;
+use p2pchat_proto::{PeerId, RequestId};
+
+use super::Engine;
+use crate::effect::Effect;
+use crate::event::{BrokerEvent, BrokerState, CommandId, Event, Person, PersonStatus};
+use crate::failure::Failure;
+use crate::link::{LinkOutput, LinkState};
+use crate::now::Now;
+use crate::wish::WishId;
+
+/// Most people that one answer to `/who` lists; what a terminal can still show.
+const PEOPLE_MAX: usize = 4096;
+
+/// What a reply of the broker answers.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// A page of the directory.
+    People { id: CommandId, prefix: String, list: Vec<Person> },
+    /// A request of a wish.
+    Request(WishId),
+    /// An answer to somebody's request.
+    Answer(RequestId),
+    /// A roster, a cancellation, endpoints: nothing depends on the reply.
+    Nothing,
+}
+
+impl Engine {
+    pub(super) fn settle_link(&mut self, now: Now) -> bool {
+        let mut moved = false;
+        while let Some(output) = self.link.poll_output() {
+            moved = true;
+            match output {
+                LinkOutput::Dial => self.effects.push_back(Effect::DialBroker),
+                LinkOutput::Send(bytes) => self.effects.push_back(Effect::ToBroker(bytes)),
+                LinkOutput::Close => self.effects.push_back(Effect::CloseBroker),
+                LinkOutput::Pin(key) => self.effects.push_back(Effect::PinBroker(key)),
+                LinkOutput::State(state) => self.link_changed(state, now),
+                LinkOutput::Message(call, message) => self.broker_said(call, message, now),
+            }
+        }
+        moved
+    }
+
+    /// Asks the broker; whether there is a link to ask on.
+    pub(super) fn ask(&mut self, message: ToBroker, asked: Asked) -> bool {
+        let Some(call) = self.link.call(message) else { return false };
+        self.calls.insert(call, asked);
+        true
+    }
+
+    pub(super) fn ask_people(&mut self, id: CommandId, prefix: String) {
+        if prefix.len() > NAME_MAX_LEN {
+            self.events.push_back(Event::People { id, list: Vec::new() });
+            return;
+        }
+        let page = Directory { prefix: prefix.clone(), cursor: None };
+        if !self.ask(page.into(), Asked::People { id, prefix, list: Vec::new() }) {
+            let failure = self.no_broker();
+            self.failed(id, failure);
+        }
+    }
+
+    /// What to say where the broker is needed and not there.
+    pub(super) fn no_broker(&self) -> Failure {
+        let address = self.link.address().to_owned();
+        Failure::BrokerUnreachable { address, reason: "there is no connection".to_owned() }
+    }
+
+    fn link_changed(&mut self, state: LinkState, now: Now) {
+        let (state, reason) = match state {
+            LinkState::Connecting => (BrokerState::Connecting, None),
+            LinkState::Ready => (BrokerState::Connected, None),
+            LinkState::Lost(failure) => (BrokerState::Lost, Some(failure)),
+            LinkState::Refused(failure) => (BrokerState::Refused, Some(failure)),
+        };
+        let address = self.link.address().to_owned();
+        let key = self.link.key();
+        self.events.push_back(Event::Broker(BrokerEvent { state, address, key, reason: reason.clone() }));
+        match state {
+            BrokerState::Connecting => {}
+            BrokerState::Connected => {
+                if let Some(key) = key {
+                    self.people.at(key);
+                }
+                self.watch_contacts();
+                self.wishes_due(now);
+            }
+            BrokerState::Lost | BrokerState::Refused => {
+                self.people.forget_presence();
+                self.link_lost(now);
+                if let (BrokerState::Refused, Some(failure)) = (state, reason) {
+                    self.fail_wishes(&failure);
+                }
+            }
+        }
+    }
+
+    /// Whatever waited for a reply on that link will not get one.
+    fn link_lost(&mut self, now: Now) {
+        let calls = core::mem::take(&mut self.calls);
+        for asked in calls.into_values() {
+            match asked {
+                Asked::People { id, .. } => {
+                    let failure = self.no_broker();
+                    self.failed(id, failure);
+                }
+                Asked::Request(_) | Asked::Answer(_) | Asked::Nothing => {}
+            }
+        }
+        self.requests_gone(now);
+    }
+
+    fn watch_contacts(&mut self) {
+        let contacts: Vec<PeerId> = self.people.pinned().take(WATCH_MAX).collect();
+        for batch in contacts.chunks(WATCH_BATCH) {
+            self.ask(Watch { add: batch.to_vec(), remove: Vec::new() }.into(), Asked::Nothing);
+        }
+    }
+
+    fn broker_said(&mut self, call: Call, message: FromBroker, now: Now) {
+        match message {
+            FromBroker::Reply(reply) => self.replied(call, reply.outcome, now),
+            FromBroker::PresenceSnapshot(snapshot) => {
+                for (peer, status) in snapshot.peers {
+                    self.presence(peer, status);
+                }
+            }
+            FromBroker::PresenceDelta(delta) => self.presence(delta.peer, delta.status),
+            FromBroker::Incoming(incoming) => self.request_came(incoming, now),
+            FromBroker::Answered(answered) => self.request_answered(answered, now),
+            FromBroker::Endpoints(endpoints) => self.endpoints_came(&endpoints, now),
+            FromBroker::Cancelled(cancelled) => self.request_cancelled(&cancelled, now),
+            // The link keeps these for itself.
+            FromBroker::Welcome(_)
+            | FromBroker::Refused(_)
+            | FromBroker::Replaced(_)
+            | FromBroker::Restarting(_)
+            | FromBroker::Pong(_)
+            | FromBroker::Unsupported(_) => {}
+        }
+    }
+
+    fn presence(&mut self, peer: PeerId, status: Status) {
+        // A broker may speak of those who are watched, and of nobody else.
+        if self.people.is_pinned(peer)
+            && let Some(person) = self.people.set_status(peer, status)
+        {
+            self.events.push_back(Event::Presence(person));
+        }
+    }
+
+    fn replied(&mut self, call: Call, outcome: Outcome, now: Now) {
+        match self.calls.remove(&call) {
+            Some(Asked::People { id, prefix, list }) => self.page_came(id, prefix, list, outcome),
+            Some(Asked::Request(wish)) => self.request_replied(wish, outcome, now),
+            Some(Asked::Answer(request)) => self.answer_replied(request, &outcome, now),
+            Some(Asked::Nothing) | None => {}
+        }
+    }
+
+    fn page_came(&mut self, id: CommandId, prefix: String, mut list: Vec<Person>, outcome: Outcome) {
+        let Outcome::Page { people, more } = outcome else {
+            let failure = Failure::NotAllowed { what: "the broker does not list people".to_owned() };
+            self.failed(id, failure);
+            return;
+        };
+        let last = people.last().map(|entry| entry.name.clone());
+        for entry in people {
+            if list.len() < PEOPLE_MAX && entry.peer != self.me.peer_id() {
+                let person = self.directory_person(entry);
+                list.push(person);
+            }
+        }
+        let Some(cursor) = last.filter(|_| more && list.len() < PEOPLE_MAX) else {
+            self.events.push_back(Event::People { id, list });
+            return;
+        };
+        let page = Directory { prefix: prefix.clone(), cursor: Some(cursor) };
+        if !self.ask(page.into(), Asked::People { id, prefix, list }) {
+            let failure = self.no_broker();
+            self.failed(id, failure);
+        }
+    }
+
+    fn directory_person(&mut self, entry: DirectoryEntry) -> Person {
+        self.people.learn_name(entry.peer, &entry.name);
+        let status = match entry.status {
+            Status::Online => PersonStatus::Online,
+            Status::Offline => PersonStatus::Offline,
+        };
+        Person { peer: entry.peer, name: Some(entry.name), status, trust: self.people.trust(entry.peer) }
+    }
+}

@@ -1,0 +1,266 @@
+//! The engine itself: its parts, what comes in, what goes out.
+//!
+//! What it does stands in one file each: [`broker`] (what the broker says), [`asking`] (one's own
+//! requests), [`answering`] (others' requests), [`talking`] (sessions and messages), [`sharing`]
+//! (files), [`report`] (how everything is).
+
+mod answering;
+mod asking;
+mod broker;
+mod report;
+mod sharing;
+mod talking;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use p2pchat_conversation::{BatchId, Conversations, QueryId, Rows};
+use p2pchat_crypto::Identity;
+use p2pchat_crypto::offer::RequestMemory;
+use p2pchat_proto::broker::Call;
+use p2pchat_proto::conversation::DeviceEpoch;
+use p2pchat_proto::{Moment, Name, PeerId, RequestId, UdpEndpoints};
+use p2pchat_session::{Endpoint, EndpointConfig, Received, SessionId, Transmit};
+use p2pchat_transfer::Transfers;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+
+use crate::command::Command;
+use crate::config::{AcceptPolicy, EngineConfig};
+use crate::effect::Effect;
+use crate::event::{CommandId, Event};
+use crate::failure::Failure;
+use crate::link::Link;
+use crate::now::Now;
+use crate::people::People;
+use crate::wish::{Wish, WishId};
+
+use answering::IncomingRequest;
+use broker::Asked;
+use sharing::Numbers;
+use talking::Meeting;
+
+/// One client, without its sockets and files; see the crate's first page.
+pub struct Engine {
+    me: Arc<Identity>,
+    name: Name,
+    accept: AcceptPolicy,
+    accept_files: AcceptPolicy,
+    files_from_connected: bool,
+    loopback_only: bool,
+    rng: ChaCha20Rng,
+    link: Link,
+    people: People,
+    endpoint: Endpoint,
+    conversations: Conversations,
+    transfers: Transfers,
+    /// Own endpoints as they are announced.
+    announced: UdpEndpoints,
+    /// Whether the link to the broker runs over loopback, so that everybody on it may be on this machine.
+    over_loopback: bool,
+    next_wish: u64,
+    wishes: BTreeMap<WishId, Wish>,
+    incoming: BTreeMap<RequestId, IncomingRequest>,
+    remembered: RequestMemory,
+    calls: BTreeMap<Call, Asked>,
+    meetings: BTreeMap<SessionId, Meeting>,
+    live: BTreeMap<PeerId, SessionId>,
+    numbers: Numbers,
+    effects: VecDeque<Effect>,
+    events: VecDeque<Event>,
+}
+
+impl core::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Engine").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// A client that has done nothing. Everything random in it comes from `seed`.
+    pub fn new(config: EngineConfig, seed: [u8; 32], now: Now) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mut people = People::new(config.pins);
+        if let Some(broker) = config.broker_key {
+            people.at(broker);
+        }
+        let me = config.me;
+        let link = Link::new(Arc::clone(&me), config.name.clone(), config.broker, config.broker_key, now);
+        let endpoint = Endpoint::new(EndpointConfig::default(), Arc::clone(&me), rng.random(), now.moment);
+        let conversations = Conversations::new(me.peer_id(), DeviceEpoch(rng.random()));
+        let transfers = Transfers::new(rng.random());
+        Self {
+            me,
+            name: config.name,
+            accept: config.accept,
+            accept_files: config.accept_files,
+            files_from_connected: config.files_from_connected,
+            loopback_only: config.loopback_only,
+            rng,
+            link,
+            people,
+            endpoint,
+            conversations,
+            transfers,
+            announced: UdpEndpoints::default(),
+            over_loopback: false,
+            next_wish: 0,
+            wishes: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            remembered: RequestMemory::default(),
+            calls: BTreeMap::new(),
+            meetings: BTreeMap::new(),
+            live: BTreeMap::new(),
+            numbers: Numbers::default(),
+            effects: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Does what a front end asks. The outcome comes as an event that carries `id`.
+    pub fn handle_command(&mut self, id: CommandId, command: Command, now: Now) {
+        match command {
+            Command::People { prefix } => self.ask_people(id, prefix),
+            Command::Connect { to, wait } => self.connect(id, to, wait, now),
+            Command::CancelRequest { request } => self.cancel_request(id, request, now),
+            Command::Accept { request, once } => self.accept_request(id, request, once, now),
+            Command::Decline { request, reason } => self.decline_request(id, request, &reason),
+            Command::Close { peer } => self.close_session(id, peer, now),
+            Command::Message { to, text } => self.compose(id, to, text, now),
+            Command::Shown { message } => self.conversations.shown(message),
+            Command::AcceptFile { transfer } => self.answer_file(id, transfer, true, now),
+            Command::DeclineFile { transfer } => self.answer_file(id, transfer, false, now),
+            Command::CancelFile { transfer } => self.cancel_file(id, transfer, now),
+            Command::Info => self.report(id, now),
+        }
+        self.settle(now);
+    }
+
+    /// The connection of [`Effect::DialBroker`] is there. `announced` are this machine's endpoints as
+    /// the other side may reach them; `over_loopback` says whether the connection is to this machine.
+    pub fn broker_opened(&mut self, announced: UdpEndpoints, over_loopback: bool, now: Now) {
+        self.announced = announced;
+        self.over_loopback = over_loopback;
+        self.link.opened(now, &mut self.rng);
+        self.settle(now);
+    }
+
+    /// Bytes came from the broker.
+    pub fn broker_received(&mut self, bytes: &[u8], now: Now) {
+        self.link.received(bytes, now, &mut self.rng);
+        self.settle(now);
+    }
+
+    /// The connection to the broker ended or could not be made.
+    pub fn broker_closed(&mut self, reason: String, now: Now) {
+        self.link.closed(reason, now, &mut self.rng);
+        self.settle(now);
+    }
+
+    /// A datagram came; it is opened in place.
+    pub fn handle_datagram(&mut self, received: Received, datagram: &mut [u8], now: Now) {
+        self.endpoint.handle_datagram(received, datagram, now.moment);
+        self.settle(now);
+    }
+
+    /// A batch of [`Effect::Commit`] is written for good.
+    pub fn committed(&mut self, batch: BatchId, now: Now) {
+        self.conversations.committed(batch);
+        self.settle(now);
+    }
+
+    /// What [`Effect::Load`] asked for.
+    pub fn loaded(&mut self, query: QueryId, rows: Rows, now: Now) {
+        if self.conversations.loaded(query, rows).is_err() {
+            self.events.push_back(Event::Error(Failure::Internal("the store contradicts itself".to_owned())));
+        }
+        self.settle(now);
+    }
+
+    /// Time has come to [`poll_timeout`](Self::poll_timeout).
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.link.handle_timeout(now, &mut self.rng);
+        if self.endpoint.poll_timeout().is_some_and(|due| now.reached(due)) {
+            self.endpoint.handle_timeout(now.moment);
+        }
+        if self.transfers.poll_timeout().is_some_and(|due| now.reached(due)) {
+            self.transfers.handle_timeout(now.moment);
+        }
+        self.wishes_due(now);
+        self.incoming_due(now);
+        self.settle(now);
+    }
+
+    /// Ends everything in order: transfers are taken back, sessions closed, the broker told.
+    pub fn stop(&mut self, now: Now) {
+        self.cancel_all_files(now);
+        self.settle(now);
+        for &session in self.live.values() {
+            self.endpoint.close(session, talking::CLOSE_DONE, now.moment);
+        }
+        self.link.leave();
+        self.settle(now);
+    }
+
+    /// Whether nothing is left to be said to anybody.
+    pub fn is_idle(&self) -> bool {
+        self.meetings.is_empty() && self.link.is_closed()
+    }
+
+    /// The next datagrams to send: up to `max_segments` of one size, back to back in `out`.
+    pub fn poll_transmit(&mut self, now: Now, max_segments: usize, out: &mut Vec<u8>) -> Option<Transmit> {
+        self.endpoint.poll_transmit(now.moment, max_segments, out)
+    }
+
+    /// The next thing for the driver to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// The next thing for the user to see.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due; [`Moment::NEVER`] where nothing waits.
+    pub fn poll_timeout(&self) -> Moment {
+        let ready = self.link.is_ready();
+        let wishes = self.wishes.values().map(|wish| wish.poll_timeout(ready));
+        let incoming = self.incoming.values().map(|request| request.expires);
+        [self.endpoint.poll_timeout(), self.transfers.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .chain(wishes)
+            .chain(incoming)
+            .fold(self.link.poll_timeout(), Moment::min)
+    }
+
+    /// Carries what the parts have to say to one another until none has anything left to say.
+    fn settle(&mut self, now: Now) {
+        loop {
+            let moved = self.settle_link(now)
+                | self.settle_sessions(now)
+                | self.settle_conversations(now)
+                | self.settle_transfers(now);
+            if !moved {
+                break;
+            }
+        }
+    }
+
+    fn done(&mut self, id: CommandId) {
+        self.events.push_back(Event::Done { id, message: None, transfer: None, request: None });
+    }
+
+    fn failed(&mut self, id: CommandId, failure: Failure) {
+        self.events.push_back(Event::Failed { id, failure });
+    }
+
+    /// Fails the command, or reports the failure by itself where no command waits for it.
+    fn report_failure(&mut self, id: Option<CommandId>, failure: Failure) {
+        match id {
+            Some(id) => self.failed(id, failure),
+            None => self.events.push_back(Event::Error(failure)),
+        }
+    }
+}

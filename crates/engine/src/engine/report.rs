@@ -1,0 +1,100 @@
+//! How everything is: sessions, the path each takes, the counters of the socket.
+
+use std::net::{IpAddr, SocketAddr};
+
+use p2pchat_crypto::Suite;
+use p2pchat_crypto::safety::SafetyNumber;
+use p2pchat_proto::PeerId;
+use p2pchat_session::SessionId;
+
+use super::Engine;
+use crate::event::{CommandId, Event, PathKind, SessionLink, SessionReport, SocketReport};
+use crate::now::Now;
+
+impl Engine {
+    pub(super) fn report(&mut self, id: CommandId, now: Now) {
+        let sessions =
+            self.meetings.keys().filter_map(|&session| self.session_report(session, now)).collect();
+        let stats = self.endpoint.stats();
+        let socket = SocketReport {
+            received: stats.received,
+            answered: stats.answered,
+            mac_failed: stats.mac_failed,
+            key_exchanges: stats.key_exchanges,
+            dropped: stats.dropped,
+        };
+        self.events.push_back(Event::Info { id, sessions, socket });
+    }
+
+    /// Where a session runs, once it does.
+    pub(super) fn session_link(&self, session: SessionId, now: Now) -> Option<SessionLink> {
+        let info = self.endpoint.info(session, now.moment)?;
+        let remote = info.remote;
+        let local = info.local_ip.map(|ip| SocketAddr::new(ip, 0));
+        Some(SessionLink {
+            path: path_kind(remote),
+            local,
+            remote,
+            rtt: info.srtt,
+            cipher: cipher(info.suite),
+        })
+    }
+
+    /// The safety number of this user and `peer`, as words.
+    pub(super) fn safety_words(&self, peer: PeerId) -> String {
+        SafetyNumber::between(self.me.peer_id(), peer).words().join(" ")
+    }
+
+    fn session_report(&self, session: SessionId, now: Now) -> Option<SessionReport> {
+        let meeting = self.meetings.get(&session)?;
+        let info = self.endpoint.info(session, now.moment)?;
+        #[expect(clippy::cast_precision_loss, reason = "a share for people to read")]
+        let loss = if info.sent == 0 { 0.0 } else { info.lost as f64 / info.sent as f64 };
+        Some(SessionReport {
+            peer: meeting.peer,
+            name: self.people.name(meeting.peer),
+            state: meeting.state,
+            link: self.session_link(session, now),
+            loss,
+            key_age: info.key_age,
+            trust: self.people.trust(meeting.peer),
+            sent: info.sent,
+            received: info.received,
+            retransmitted: info.retransmitted,
+        })
+    }
+}
+
+/// As users know the suites.
+fn cipher(suite: Suite) -> &'static str {
+    match suite {
+        Suite::ChaCha20Poly1305 => "ChaCha20-Poly1305",
+        Suite::Aes256Gcm => "AES-256-GCM",
+    }
+}
+
+/// Private, link-local and loopback addresses (RFC 1918, 3927, 4193, 4291) stay within one network.
+fn path_kind(remote: SocketAddr) -> PathKind {
+    let near = match remote.ip().to_canonical() {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local() || v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback(),
+    };
+    if near { PathKind::Lan } else { PathKind::Direct }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_within_one_network_is_lan() {
+        for near in
+            ["10.0.0.1:1", "127.0.0.1:1", "[::1]:1", "[fe80::1]:1", "[fd00::1]:1", "[::ffff:192.168.0.1]:1"]
+        {
+            assert_eq!(path_kind(near.parse().expect("an address")), PathKind::Lan, "{near}");
+        }
+        for far in ["198.51.100.1:1", "[2001:db8::1]:1"] {
+            assert_eq!(path_kind(far.parse().expect("an address")), PathKind::Direct, "{far}");
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Sessions and what is said in them: from an introduction to the last receipt.
+
+use p2pchat_conversation::{self as conversation, ComposeError};
+use p2pchat_crypto::{EndpointBox, Introduction, Role};
+use p2pchat_proto::broker::{Endpoints, Watch};
+use p2pchat_proto::{PeerId, RequestId, UdpEndpoints};
+use p2pchat_session::{CloseCode, EndReason, SessionEvent as Happened, SessionId, StreamId};
+
+use super::Engine;
+use super::broker::Asked;
+use p2pchat_transfer::{BodyError, SessionEnd};
+
+use crate::effect::Effect;
+use crate::event::{
+    CommandId, Delivery, Event, MessageEvent, ReceiptEvent, SessionEvent, SessionState, Trust, TrustEvent,
+};
+use crate::failure::Failure;
+use crate::now::Now;
+use crate::people::Pin;
+use crate::wish::Wish;
+
+/// How a session ends when its user is done with it.
+pub(super) const CLOSE_DONE: CloseCode = CloseCode::Done;
+
+/// How a session came to be, and so what it leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bond {
+    /// This user asked. It is asked for again when it is lost.
+    Connecting {
+        /// It is a lost session, made anew.
+        again: bool,
+    },
+    /// This user accepted, and the other side becomes a contact.
+    Accepted,
+    /// This user accepted, for this time.
+    Once,
+}
+
+impl Bond {
+    pub(super) const fn connecting(again: bool) -> Self {
+        Self::Connecting { again }
+    }
+}
+
+/// One session, from its introduction to its end.
+pub(super) struct Meeting {
+    pub(super) peer: PeerId,
+    pub(super) bond: Bond,
+    pub(super) state: SessionState,
+    /// What was known of the peer before.
+    pub(super) trust: Trust,
+    request: RequestId,
+    endpoints: EndpointBox,
+}
+
+impl Engine {
+    /// Begins a session with somebody who was introduced by a request.
+    pub(super) fn meet(
+        &mut self,
+        request: RequestId,
+        introduction: Introduction,
+        mut endpoints: EndpointBox,
+        theirs: &UdpEndpoints,
+        bond: Bond,
+        now: Now,
+    ) {
+        let peer = introduction.peer();
+        if introduction.role() == Role::Initiator {
+            let sealed = endpoints.seal(&self.announced);
+            self.ask(Endpoints { request, sealed }.into(), Asked::Nothing);
+        }
+        let session = self.endpoint.introduce(introduction, theirs, now.moment);
+        let trust = self.people.trust(peer);
+        let state = SessionState::Connecting;
+        self.meetings.insert(session, Meeting { peer, bond, state, trust, request, endpoints });
+        self.show_session(session, None, now);
+    }
+
+    /// Further endpoints of the other side of an accepted request.
+    pub(super) fn endpoints_came(&mut self, endpoints: &Endpoints, now: Now) {
+        let Some((&session, meeting)) =
+            self.meetings.iter_mut().find(|(_, meeting)| meeting.request == endpoints.request)
+        else {
+            return;
+        };
+        match meeting.endpoints.open(&endpoints.sealed) {
+            Ok(theirs) => {
+                let theirs = self.reachable(theirs);
+                self.endpoint.add_endpoints(session, &theirs, now.moment);
+            }
+            Err(_) => {
+                self.forget_meeting(endpoints.request, now);
+                let what = "the endpoints of the other side".to_owned();
+                self.events.push_back(Event::Error(Failure::Tampered { what }));
+            }
+        }
+    }
+
+    /// Ends a session that has not come up.
+    pub(super) fn forget_meeting(&mut self, request: RequestId, now: Now) {
+        let found = self
+            .meetings
+            .iter()
+            .find(|(_, meeting)| meeting.request == request && meeting.state == SessionState::Connecting);
+        if let Some((&session, _)) = found {
+            self.endpoint.close(session, CLOSE_DONE, now.moment);
+        }
+    }
+
+    /// Addresses that may be dialled: loopback means this machine only where both sides are known
+    /// to be on it (protocol section 4).
+    pub(super) fn reachable(&self, theirs: UdpEndpoints) -> UdpEndpoints {
+        if self.over_loopback || self.loopback_only { theirs } else { theirs.without_loopback() }
+    }
+
+    pub(super) fn close_session(&mut self, id: CommandId, peer: PeerId, now: Now) {
+        let Some(&session) = self.live.get(&peer) else {
+            self.failed(id, Failure::NoSuch { what: "session" });
+            return;
+        };
+        self.endpoint.close(session, CLOSE_DONE, now.moment);
+        self.done(id);
+    }
+
+    pub(super) fn compose(&mut self, id: CommandId, to: PeerId, text: String, now: Now) {
+        match self.conversations.compose(to, text, now.wall) {
+            Ok(message) => {
+                let message = Some(message);
+                self.events.push_back(Event::Done { id, message, transfer: None, request: None });
+            }
+            Err(error) => self.failed(id, compose_failure(error)),
+        }
+    }
+
+    pub(super) fn settle_sessions(&mut self, now: Now) -> bool {
+        let mut moved = false;
+        while let Some((session, happened)) = self.endpoint.poll_event() {
+            moved = true;
+            match happened {
+                Happened::Up { .. } => self.session_up(session, now),
+                Happened::Body { stream, kind, bytes } => {
+                    self.body_came(session, stream, kind, &bytes, now);
+                }
+                Happened::Suspect => self.set_session_state(session, SessionState::Suspect, now),
+                Happened::Recovered => self.set_session_state(session, SessionState::Up, now),
+                Happened::Ended(reason) => self.session_ended(session, &reason, now),
+            }
+        }
+        moved
+    }
+
+    pub(super) fn settle_conversations(&mut self, now: Now) -> bool {
+        let mut moved = false;
+        while let Some(effect) = self.conversations.poll_effect() {
+            moved = true;
+            match effect {
+                conversation::Effect::Send { to, kind, body } => {
+                    self.send(to, StreamId::CONVERSATION, kind, &body, now);
+                }
+                conversation::Effect::Commit { batch, writes } => {
+                    self.effects.push_back(Effect::Commit { batch, writes });
+                }
+                conversation::Effect::Load { query, peer } => {
+                    self.effects.push_back(Effect::Load { query, peer });
+                }
+            }
+        }
+        while let Some(event) = self.conversations.poll_event() {
+            moved = true;
+            self.show_conversation(event);
+        }
+        moved
+    }
+
+    /// Puts a body on a stream of the session with `to`. Without one it goes nowhere: what must
+    /// arrive is kept by the part that sent it and sent again when a session is up.
+    pub(super) fn send(&mut self, to: PeerId, stream: StreamId, kind: u8, body: &[u8], now: Now) {
+        let Some(&session) = self.live.get(&to) else { return };
+        if self.endpoint.send(session, stream, kind, body, now.moment).is_err() {
+            // Every sender bounds what it has under way, so a full session is a peer that reads
+            // nothing; ending it keeps the order of what comes after intact.
+            self.endpoint.close(session, CloseCode::Misbehaved, now.moment);
+        }
+    }
+
+    fn session_up(&mut self, session: SessionId, now: Now) {
+        let Some(meeting) = self.meetings.get_mut(&session) else { return };
+        meeting.state = SessionState::Up;
+        let (peer, bond) = (meeting.peer, meeting.bond);
+        if let Some(older) = self.live.insert(peer, session)
+            && older != session
+        {
+            self.meetings.remove(&older);
+            self.endpoint.close(older, CloseCode::Replaced, now.moment);
+            self.conversations.session_down(peer);
+            self.transfers.session_down(peer, SessionEnd::Lost, now.moment);
+        }
+        self.show_session(session, None, now);
+        if bond != Bond::Once {
+            self.pin(peer);
+        }
+        let suite = self.endpoint.info(session, now.moment).map(|info| info.suite);
+        self.conversations.session_up(peer);
+        if let Some(suite) = suite {
+            self.transfers.session_up(peer, suite, now.moment);
+        }
+        // Whoever else was asked for the same person is not needed any more.
+        if let Some(wish) = self.wish_for(peer, self.people.name(peer).as_ref()) {
+            self.fulfil(wish);
+        }
+    }
+
+    fn pin(&mut self, peer: PeerId) {
+        let (Some(name), Some(broker)) = (self.people.name(peer), self.link.key()) else { return };
+        if self.people.is_pinned(peer) {
+            return;
+        }
+        let pin = Pin { peer, name, broker };
+        self.people.pin(pin.clone());
+        self.effects.push_back(Effect::Pin(pin));
+        self.ask(Watch { add: vec![peer], remove: Vec::new() }.into(), Asked::Nothing);
+        self.events.push_back(Event::Trust(TrustEvent {
+            peer,
+            name: self.people.name(peer),
+            was: Trust::New,
+            is: Trust::Pinned,
+            pinned: None,
+            safety: self.safety_words(peer),
+        }));
+    }
+
+    fn body_came(&mut self, session: SessionId, stream: StreamId, kind: u8, bytes: &[u8], now: Now) {
+        let Some(meeting) = self.meetings.get(&session) else { return };
+        let peer = meeting.peer;
+        let taken = if stream == StreamId::CONVERSATION {
+            self.conversations.handle_body(peer, kind, bytes, now.wall).is_ok()
+        } else if stream == StreamId::CONTROL {
+            // A kind of a later version is nobody's fault.
+            matches!(
+                self.transfers.handle_body(peer, kind, bytes, now.moment),
+                Ok(()) | Err(BodyError::UnknownKind(_))
+            )
+        } else {
+            false
+        };
+        if !taken {
+            self.endpoint.close(session, CloseCode::Misbehaved, now.moment);
+        }
+    }
+
+    fn set_session_state(&mut self, session: SessionId, state: SessionState, now: Now) {
+        if let Some(meeting) = self.meetings.get_mut(&session) {
+            meeting.state = state;
+            self.show_session(session, None, now);
+        }
+    }
+
+    fn session_ended(&mut self, session: SessionId, reason: &EndReason, now: Now) {
+        let Some(meeting) = self.meetings.get_mut(&session) else { return };
+        let was_up = meeting.state != SessionState::Connecting;
+        let (peer, bond) = (meeting.peer, meeting.bond);
+        let ending = Ending::of(reason);
+        meeting.state = ending.state;
+        self.show_session(session, Some(ending.reason.to_owned()), now);
+        self.meetings.remove(&session);
+        if self.live.get(&peer) == Some(&session) {
+            self.live.remove(&peer);
+            self.conversations.session_down(peer);
+            self.transfers.session_down(peer, ending.transfers, now.moment);
+        }
+        let mine = matches!(bond, Bond::Connecting { .. });
+        let again = bond == Bond::Connecting { again: true };
+        if self.live.contains_key(&peer) {
+            return;
+        }
+        if mine && ending.again && (was_up || again) {
+            self.wish(Wish::again(peer, self.people.name(peer), now));
+        } else if !was_up && *reason == EndReason::HandshakeTimedOut {
+            self.events.push_back(Event::Error(Failure::NoPath { who: self.people.label(peer) }));
+        }
+    }
+
+    /// Tells a front end that asked for somebody who is there already.
+    pub(super) fn show_session_again(&mut self, session: SessionId, now: Now) {
+        self.show_session(session, None, now);
+    }
+
+    fn show_session(&mut self, session: SessionId, reason: Option<String>, now: Now) {
+        let Some(meeting) = self.meetings.get(&session) else { return };
+        let (peer, state, trust) = (meeting.peer, meeting.state, meeting.trust);
+        let link = self.session_link(session, now);
+        let name = self.people.name(peer);
+        self.events.push_back(Event::Session(SessionEvent { peer, name, state, link, trust, reason }));
+    }
+
+    fn show_conversation(&mut self, event: conversation::Event) {
+        let event = match event {
+            conversation::Event::Message { peer, message, text, sent_at, mine, late } => {
+                let name = self.people.name(peer);
+                Event::Message(MessageEvent { peer, name, message, text, sent_at, mine, late })
+            }
+            conversation::Event::Receipt { peer, message, state } => {
+                Event::Receipt(ReceiptEvent { peer, message, state: delivery(state) })
+            }
+        };
+        self.events.push_back(event);
+    }
+}
+
+/// How an end looks to the user.
+struct Ending {
+    state: SessionState,
+    reason: &'static str,
+    /// Whether the conversation should go on in another session.
+    again: bool,
+    transfers: SessionEnd,
+}
+
+impl Ending {
+    fn of(reason: &EndReason) -> Self {
+        let (state, reason, again) = match reason {
+            EndReason::ClosedHere => (SessionState::Closed, "closed", false),
+            EndReason::ClosedByPeer(CloseCode::NumbersExhausted) | EndReason::NumbersExhausted => {
+                (SessionState::Lost, "its keys are used up, and are made anew", true)
+            }
+            EndReason::ClosedByPeer(CloseCode::Misbehaved) => {
+                (SessionState::Closed, "the other side did not understand a message", false)
+            }
+            EndReason::ClosedByPeer(_) => (SessionState::Closed, "the other side closed it", false),
+            EndReason::Lost => (SessionState::Lost, "nothing heard for 30 s", true),
+            EndReason::HandshakeTimedOut => {
+                (SessionState::Lost, "no datagram came through within 20 s", true)
+            }
+            EndReason::PeerMisbehaved(_) => {
+                (SessionState::Closed, "the other side broke the protocol", false)
+            }
+        };
+        let transfers = if again { SessionEnd::Lost } else { SessionEnd::Closed };
+        Self { state, reason, again, transfers }
+    }
+}
+
+fn delivery(state: conversation::Delivery) -> Delivery {
+    match state {
+        conversation::Delivery::Queued => Delivery::Queued,
+        conversation::Delivery::Sent => Delivery::Sent,
+        conversation::Delivery::Stored => Delivery::Stored,
+        conversation::Delivery::Read => Delivery::Read,
+    }
+}
+
+fn compose_failure(error: ComposeError) -> Failure {
+    match error {
+        ComposeError::TooLong { len, max } => Failure::TooLong { len, max },
+        ComposeError::OutboxFull { waiting } => {
+            Failure::NotAllowed { what: format!("another message while {waiting} wait for this person") }
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! A small world in virtual time: one broker, some people, one network. No socket, no clock, no
+//! thread; what happens follows from the seed alone.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2pchat_conversation::Memory;
+use p2pchat_crypto::link::{BrokerSecret, LinkOpener, LinkSealer, ServerHandshake, frame, verify_hello};
+use p2pchat_crypto::{Identity, Seed};
+use p2pchat_engine::event::{MessageEvent, SessionState};
+use p2pchat_engine::{
+    AcceptPolicy, Command, CommandId, Effect, Engine, EngineConfig, Event, Now, Pin, Target,
+};
+use p2pchat_netsim::{LinkConfig, Network};
+use p2pchat_proto::broker::{FromBroker, ToBroker};
+use p2pchat_proto::{BrokerKey, Moment, Name, PeerId, UdpEndpoints, WallTime};
+use p2pchat_registry::{Command as ToShell, Config, ConnId, Registry};
+use p2pchat_session::Received;
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+
+/// 2026-01-01T00:00:00Z in milliseconds: what everybody's wall clock shows at the start.
+const WALL_START: u64 = 1_767_225_600_000;
+/// Turns without the clock moving after which something spins.
+const SPIN: usize = 10_000;
+
+/// Changes what the broker is about to say to somebody.
+pub type Tamper = Box<dyn FnMut(&mut FromBroker)>;
+
+pub struct World {
+    pub now: u64,
+    pub net: Network,
+    pub people: Vec<Member>,
+    pub broker: Broker,
+    next_command: u64,
+}
+
+pub struct Member {
+    pub engine: Engine,
+    pub peer: PeerId,
+    pub address: SocketAddr,
+    pub events: Vec<Event>,
+    pub pins: Vec<Pin>,
+    /// Datagrams that this member sent.
+    pub datagrams: u64,
+    conn: Option<ConnId>,
+    store: Memory,
+}
+
+pub struct Broker {
+    pub up: bool,
+    pub tamper: Option<Tamper>,
+    secret: BrokerSecret,
+    registry: Registry,
+    rng: ChaCha20Rng,
+    next: u64,
+    links: BTreeMap<ConnId, Link>,
+    /// Bytes for clients, by connection.
+    out: VecDeque<(ConnId, Vec<u8>)>,
+    closed: VecDeque<ConnId>,
+}
+
+#[derive(Default)]
+struct Link {
+    bytes: Vec<u8>,
+    channel: Option<(LinkSealer, LinkOpener, [u8; 32])>,
+}
+
+pub fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+/// How somebody answers requests unless a test says otherwise.
+#[derive(Clone)]
+pub struct Manner {
+    pub accept: AcceptPolicy,
+    pub pins: Vec<Pin>,
+    pub broker_key: Option<BrokerKey>,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { accept: AcceptPolicy::Ask, pins: Vec::new(), broker_key: None }
+    }
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let secret = BrokerSecret::generate(&mut rng).expect("randomness");
+        let broker = Broker {
+            up: true,
+            tamper: None,
+            secret,
+            registry: Registry::new(Config::default(), None, []).expect("no accounts"),
+            rng,
+            next: 0,
+            links: BTreeMap::new(),
+            out: VecDeque::new(),
+            closed: VecDeque::new(),
+        };
+        Self { now: 1_000_000_000, net: Network::new(seed), people: Vec::new(), broker, next_command: 0 }
+    }
+
+    /// The identity of the member who will be number `index`.
+    pub fn identity(index: usize) -> Identity {
+        let byte = u8::try_from(index + 1).expect("few people");
+        Identity::from_seed(&Seed::from_bytes([byte; 32]))
+    }
+
+    /// The key of the broker in the world of this seed.
+    pub fn broker_key_of(seed: u64) -> BrokerKey {
+        Self::new(seed).broker_key()
+    }
+
+    pub fn broker_key(&self) -> BrokerKey {
+        self.broker.secret.public()
+    }
+
+    /// Adds somebody, linked to everybody else by `link`.
+    pub fn join(&mut self, called: &str, manner: Manner, link: &LinkConfig) -> usize {
+        let index = self.people.len();
+        let me = Arc::new(Self::identity(index));
+        let peer = me.peer_id();
+        let byte = u8::try_from(index + 1).expect("few people");
+        let address = SocketAddr::from((Ipv4Addr::new(192, 0, 2, byte), 7000));
+        for other in &self.people {
+            self.net.link(address.ip(), other.address.ip(), link.clone());
+        }
+        let config = EngineConfig {
+            me,
+            name: name(called),
+            broker: "broker.example:7770".into(),
+            broker_key: manner.broker_key,
+            pins: manner.pins,
+            accept: manner.accept,
+            accept_files: AcceptPolicy::Ask,
+            files_from_connected: false,
+            loopback_only: false,
+        };
+        let mut seed = [0xa5; 32];
+        seed[0] = byte;
+        let engine = Engine::new(config, seed, self.clock());
+        self.people.push(Member {
+            engine,
+            peer,
+            address,
+            events: Vec::new(),
+            pins: Vec::new(),
+            datagrams: 0,
+            conn: None,
+            store: Memory::new(),
+        });
+        self.settle();
+        index
+    }
+
+    pub fn clock(&self) -> Now {
+        let wall = WallTime(WALL_START + self.now / 1_000_000);
+        Now { moment: Moment::from_nanos(self.now), wall }
+    }
+
+    pub fn command(&mut self, who: usize, command: Command) -> CommandId {
+        self.next_command += 1;
+        let id = CommandId(self.next_command);
+        let now = self.clock();
+        self.people[who].engine.handle_command(id, command, now);
+        self.settle();
+        id
+    }
+
+    pub fn connect(&mut self, who: usize, to: &str) -> CommandId {
+        let wait = Duration::from_secs(60);
+        self.command(who, Command::Connect { to: Target::Name(name(to)), wait })
+    }
+
+    pub fn say(&mut self, who: usize, to: usize, text: &str) {
+        let to = self.people[to].peer;
+        self.command(who, Command::Message { to, text: text.to_owned() });
+    }
+
+    /// The broker dies without a word.
+    pub fn kill_broker(&mut self) {
+        self.broker.up = false;
+        let now = self.clock();
+        for member in &mut self.people {
+            if let Some(conn) = member.conn.take() {
+                self.broker.links.remove(&conn);
+                self.broker.registry.disconnected(conn);
+                member.engine.broker_closed("connection reset".to_owned(), now);
+            }
+        }
+        self.settle();
+    }
+
+    /// Lets `time` pass.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + u64::try_from(time.as_nanos()).expect("a short time");
+        while self.step(end) {}
+    }
+
+    /// Lets time pass until `done` holds; panics after `limit`.
+    pub fn run_until(&mut self, limit: Duration, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let end = self.now + u64::try_from(limit.as_nanos()).expect("a short time");
+        while !done(self) {
+            assert!(self.step(end), "{what} within {limit:?}; events: {:#?}", self.last_events());
+        }
+    }
+
+    fn last_events(&self) -> Vec<&[Event]> {
+        self.people.iter().map(|member| &member.events[member.events.len().saturating_sub(8)..]).collect()
+    }
+
+    /// Moves the clock to the next thing that happens, at most to `end`; false at `end`.
+    fn step(&mut self, end: u64) -> bool {
+        let timers = self.people.iter().map(|member| member.engine.poll_timeout().as_nanos());
+        let next = timers
+            .chain(self.net.next_arrival())
+            .chain(self.broker.registry.poll_timeout().map(Moment::as_nanos))
+            .min()
+            .unwrap_or(u64::MAX);
+        if next > end {
+            self.now = end;
+            return false;
+        }
+        self.now = self.now.max(next);
+        let now = self.clock();
+        self.broker.registry.handle_timeout(now.moment);
+        for member in &mut self.people {
+            if member.engine.poll_timeout() <= now.moment {
+                member.engine.handle_timeout(now);
+            }
+        }
+        self.settle();
+        true
+    }
+
+    /// Carries everything that needs no time.
+    fn settle(&mut self) {
+        for _ in 0..SPIN {
+            let mut moved = false;
+            for index in 0..self.people.len() {
+                moved |= self.settle_member(index);
+            }
+            moved |= self.settle_broker();
+            while let Some(datagram) = self.net.deliver(self.now) {
+                moved = true;
+                self.deliver(datagram.from, datagram.to, datagram.bytes);
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("the world spins at {} ns", self.now);
+    }
+
+    fn deliver(&mut self, from: SocketAddr, to: SocketAddr, mut bytes: Vec<u8>) {
+        let now = self.clock();
+        if let Some(member) = self.people.iter_mut().find(|member| member.address == to) {
+            let received = Received { from, local_ip: None, ecn: None, segment_size: None };
+            member.engine.handle_datagram(received, &mut bytes, now);
+        }
+    }
+
+    fn settle_member(&mut self, index: usize) -> bool {
+        let now = self.clock();
+        let member = &mut self.people[index];
+        let mut moved = false;
+        let mut datagrams = Vec::new();
+        while let Some(transmit) = member.engine.poll_transmit(now, 8, &mut datagrams) {
+            moved = true;
+            let size = transmit.segment_size.unwrap_or(datagrams.len()).max(1);
+            for segment in datagrams.chunks(size) {
+                member.datagrams += 1;
+                self.net.send(self.now, member.address, transmit.to, segment);
+            }
+            datagrams.clear();
+        }
+        while let Some(effect) = member.engine.poll_effect() {
+            moved = true;
+            match effect {
+                Effect::DialBroker if self.broker.up => {
+                    let conn = self.broker.connected(member.address.ip(), now);
+                    member.conn = Some(conn);
+                    member.engine.broker_opened(UdpEndpoints::new([member.address]), false, now);
+                }
+                Effect::DialBroker => member.engine.broker_closed("connection refused".to_owned(), now),
+                Effect::ToBroker(bytes) => {
+                    if let Some(conn) = member.conn {
+                        self.broker.received(conn, &bytes, now);
+                    }
+                }
+                Effect::CloseBroker => {
+                    if let Some(conn) = member.conn.take() {
+                        self.broker.links.remove(&conn);
+                        self.broker.registry.disconnected(conn);
+                    }
+                }
+                Effect::PinBroker(_) => {}
+                Effect::Pin(pin) => member.pins.push(pin),
+                Effect::Commit { batch, writes } => {
+                    member.store.apply(&writes);
+                    member.engine.committed(batch, now);
+                }
+                Effect::Load { query, peer } => {
+                    let rows = member.store.rows(peer);
+                    member.engine.loaded(query, rows, now);
+                }
+                Effect::StartCarrier(_)
+                | Effect::DialCarrier { .. }
+                | Effect::Publish { .. }
+                | Effect::StopCarrier { .. } => panic!("no file is sent in this world"),
+            }
+        }
+        while let Some(event) = member.engine.poll_event() {
+            moved = true;
+            if let Event::Message(message) = &event
+                && !message.mine
+            {
+                let message = message.message;
+                member.engine.handle_command(CommandId(0), Command::Shown { message }, now);
+            }
+            member.events.push(event);
+        }
+        moved
+    }
+
+    fn settle_broker(&mut self) -> bool {
+        let now = self.clock();
+        let moved = self.broker.settle();
+        while let Some((conn, bytes)) = self.broker.out.pop_front() {
+            if let Some(member) = self.people.iter_mut().find(|member| member.conn == Some(conn)) {
+                member.engine.broker_received(&bytes, now);
+            }
+        }
+        while let Some(conn) = self.broker.closed.pop_front() {
+            if let Some(member) = self.people.iter_mut().find(|member| member.conn == Some(conn)) {
+                member.conn = None;
+                member.engine.broker_closed("the broker closed the connection".to_owned(), now);
+            }
+        }
+        moved
+    }
+}
+
+impl Member {
+    /// Texts of others, in the order in which they were shown.
+    pub fn heard(&self) -> Vec<&str> {
+        self.messages().filter(|message| !message.mine).map(|message| message.text.as_str()).collect()
+    }
+
+    pub fn messages(&self) -> impl Iterator<Item = &MessageEvent> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Message(message) => Some(message),
+            _ => None,
+        })
+    }
+
+    /// States of sessions, in their order.
+    pub fn sessions(&self) -> Vec<SessionState> {
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Session(session) => Some(session.state),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.sessions().last() == Some(&SessionState::Up)
+    }
+}
+
+impl Broker {
+    fn connected(&mut self, ip: IpAddr, now: Now) -> ConnId {
+        self.next += 1;
+        let conn = ConnId(self.next);
+        self.links.insert(conn, Link::default());
+        self.registry.connected(conn, ip, now.moment);
+        conn
+    }
+
+    fn received(&mut self, conn: ConnId, bytes: &[u8], now: Now) {
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        link.bytes.extend_from_slice(bytes);
+        while link.bytes.len() >= 2 {
+            let length = usize::from(u16::from_be_bytes([link.bytes[0], link.bytes[1]]));
+            if link.bytes.len() < 2 + length {
+                return;
+            }
+            let mut record: Vec<u8> = link.bytes.drain(..2 + length).skip(2).collect();
+            let Some((_, opener, hash)) = &mut link.channel else {
+                let (sealer, opener, hash, answer) =
+                    ServerHandshake::respond(&self.secret, &record, &mut self.rng).expect("a client of ours");
+                link.channel = Some((sealer, opener, hash));
+                self.out.push_back((conn, frame(&answer)));
+                continue;
+            };
+            opener.open(&mut record).expect("a record of ours");
+            let (call, message) = ToBroker::from_record(&record).expect("a message of ours");
+            match message {
+                ToBroker::Hello(hello) => {
+                    assert!(verify_hello(hello.peer, hash, self.secret.public(), &hello.signature));
+                    self.registry.login(conn, call, &hello, now.wall, now.moment);
+                }
+                message => self.registry.handle(conn, call, message, now.moment),
+            }
+        }
+    }
+
+    fn settle(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(command) = self.registry.poll_command() {
+            moved = true;
+            match command {
+                ToShell::Send { conn, call, mut message } => {
+                    if let Some(tamper) = &mut self.tamper {
+                        tamper(&mut message);
+                    }
+                    let Some(Link { channel: Some((sealer, ..)), .. }) = self.links.get_mut(&conn) else {
+                        continue;
+                    };
+                    let mut bytes = Vec::new();
+                    let record = message.to_record(call).expect("within its cap");
+                    sealer.seal(&record, &mut bytes).expect("a fresh link");
+                    self.out.push_back((conn, bytes));
+                }
+                ToShell::Close { conn, .. } => {
+                    self.links.remove(&conn);
+                    self.registry.disconnected(conn);
+                    self.closed.push_back(conn);
+                }
+                ToShell::Persist { ticket, .. } => self.registry.persisted(ticket, Ok(())),
+            }
+        }
+        moved
+    }
+}
