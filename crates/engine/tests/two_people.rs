@@ -1,5 +1,6 @@
 //! Two people, a broker and a network in virtual time: what they see of each other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
+#![allow(clippy::print_stdout, reason = "a failing run prints its seed")]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations)]
 
 mod world;

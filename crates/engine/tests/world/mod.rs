@@ -127,7 +127,7 @@ impl World {
         let byte = u8::try_from(index + 1).expect("few people");
         let address = SocketAddr::from((Ipv4Addr::new(192, 0, 2, byte), 7000));
         for other in &self.people {
-            self.net.link(address.ip(), other.address.ip(), link.clone());
+            self.net.link(address.ip(), other.address.ip(), *link);
         }
         let config = EngineConfig {
             me,
