@@ -23,7 +23,7 @@ enum Open {
 }
 
 /// Whom a line is for.
-enum Recipient {
+pub(super) enum Recipient {
     Peer(PeerId),
     Expected,
 }
@@ -140,7 +140,13 @@ impl Desk {
         }
     }
 
-    fn say_to(&mut self, to: Recipient, what: Saying, tag: Option<Tag>, actions: &mut Vec<Action>) {
+    pub(super) fn say_to(
+        &mut self,
+        to: Recipient,
+        what: Saying,
+        tag: Option<Tag>,
+        actions: &mut Vec<Action>,
+    ) {
         match to {
             Recipient::Peer(peer) => self.say(what, peer, tag, actions),
             Recipient::Expected => self.waiting.push_back(Waiting { tag, what }),
@@ -215,7 +221,7 @@ impl Desk {
     }
 
     /// Whom a line goes to that names somebody, or nobody.
-    fn recipient(&self, to: Option<&str>) -> Result<Recipient, Failure> {
+    pub(super) fn recipient(&self, to: Option<&str>) -> Result<Recipient, Failure> {
         let Some(who) = to else {
             return match self.current {
                 Current::Nobody => Err(Failure::NoConversation),

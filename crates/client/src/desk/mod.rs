@@ -253,6 +253,24 @@ impl Desk {
         actions
     }
 
+    /// Says something to the current conversation, or to whom the session is waited for: `text` as it
+    /// is, whatever it begins with, then files.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::NoConversation`], and what [`language::check_text`] finds.
+    pub fn say_first(&mut self, text: Option<&str>, files: &[PathBuf]) -> Result<Vec<Action>, Failure> {
+        let mut actions = Vec::new();
+        if let Some(text) = text {
+            let text = language::check_text(text)?;
+            self.say_to(self.recipient(None)?, Saying::Text(text), None, &mut actions);
+        }
+        if !files.is_empty() {
+            self.say_to(self.recipient(None)?, Saying::Files(files.to_vec()), None, &mut actions);
+        }
+        Ok(actions)
+    }
+
     /// A number for a command that the front end gives by itself and whose outcome it watches.
     pub fn next_id(&mut self) -> CommandId {
         self.pending.next_id()

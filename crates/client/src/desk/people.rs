@@ -64,7 +64,8 @@ impl People {
             .ok_or_else(|| Failure::UnknownPeer { who: who.to_owned() })
     }
 
-    pub(super) fn is(&self, target: &Target, peer: PeerId) -> bool {
+    /// Whether somebody is who was asked for.
+    pub fn is(&self, target: &Target, peer: PeerId) -> bool {
         match target {
             Target::Peer(wanted) => *wanted == peer,
             Target::Name(wanted) => self.name(peer) == Some(wanted),

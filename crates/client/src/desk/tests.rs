@@ -150,6 +150,20 @@ fn lines_for_the_person_asked_for_wait_until_the_session_is_up() {
 }
 
 #[test]
+fn what_the_command_line_says_first_is_text_whatever_it_begins_with() {
+    let mut desk = Desk::new(None).with_expected(Target::Name(name("alice")));
+    assert_eq!(desk.say_first(Some("/quit"), &["a".into()]), Ok(Vec::new()));
+    let released = desk.observe(&session(ALICE, "alice", SessionState::Up));
+    let text = Request::Engine(Command::Message { to: ALICE, text: "/quit".into() });
+    assert!(matches!(&released[1], Action::Ask { request, .. } if *request == text), "{released:?}");
+    assert_eq!(released.len(), 3, "a conversation, a message, a file");
+    for (bad, code) in [(" ", "usage"), ("a\0b", "usage"), (&"x".repeat(65_537), "too_long")] {
+        assert_eq!(desk.say_first(Some(bad), &[]).unwrap_err().code(), code);
+    }
+    assert_eq!(Desk::new(None).say_first(Some("hi"), &[]), Err(Failure::NoConversation));
+}
+
+#[test]
 fn a_lost_session_keeps_its_conversation_and_a_closed_one_does_not() {
     let mut desk = Desk::new(None);
     desk.observe(&session(ALICE, "alice", SessionState::Up));

@@ -6,7 +6,7 @@ use p2pchat_engine::event::{
     SessionState, SocketReport, Trust, TrustEvent,
 };
 use p2pchat_engine::{Event, Failure};
-use p2pchat_proto::WallTime;
+use p2pchat_proto::{Name, PeerId, WallTime};
 use serde_json::Value;
 
 use super::object::{Object, rfc3339};
@@ -94,6 +94,16 @@ pub fn local(local: &Local, at: WallTime) -> Option<String> {
         Local::Timestamps(_) | Local::ReadReceipts(_) => return None,
     };
     Some(object.into_line())
+}
+
+/// The line of `init` and `id`.
+pub fn identity(peer: PeerId, name: &Name, broker: &str, words: &str, at: WallTime) -> String {
+    Object::event("id", at)
+        .with("peer", peer.to_string())
+        .with("name", name.as_str())
+        .with("broker", broker)
+        .with("words", words)
+        .into_line()
 }
 
 /// The last line. `failure` is why the process ends otherwise than the user wanted.

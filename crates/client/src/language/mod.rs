@@ -106,9 +106,7 @@ pub enum Slash {
 /// [`Failure::TooLong`], [`Failure::UnknownCommand`], and [`Failure::Usage`] for everything that
 /// cannot be understood: nothing of the line is done then.
 pub fn parse(line: &str, home: Option<&Path>) -> Result<Input, Failure> {
-    if line.contains('\0') {
-        return Err(Failure::Usage("a line holds a NUL character; nothing was sent".into()));
-    }
+    no_nul(line)?;
     if line.trim().is_empty() {
         return Ok(Input::Empty);
     }
@@ -124,6 +122,20 @@ pub fn parse(line: &str, home: Option<&Path>) -> Result<Input, Failure> {
     };
     let entry = find(typed)?;
     Arguments { entry, home, words: Words::new(rest) }.parse().map(Input::Slash)
+}
+
+/// What may be sent as one message.
+///
+/// # Errors
+///
+/// [`Failure::TooLong`] past 64 KiB; [`Failure::Usage`] where nothing is left to send, or there is a
+/// NUL in it.
+pub fn check_text(message: &str) -> Result<String, Failure> {
+    no_nul(message)?;
+    if message.trim().is_empty() {
+        return Err(Failure::Usage("the message is empty".into()));
+    }
+    text(message)
 }
 
 /// The command that `typed` names or shortens.
@@ -154,6 +166,13 @@ fn nearest(typed: &str) -> Option<&'static str> {
         .filter(|(similarity, _)| *similarity >= NEAREST_SIMILARITY)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, name)| name)
+}
+
+fn no_nul(text: &str) -> Result<(), Failure> {
+    if text.contains('\0') {
+        return Err(Failure::Usage("there is a NUL character in it; nothing was sent".into()));
+    }
+    Ok(())
 }
 
 fn text(text: &str) -> Result<String, Failure> {

@@ -2,7 +2,7 @@ use core::time::Duration;
 
 use p2pchat_engine::{CommandId, TransferNumber};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
-use p2pchat_proto::{BrokerKey, Name, PeerId, RequestId};
+use p2pchat_proto::{BrokerKey, RequestId};
 
 use super::*;
 use crate::json::parse;
