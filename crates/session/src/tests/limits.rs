@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use p2pchat_crypto::{Identity, Introduction, handshake};
-use p2pchat_proto::datagram::{self, Datagram, ReceiverId};
+use p2pchat_proto::datagram::{self, DataHeader, Datagram, ReceiverId};
 use p2pchat_proto::{Moment, UdpEndpoints};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
@@ -221,4 +221,61 @@ fn a_resp_that_does_not_open_is_the_peers_act_and_ends_the_session() {
     let expected = crate::EndReason::PeerMisbehaved(crate::Misbehaviour::Handshake);
     assert_eq!((id, event), (session, SessionEvent::Ended(expected)));
     assert!(bob.is_empty() && bob.poll_timeout().is_none());
+}
+
+/// A handshake of bob's as far as FIN, and the first packet under its keys.
+fn fin_and_data(flood: &mut Flood) -> (Vec<u8>, Vec<u8>) {
+    let (noise, init) = flood.init();
+    flood.hand_over(&init, source(1), START);
+    let resp = flood.answers(START).remove(0).1;
+    let Some(Datagram::Resp { sender, noise: message, .. }) = Datagram::decode(&resp) else { panic!() };
+    let (keys, message) = noise.read_response(&message).unwrap();
+    let fin = flood.sealed(&Datagram::Fin { receiver: sender, noise: message });
+    let mut data = DataHeader { epoch: 0, receiver: sender, packet_number: 0 }.encode().to_vec();
+    let mut content = [1];
+    let tag = keys.into_epoch().seal.seal_in_place(0, &data, &mut content);
+    data.extend(content);
+    data.extend(tag);
+    (fin, data)
+}
+
+#[test]
+fn data_before_fin_is_dropped_and_the_same_data_after_it_is_taken() {
+    let mut flood = Flood::new();
+    let (fin, data) = fin_and_data(&mut flood);
+    flood.hand_over(&data, source(1), START);
+    assert_eq!((flood.alice.stats().dropped, flood.answers(START)), (1, vec![]));
+    assert!(flood.alice.poll_event().is_none());
+    flood.hand_over(&fin, source(1), START);
+    flood.hand_over(&data, source(1), START);
+    assert!(matches!(flood.alice.poll_event(), Some((_, SessionEvent::Up { .. }))));
+}
+
+#[test]
+fn a_fin_that_comes_again_is_known_for_twenty_seconds_and_then_no_more() {
+    let mut flood = Flood::new();
+    let (fin, data) = fin_and_data(&mut flood);
+    flood.hand_over(&fin, source(1), START);
+    flood.hand_over(&data, source(1), START);
+    for (millis, known) in [(19_999, true), (20_000, false)] {
+        let now = START + Duration::from_millis(millis);
+        flood.alice.handle_timeout(now);
+        let before = flood.alice.stats();
+        flood.hand_over(&fin, source(1), now);
+        let after = flood.alice.stats();
+        assert_eq!(after.answered - before.answered, u64::from(known), "{millis} ms");
+        assert_eq!(after.key_exchanges, before.key_exchanges);
+    }
+}
+
+#[test]
+fn a_handshake_from_an_address_that_cannot_be_answered_is_dropped() {
+    let mut flood = Flood::new();
+    let (_, init) = flood.init();
+    for from in ["10.0.0.1:0", "0.0.0.0:9", "224.0.0.1:9", "255.255.255.255:9", "[ff02::1]:9", "[::]:9"] {
+        flood.hand_over(&init, from.parse().unwrap(), START);
+        assert_eq!((flood.exchanges(), flood.answers(START)), (0, vec![]), "{from}");
+    }
+    flood.hand_over(&init, source(1), START);
+    assert_eq!(flood.answers(START).len(), 1);
 }
