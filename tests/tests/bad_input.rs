@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::fs::{self, Permissions};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -244,7 +244,12 @@ fn a_port_that_is_taken_is_1_at_the_broker_and_at_a_peer() {
     assert_eq!(second.wait_exit(PROMPT).unwrap(), 1);
     let said: Vec<_> = second.take_lines().into_iter().filter(|line| !line.text.is_empty()).collect();
     assert_eq!(said.len(), 1, "one line: {said:?}");
-    assert!(said[0].text.contains(&world.broker.address().to_string()), "{said:?}");
+    assert!(said[0].text.contains(&world.broker.address().port().to_string()), "{said:?}");
+
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap();
+    let bob = plain(&world, "bob").bind_everywhere().arguments(["--bind".to_owned(), port.to_string()]);
+    assert_fails(&bob.run(&["listen"], MEETING).unwrap(), 1, &port.port().to_string());
 }
 
 #[test]

@@ -4,8 +4,9 @@
 //! one has the version of this layout, so that an older program refuses a newer file by itself.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use p2pchat_proto::{Name, PeerId};
@@ -192,7 +193,9 @@ fn create(path: &Path) -> Result<(), AccountsError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Ok(()) | Err(_) => {}
     }
-    let database = builder().create(&draft).map_err(|error| opening(path, error))?;
+    let mut options = OpenOptions::new();
+    let file = options.create_new(true).read(true).write(true).mode(0o600).open(&draft).map_err(failed)?;
+    let database = builder().create_file(file).map_err(|error| opening(path, error))?;
     let fill = || {
         let transaction = begin(&database)?;
         transaction.open_table(META)?.insert(LAYOUT_KEY, LAYOUT)?;
@@ -261,6 +264,7 @@ fn state_from(byte: u8) -> Option<AccountState> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     fn account(name: &str, peer: u8, state: AccountState) -> Account {
         Account { name: name.parse().unwrap(), peer: PeerId([peer; 32]), state }
@@ -286,6 +290,7 @@ mod tests {
         assert!(accounts.remove(&all[0].name).unwrap());
         assert!(!accounts.remove(&all[0].name).unwrap());
         assert!(matches!(Accounts::open(&path), Err(AccountsError::InUse(_))));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         drop(accounts);
         assert_eq!(Accounts::open(&path).unwrap().1, all[1..]);
     }

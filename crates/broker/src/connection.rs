@@ -207,7 +207,7 @@ impl Connection {
         let Some(link) = &mut self.link else {
             let (sealer, opener, hash, response) =
                 ServerHandshake::respond(&self.shared.secret, &record, &mut rand::rng())?;
-            self.sealed = frame(&response)?;
+            self.sealed = frame(&response);
             self.link = Some(Box::new(Link { sealer, opener, hash }));
             write(&self.socket, &mut self.sealed, &mut self.written)?;
             return Ok(None);
@@ -232,6 +232,9 @@ impl Connection {
     async fn farewell(&mut self) -> Result<(), End> {
         let Ok(sent) = tokio::time::timeout(FAREWELL, self.send_rest()).await else { return Ok(()) };
         sent?;
+        if self.link.is_none() {
+            return Ok(());
+        }
         tokio::time::timeout(LINGER, self.drop_input()).await.unwrap_or(Ok(()))
     }
 

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::connection;
 use crate::home::{Home, HomeError, Lock};
 use crate::key::{self, KeyError};
-use crate::switchboard::{INBOX_MAX, Inbox, Switchboard};
+use crate::switchboard::{INBOX_MAX, Inbox, Switchboard, WriterStopped};
 use crate::writer::Writer;
 
 pub use p2pchat_registry::Config as Limits;
@@ -83,6 +83,8 @@ pub enum ServeError {
     Thread(io::Error),
     /// The thread that writes accounts ended; what it had stored is on disk.
     WriterStopped,
+    /// The task that keeps the rules ended by a defect of the program.
+    Defect,
 }
 
 impl fmt::Display for ServeError {
@@ -90,6 +92,9 @@ impl fmt::Display for ServeError {
         match self {
             Self::Thread(error) => {
                 write!(f, "no thread for the accounts: {error}; raise the limit of processes")
+            }
+            Self::Defect => {
+                f.write_str("the broker failed by a defect of its own; see the log and start again")
             }
             Self::WriterStopped => {
                 f.write_str("accounts can no longer be written; see the log and start again")
@@ -164,7 +169,7 @@ pub async fn run(
     if tokio::time::timeout(DRAIN_MAX, connections.wait()).await.is_err() {
         tracing::info!(left = connections.len(), "some clients did not take their last message");
     }
-    let writer = ended.ok().and_then(Result::ok).ok_or(ServeError::WriterStopped)?;
+    let writer = ended.map_err(|_| ServeError::Defect)?.map_err(|WriterStopped| ServeError::WriterStopped)?;
     let flushed = tokio::task::spawn_blocking(move || writer.finish()).await;
     match flushed {
         Ok(Ok(())) => Ok(()),

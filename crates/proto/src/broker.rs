@@ -23,7 +23,8 @@ pub const LINK_HEADER_LEN: usize = 5;
 pub const DIRECTORY_PAGE: usize = 256;
 /// Most peers that one client watches (protocol section 2).
 pub const WATCH_MAX: usize = 2000;
-/// Most peers in one `Watch` or one `PresenceSnapshot`: 33 bytes each stay within a record.
+/// Most peers that a client puts into one `Watch`, and a broker into one `PresenceSnapshot`: 36 bytes
+/// each stay within a record.
 pub const WATCH_BATCH: usize = 1000;
 /// Most protocol versions that a `Hello` lists.
 pub const VERSIONS_MAX: usize = 16;

@@ -118,8 +118,52 @@ impl Body for OfferBody {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::HEXLOWER;
+
     use super::*;
     use crate::codec::{decode, encode};
+
+    #[test]
+    fn both_kinds_of_offer_have_their_bytes() {
+        let bytes = |n: u8, len: usize| format!("{n:02x}").repeat(len);
+        let request = OfferBody {
+            version: 1,
+            kind: OfferKind::Request,
+            request: RequestId([1; 16]),
+            from: PeerId([2; 32]),
+            to: Addressee::Name("al".parse().unwrap()),
+            noise_static: [3; 32],
+            eph_x25519: [4; 32],
+            kem: vec![5; 2],
+            suites: Suites::CHACHA20_POLY1305.with(Suites::AES_256_GCM),
+            features: 0,
+            broker_key: BrokerKey([6; 32]),
+            made: WallTime(0x0a0b),
+            purpose: Purpose::Chat,
+            answers: None,
+        };
+        let accept = OfferBody {
+            kind: OfferKind::Accept,
+            to: Addressee::Peer(PeerId([7; 32])),
+            answers: Some([8; 32]),
+            ..request.clone()
+        };
+        let (id, from, noise, eph) = (bytes(1, 16), bytes(2, 32), bytes(3, 32), bytes(4, 32));
+        let middle = format!(
+            "{noise}{eph} 0000000000000002 0505 0003 0000000000000000 {} 0000000000000a0b 00000000",
+            bytes(6, 32)
+        );
+        let expected = [
+            (request, format!("01 00000000 {id}{from} 00000001 0000000000000002 616c {middle} 00")),
+            (
+                accept,
+                format!("01 00000001 {id}{from} 00000000 {} {middle} 01 {}", bytes(7, 32), bytes(8, 32)),
+            ),
+        ];
+        for (body, hex) in expected {
+            assert_eq!(HEXLOWER.encode(&encode(&body).unwrap()), hex.replace(' ', ""));
+        }
+    }
 
     #[test]
     fn the_largest_offer_fits_its_cap() {

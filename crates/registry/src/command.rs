@@ -52,6 +52,9 @@ pub enum CloseReason {
     HelloTimedOut,
     /// Nothing was heard for as long as a live client would not be silent.
     Silent,
+    /// Too many came from its address lately. It is not told: telling costs the key exchange that
+    /// this limit is to save.
+    TooOften,
     /// The client was told why.
     Refused(RefusedCode),
     /// A newer login of the same identity took over.

@@ -75,7 +75,8 @@ impl Registry {
         })
     }
 
-    /// A connection came from `ip`. Where there is no room for it, it is told so and closed.
+    /// A connection came from `ip`. Where there is no room for it, it is told so and closed; where
+    /// too many came from its address lately, it is closed without a word.
     pub fn connected(&mut self, conn: ConnId, ip: IpAddr, now: Moment) {
         let address = Address::of(ip);
         let full = self.connections.len() >= self.config.max_connections;
@@ -94,8 +95,8 @@ impl Registry {
         if crowded {
             return self.refuse(conn, RefusedCode::RateLimited, RETRY_WHEN_FULL_S);
         }
-        if let Err(wait) = self.connects.take(address, now) {
-            self.refuse(conn, RefusedCode::RateLimited, seconds(wait));
+        if self.connects.take(address, now).is_err() {
+            self.close(conn, CloseReason::TooOften);
         }
         self.sweep_later(now);
     }

@@ -84,7 +84,7 @@ impl Client {
     pub(crate) async fn connect(addr: SocketAddr, peer: PeerId) -> Self {
         let mut socket = TcpStream::connect(addr).await.unwrap();
         let (handshake, first) = ClientHandshake::start(&mut rand::rng());
-        socket.write_all(&frame(&first).unwrap()).await.unwrap();
+        socket.write_all(&frame(&first)).await.unwrap();
         let second = read_record(&mut socket).await.unwrap();
         let (sealer, opener, link) = handshake.finish(&second).unwrap();
         Self { peer, socket, sealer, opener, link, call: 0, waiting: VecDeque::new() }
