@@ -302,14 +302,20 @@ impl Connection {
             return;
         };
         let introduction = match confirmation {
-            Confirmation::Repeating { .. } => None,
-            Confirmation::Awaiting { introduction } => Some(introduction),
+            Confirmation::Repeating { .. } => {
+                // The responder measured by its first ping; this side wants to know, too.
+                self.ping = true;
+                None
+            }
+            Confirmation::Awaiting { introduction } => {
+                self.timers.set(Timer::IntroductionEnd, Some(now + INTRODUCTION_LINGER));
+                Some(introduction)
+            }
         };
         self.phase = Phase::Up { introduction };
         // It proves to the other side that this one has the keys.
         self.acks.hurry();
         self.timers.set(Timer::HandshakeGiveUp, None);
-        self.timers.set(Timer::IntroductionEnd, Some(now + INTRODUCTION_LINGER));
         let Path { remote, local_ip } = self.link.path;
         self.events.push_back(SessionEvent::Up { remote, local_ip });
     }

@@ -116,6 +116,18 @@ impl SentPackets {
         self.base
     }
 
+    /// The oldest packet, if more than `most` are kept.
+    pub(crate) fn oldest_beyond(&self, most: usize) -> Option<u64> {
+        (self.list.len() > most).then_some(self.base)
+    }
+
+    /// Forgets the oldest packet.
+    pub(crate) fn drop_oldest(&mut self) {
+        if self.list.pop_front().is_some() {
+            self.base = self.base.saturating_add(1);
+        }
+    }
+
     /// Forgets what is settled at the front; a lost packet is kept while it was lost after
     /// `lost_since`.
     pub(crate) fn forget(&mut self, lost_since: Moment) {
@@ -128,8 +140,7 @@ impl SentPackets {
             if !done {
                 break;
             }
-            self.list.pop_front();
-            self.base = self.base.saturating_add(1);
+            self.drop_oldest();
         }
     }
 

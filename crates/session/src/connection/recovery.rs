@@ -30,6 +30,11 @@ const LINEAR_PROBES: u32 = 4;
 /// Longest time between two probes, so that several fall into the time after which a session is
 /// lost.
 const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(5);
+/// Packets in flight that are looked through for the content of a probe.
+const REPEATED_MAX: usize = 64;
+/// Sent packets that are kept. More are only there when the peer takes and does not acknowledge;
+/// then the oldest counts as lost.
+const SENT_KEPT_MAX: usize = 1 << 16;
 /// Packets of one probe (RFC 9002 section 6.2.4 allows two).
 pub(crate) const PROBE_PACKETS: u32 = 2;
 
@@ -68,8 +73,12 @@ pub(crate) struct Recovery {
     loss_at: Option<Moment>,
     /// When the newest packet that asks was sent.
     last_asked: Moment,
+    /// When the newest probe was sent.
+    last_probe: Moment,
     /// Timeouts since the last acknowledgement of something new.
     pto_count: u32,
+    /// Whether the stream was thin at the first of them. The probes themselves do not count.
+    thin: bool,
     /// Packets that a probe still has to send, whatever the window says.
     pub(crate) probes: u32,
     /// Whether the window held something back since the last packet left.
@@ -88,7 +97,9 @@ impl Recovery {
             time_threshold_eighths: TIME_THRESHOLD_EIGHTHS,
             loss_at: None,
             last_asked: Moment::ZERO,
+            last_probe: Moment::ZERO,
             pto_count: 0,
+            thin: false,
             probes: 0,
             window_limited: false,
             lost: 0,
@@ -106,6 +117,9 @@ impl Recovery {
         self.sent.push(SentPacket { at: now, size, fate, content });
         if asks {
             self.last_asked = now;
+            if self.probes > 0 {
+                self.last_probe = now;
+            }
             self.probes = self.probes.saturating_sub(1);
             self.controller.on_sent(size, self.sent.bytes_in_flight, now);
         } else {
@@ -166,13 +180,25 @@ impl Recovery {
         Ok(())
     }
 
+    /// Makes room for one more sent packet.
+    pub(crate) fn make_room(&mut self, now: Moment, settle: &mut impl FnMut(Outcome, &Content)) {
+        while let Some(number) = self.sent.oldest_beyond(SENT_KEPT_MAX) {
+            let was = self.sent.settle(number, Fate::Lost(now)).map(|settled| settled.was);
+            if let Some(packet) = self.sent.packet(number).filter(|_| was == Some(Fate::InFlight)) {
+                self.lost = self.lost.saturating_add(1);
+                settle(Outcome::Lost, &packet.content);
+            }
+            self.sent.drop_oldest();
+        }
+    }
+
     /// When [`Self::on_timeout`] has to be called.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         if self.loss_at.is_some() {
             return self.loss_at;
         }
         // Probes that wait have no timer: they leave at once, and start it again.
-        (self.sent.in_flight > 0 && self.probes == 0).then(|| self.last_asked + self.probe_interval())
+        (self.sent.in_flight > 0 && self.probes == 0).then(|| self.awaited_since() + self.probe_interval())
     }
 
     /// The timer expired: finds losses, or asks for probes.
@@ -181,19 +207,35 @@ impl Recovery {
             self.detect_losses(now, settle);
             return Expired::Losses;
         }
+        if self.pto_count == 0 {
+            self.thin = self.sent.in_flight < THIN;
+        }
         self.pto_count = self.pto_count.saturating_add(1);
         self.probes = PROBE_PACKETS;
         Expired::Probe
     }
 
-    /// The content of the oldest packets in flight, for a probe to carry again.
-    pub(crate) fn oldest_in_flight(&self, count: usize) -> impl Iterator<Item = &Content> {
-        self.sent.open().map(|packet| &packet.content).take(count)
+    /// The content of the oldest packets in flight, for a probe to carry again. What the first of
+    /// them carried may have arrived with a later one.
+    pub(crate) fn oldest_in_flight(&self) -> impl Iterator<Item = &Content> {
+        self.sent.open().map(|packet| &packet.content).take(REPEATED_MAX)
+    }
+
+    /// Whether a probe went out and nothing new was acknowledged since.
+    pub(crate) const fn is_backing_off(&self) -> bool {
+        self.pto_count > 0
+    }
+
+    /// From when the probe timer counts: the last packet that asks (RFC 9002 section 6.2.1). Once
+    /// probes are out, only from the last of those, or a user who goes on writing would put the next
+    /// probe off for as long as the peer does not answer.
+    const fn awaited_since(&self) -> Moment {
+        if self.pto_count > 0 { self.last_probe } else { self.last_asked }
     }
 
     /// Time between the last packet that asks and the next probe.
     fn probe_interval(&self) -> Duration {
-        let factor = if self.sent.in_flight < THIN {
+        let factor = if self.thin {
             let exponent = self.pto_count.saturating_sub(LINEAR_PROBES.saturating_sub(1));
             self.pto_count.saturating_add(1).min(LINEAR_PROBES).saturating_mul(doubled(exponent))
         } else {

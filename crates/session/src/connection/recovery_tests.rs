@@ -103,11 +103,11 @@ fn probe_times(in_flight: u64) -> Vec<u64> {
     (0..7)
         .map(|_| {
             let due = recovery.deadline().unwrap();
-            let waited = due.saturating_since(recovery.last_asked);
+            let waited = due.saturating_since(recovery.awaited_since());
             assert_eq!(recovery.on_timeout(due, &mut |_, _| {}), Expired::Probe);
             assert_eq!((recovery.probes, recovery.deadline()), (PROBE_PACKETS, None));
             recovery.probes = 0;
-            recovery.last_asked = due;
+            recovery.last_probe = due;
             u64::try_from(waited.as_nanos() / pto.as_nanos()).unwrap()
         })
         .collect()
@@ -149,6 +149,20 @@ fn losing_everything_over_a_long_time_is_persistent_congestion() {
 }
 
 #[test]
+fn a_peer_that_acknowledges_nothing_costs_bounded_memory() {
+    let mut recovery = recovery();
+    send(&mut recovery, at(0));
+    let mut lost = vec![];
+    for _ in 0..2 * SENT_KEPT_MAX {
+        recovery.make_room(at(1), &mut |_, content| lost.extend(content.acked_up_to));
+        recovery.on_sent(40, false, Content::default(), at(1));
+    }
+    assert_eq!((lost, recovery.sent.in_flight), (vec![0], 0));
+    assert!(recovery.sent.oldest_beyond(SENT_KEPT_MAX + 1).is_none());
+    assert_eq!(recovery.sent.next_number(), 1 + 2 * SENT_KEPT_MAX as u64);
+}
+
+#[test]
 fn the_same_acknowledgement_again_changes_nothing() {
     let mut recovery = recovery();
     (0..3).for_each(|_| {
@@ -158,4 +172,17 @@ fn the_same_acknowledgement_again_changes_nothing() {
     let window = recovery.controller.window();
     assert_eq!(acknowledge(&mut recovery, &[1, 0], at(60)), Ok((vec![], vec![])));
     assert_eq!((recovery.controller.window(), recovery.sent.in_flight), (window, 1));
+}
+
+#[test]
+fn a_user_who_goes_on_writing_does_not_put_the_next_probe_off() {
+    let mut recovery = recovery();
+    send(&mut recovery, at(0));
+    assert_eq!(recovery.on_timeout(at(1022), &mut |_, _| {}), Expired::Probe);
+    (0..PROBE_PACKETS).for_each(|_| {
+        send(&mut recovery, at(1022));
+    });
+    let due = recovery.deadline();
+    send(&mut recovery, at(1500));
+    assert_eq!(recovery.deadline(), due);
 }

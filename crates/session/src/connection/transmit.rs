@@ -5,7 +5,6 @@ use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, TAG_LEN};
 use p2pchat_proto::frame::{CloseCode, Frame};
 
 use super::packets::Content;
-use super::recovery::PROBE_PACKETS;
 use super::timers::Timer;
 use super::{Confirmation, Connection, PACKETS_MAX, Phase, settle};
 use crate::connection::recovery::Outcome;
@@ -99,9 +98,13 @@ impl Connection {
         if self.are_numbers_used_up() {
             return false;
         }
+        let streams = &mut self.streams;
+        self.recovery.make_room(now, &mut |outcome, content| settle(streams, outcome, content));
         let probing = self.recovery.probes > 0;
         let mut sendable = self.streams.sendable();
-        if probing && sendable == 0 {
+        // A probe has something to carry, and what is said while the peer does not answer takes along
+        // what it may not have.
+        if probing || (self.recovery.is_backing_off() && sendable > 0) {
             self.repeat_oldest();
             sendable = self.streams.sendable();
         }
@@ -166,11 +169,14 @@ impl Connection {
         written
     }
 
-    /// A probe has nothing else to carry: the oldest that waits for an acknowledgement goes again.
+    /// What waits for an acknowledgement goes again, from the oldest on, as far as a packet has room
+    /// beside what is to be sent anyhow.
     fn repeat_oldest(&mut self) {
-        let streams = &mut self.streams;
-        for content in self.recovery.oldest_in_flight(PROBE_PACKETS as usize) {
-            settle(streams, Outcome::Lost, content);
+        for content in self.recovery.oldest_in_flight() {
+            if self.streams.sendable() >= DATAGRAM_SIZE as u64 {
+                break;
+            }
+            settle(&mut self.streams, Outcome::Lost, content);
         }
     }
 

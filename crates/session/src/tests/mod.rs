@@ -4,6 +4,7 @@ mod ends;
 mod handshake;
 mod hostile;
 mod limits;
+mod operations;
 mod pair;
 mod people;
 mod transport;
