@@ -46,7 +46,7 @@ impl Endpoint {
         if bytes.is_empty() {
             self.count(Handled::Dropped);
         }
-        let segment = received.segment_size.unwrap_or(bytes.len()).max(1);
+        let segment = received.segment_size.filter(|size| *size > 0).unwrap_or(bytes.len()).max(1);
         let mut touched = None;
         for datagram in bytes.chunks_mut(segment) {
             let handled = self.handle_one(&received, datagram, now);

@@ -1,5 +1,7 @@
 //! Bytes of one stream that came too early, until what is before them is there.
 
+use std::collections::VecDeque;
+
 use crate::ranges::Ranges;
 
 /// Gaps that are kept (protocol section 5).
@@ -20,8 +22,9 @@ pub(crate) enum Taken {
 pub(crate) struct Reassembly {
     /// The first byte that is missing.
     next: u64,
-    /// The bytes from `next` on; what is not in `filled` means nothing.
-    window: Vec<u8>,
+    /// The bytes from `next` on; what is not in `filled` means nothing. A ring, so that a byte that
+    /// is handed on does not move those behind it.
+    window: VecDeque<u8>,
     filled: Ranges,
 }
 
@@ -52,7 +55,13 @@ impl Reassembly {
         deliver(new)?;
         self.advance(end);
         while let Some(first) = self.filled.first().cloned().filter(|first| first.start <= self.next) {
-            deliver(self.window.get(..distance(self.next, first.end)).unwrap_or_default())?;
+            let ready = distance(self.next, first.end);
+            let (front, back) = self.window.as_slices();
+            deliver(front.get(..ready).unwrap_or(front))?;
+            let rest = ready.saturating_sub(front.len());
+            if rest > 0 {
+                deliver(back.get(..rest).unwrap_or_default())?;
+            }
             self.advance(first.end);
         }
         Ok(Taken::Yes)
@@ -66,11 +75,12 @@ impl Reassembly {
         let from = distance(self.next, offset);
         let to = distance(self.next, end);
         if self.window.len() < to {
+            // In powers of two up to the credit, which is one.
+            let more = to.next_power_of_two().saturating_sub(self.window.len());
+            self.window.reserve_exact(more);
             self.window.resize(to, 0);
         }
-        if let Some(place) = self.window.get_mut(from..to) {
-            place.copy_from_slice(bytes);
-        }
+        self.window.range_mut(from..to).zip(bytes).for_each(|(place, byte)| *place = *byte);
         self.filled.insert(range);
         Taken::Yes
     }
@@ -82,7 +92,7 @@ impl Reassembly {
         self.filled.remove(self.next..end);
         self.next = end;
         if self.filled.is_empty() {
-            self.window = Vec::new();
+            self.window = VecDeque::new();
         }
     }
 }
@@ -126,6 +136,15 @@ mod tests {
         assert!(reassembly.window.capacity() >= 100_000);
         assert_eq!(insert(&mut reassembly, 0, b"0").1.len(), 100_001);
         assert_eq!(reassembly.window.capacity(), 0);
+    }
+
+    #[test]
+    fn the_window_takes_no_more_memory_than_the_credit() {
+        let mut reassembly = Reassembly::default();
+        for offset in (1..crate::streams::STREAM_WINDOW).step_by(4096) {
+            insert(&mut reassembly, offset, &[7; 1000]);
+        }
+        assert!(reassembly.window.capacity() as u64 <= crate::streams::STREAM_WINDOW);
     }
 
     proptest! {

@@ -285,3 +285,35 @@ fn the_header_is_what_the_tag_covers() {
     };
     assert_eq!(header.encode(), bytes[..DATA_HEADER_LEN]);
 }
+
+#[test]
+fn a_recorded_handshake_changes_nothing_in_the_session_that_it_made() {
+    let mut pair = Pair::up(1, good_line());
+    pair.run_for(Duration::from_secs(1));
+    let handshake: Vec<_> = pair
+        .sent
+        .iter()
+        .filter(|(_, who, _, bytes)| *who == Who::Bob && bytes[0] != DATA)
+        .map(|(.., bytes)| bytes.clone())
+        .collect();
+    assert!(handshake.iter().any(|bytes| bytes[0] == datagram::FIN));
+    for bytes in &handshake {
+        let sent = pair.sent.len();
+        let before = pair.alice.endpoint.stats();
+        let from = pair.bob.address;
+        taken(&mut pair.alice.endpoint, bytes, from, pair.now);
+        pair.drain(Who::Alice);
+        // The peer may have repeated its FIN, and gets a ping; INIT is of no use any more.
+        let pings = usize::from(bytes[0] == datagram::FIN);
+        assert_eq!(pair.sent.len() - sent, pings);
+        assert_eq!(pair.alice.endpoint.stats().key_exchanges, before.key_exchanges);
+    }
+    // The MAC keys are erased after a while.
+    pair.run_for(Duration::from_secs(20));
+    for mut bytes in handshake {
+        dropped(&mut pair, &mut bytes, "the introduction has ended");
+    }
+    pair.say(Who::Bob, b"still here");
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.alice.bodies(StreamId::CONVERSATION), [b"still here".to_vec()]);
+}
