@@ -61,6 +61,9 @@ const NUMBERS_FOR_CLOSE: u64 = 64;
 const INTRODUCTION_LINGER: Duration = Duration::from_secs(20);
 /// Probe timeouts for which the end of a session is announced or answered (RFC 9000 section 10.2).
 const LINGER_PTO: u32 = 3;
+/// Longest time between two `Close`, so that a program that stops need not wait longer than
+/// [`LINGER_PTO`] times this.
+const CLOSE_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Answers to a peer that repeats its `Close`.
 const CLOSE_ECHOES: u32 = 8;
 
@@ -346,7 +349,11 @@ impl Connection {
 
     fn linger(&mut self, now: Moment) {
         self.timers.stop_all();
-        self.timers.set(Timer::LingerEnd, Some(now + self.recovery.rtt.pto().saturating_mul(LINGER_PTO)));
+        self.timers.set(Timer::LingerEnd, Some(now + self.close_interval().saturating_mul(LINGER_PTO)));
+    }
+
+    fn close_interval(&self) -> Duration {
+        self.recovery.rtt.pto().min(CLOSE_INTERVAL_MAX)
     }
 
     /// Nothing more is sent or taken. Tells `reason`, or what waited to be told.

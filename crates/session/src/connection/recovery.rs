@@ -28,7 +28,7 @@ const THIN: usize = 4;
 /// Probes of a thin stream that back off linearly (protocol section 5).
 const LINEAR_PROBES: u32 = 4;
 /// Longest time between two probes, so that several fall into the time after which a session is
-/// lost.
+/// lost, even if a machine that slept took its sleep for a round trip.
 const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// Packets in flight that are looked through for the content of a probe.
 const REPEATED_MAX: usize = 64;
@@ -241,7 +241,7 @@ impl Recovery {
         } else {
             doubled(self.pto_count)
         };
-        self.rtt.pto().saturating_mul(factor).min(PROBE_INTERVAL_MAX.max(self.rtt.pto()))
+        self.rtt.pto().saturating_mul(factor).min(PROBE_INTERVAL_MAX)
     }
 
     fn loss_delay(&self) -> Duration {

@@ -51,7 +51,7 @@ impl Connection {
                 if !closing.take_due() || !self.write_close(code, out) {
                     return None;
                 }
-                self.timers.set(Timer::CloseRepeat, Some(now + self.recovery.rtt.pto()));
+                self.timers.set(Timer::CloseRepeat, Some(now + self.close_interval()));
                 None
             }
             Phase::Draining { due, .. } => {
@@ -102,9 +102,10 @@ impl Connection {
         self.recovery.make_room(now, &mut |outcome, content| settle(streams, outcome, content));
         let probing = self.recovery.probes > 0;
         let mut sendable = self.streams.sendable();
-        // A probe has something to carry, and what is said while the peer does not answer takes along
-        // what it may not have.
-        if probing || (self.recovery.is_backing_off() && sendable > 0) {
+        // A probe has something to carry, and what is said for the first time while the peer does not
+        // answer takes along what it may not have.
+        let said_unanswered = self.recovery.is_backing_off() && sendable > 0 && !self.streams.has_lost();
+        if (probing && sendable == 0) || said_unanswered {
             self.repeat_oldest();
             sendable = self.streams.sendable();
         }

@@ -139,6 +139,11 @@ impl Streams {
         lost.saturating_add(fresh.min(self.max.saturating_sub(self.sent)))
     }
 
+    /// Whether something is to be sent again.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.streams.values().any(|stream| stream.send.lost_bytes() > 0)
+    }
+
     /// Appends a `Stream` frame of at most `room` bytes, from the first stream by priority that has
     /// something to send.
     pub(crate) fn write_frame(&mut self, room: usize, out: &mut Vec<u8>) -> Option<Chunk> {

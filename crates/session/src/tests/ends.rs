@@ -213,3 +213,25 @@ fn info_tells_what_was_measured() {
     assert!(info.key_age >= pair.now.saturating_since(start));
     assert!(pair.now > Moment::ZERO);
 }
+
+#[test]
+fn a_sleep_that_looks_like_a_round_trip_delays_neither_probes_nor_the_end() {
+    let mut pair = Pair::up(1, good_line());
+    pair.run_for(Duration::from_secs(1));
+    for who in [Who::Bob, Who::Alice] {
+        pair.say(who, b"and then the lid was shut");
+        pair.drain(who);
+    }
+    pair.now = pair.now + Duration::from_secs(3600);
+    pair.run_for(Duration::from_secs(1));
+    cut(&mut pair, true);
+    let before = pair.sent.len();
+    pair.say(Who::Bob, b"x");
+    pair.run_for(Duration::from_secs(6));
+    assert!(pair.sent[before..].iter().filter(|(_, who, ..)| *who == Who::Bob).count() > 1, "a probe");
+    let start = pair.now;
+    pair.close(Who::Bob, CloseCode::Leaving);
+    pair.run_for(Duration::from_secs(4));
+    assert_eq!(pair.bob.ended(), Some(EndReason::ClosedHere));
+    assert!(pair.bob.events.last().unwrap().0.saturating_since(start) <= Duration::from_secs(3));
+}

@@ -257,3 +257,30 @@ fn a_chat_line_a_second_over_the_bad_line_arrives_soon() {
     assert!(delays[990] < Duration::from_millis(1_000), "{:?}", delays[990]);
     assert!(delays[999] < Duration::from_secs(4), "{:?}", delays[999]);
 }
+
+#[test]
+fn a_timeout_costs_two_probes_and_no_more_than_what_is_missing() {
+    let mut pair = Pair::up(1, good_line());
+    pair.run_for(Duration::from_secs(1));
+    let (bob, alice) = (pair.bob.address.ip(), pair.alice.address.ip());
+    pair.network.partition(bob, alice, true);
+    // Two packets, so that what is missing is more than one probe carries.
+    pair.say(Who::Bob, &[7; 1_500]);
+    pair.drain(Who::Bob);
+    for _ in 0..4 {
+        let before = pair.sent.len();
+        while pair.sent.len() == before {
+            pair.step(pair.now + Duration::from_secs(30));
+        }
+        pair.run_for(Duration::from_millis(1));
+        let bobs = pair.sent[before..].iter().filter(|(_, who, ..)| *who == Who::Bob).count();
+        assert!(bobs <= 4, "{bobs} packets at once");
+    }
+    pair.say(Who::Bob, b"anybody?");
+    let before = pair.sent.len();
+    pair.run_for(Duration::from_millis(1));
+    assert!(pair.sent.len() - before <= 3, "what is said takes along what is missing, once");
+    pair.network.partition(bob, alice, false);
+    pair.run_for(Duration::from_secs(6));
+    assert_eq!(pair.alice.bodies(CONVERSATION), [vec![7; 1_500], b"anybody?".to_vec()]);
+}
