@@ -3,6 +3,8 @@
 
 pub mod config;
 pub mod desk;
+mod endpoints;
+pub mod files;
 pub mod json;
 pub mod language;
 pub mod profile;

@@ -209,6 +209,18 @@ pub enum DeclineReason {
     TooManyOffers,
 }
 
+impl fmt::Display for DeclineReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Person(reason) if reason.as_str().is_empty() => "declined",
+            Self::Person(reason) => reason.as_str(),
+            Self::Policy => "takes no files",
+            Self::Unsupported => "cannot take this kind of offer",
+            Self::TooManyOffers => "too many offers wait for an answer",
+        })
+    }
+}
+
 /// What both sides need for one attempt at a carrier.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CarrierTerms {
@@ -346,6 +358,20 @@ pub enum FailureReason {
     NotReadable,
     /// The side that says so knows no such transfer.
     Unknown,
+}
+
+impl fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Corrupt => "the hashes differ",
+            Self::Broken => "no connection lasted",
+            Self::DiskFull => "no room left",
+            Self::NotWritable => "could not write the file",
+            Self::SourceChanged => "the file changed while it was sent",
+            Self::NotReadable => "could not read the file",
+            Self::Unknown => "knows no such transfer",
+        })
+    }
 }
 
 /// A person took the transfer back. From either side.

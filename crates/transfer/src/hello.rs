@@ -15,8 +15,8 @@ use p2pchat_proto::carrier::{
 };
 use p2pchat_proto::transfer::SecretBytes;
 
-/// Most hellos of one attempt: 8 addresses of each side, dialled from 8 interfaces each.
-const HELLOS_MAX: usize = 64;
+/// Most hellos of one attempt: 8 addresses of each side, dialled anew every second of a race of 8.
+const HELLOS_MAX: usize = 128;
 
 /// The hellos of one attempt, on one side.
 #[derive(Debug)]
@@ -219,9 +219,9 @@ mod tests {
             let hello = alice.dial(nonce(n)).unwrap();
             bob.accept(&hello, nonce(n)).unwrap();
         }
-        assert_eq!(alice.dial(nonce(200)), Err(HelloError::TooMany));
-        let hello = hellos(7).dial(nonce(200)).unwrap();
-        assert_eq!(bob.accept(&hello, nonce(200)), Err(HelloError::TooMany));
+        assert_eq!(alice.dial(nonce(255)), Err(HelloError::TooMany));
+        let hello = hellos(7).dial(nonce(255)).unwrap();
+        assert_eq!(bob.accept(&hello, nonce(255)), Err(HelloError::TooMany));
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! The sender's end of one carrier: chunks in, records out, nothing copied.
 
 use core::fmt;
+use core::ops::Range;
 
 use p2pchat_crypto::carrier::RecordSealer;
 use p2pchat_proto::carrier::{RECORD_HEADER_LEN, RecordHeader};
@@ -20,7 +21,14 @@ pub struct Sender {
     ended: bool,
 }
 
-/// What a [`Sender`] wants to be given next.
+/// What a [`Sender`] wants to be given, in order.
+#[derive(Debug, Clone)]
+pub struct Pieces {
+    chunks: Chunks,
+    left: Range<u64>,
+}
+
+/// One of [`Pieces`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     /// Where it begins in the file, in bytes.
@@ -72,13 +80,15 @@ impl Sender {
         Self { chunks, have, next: have.min(tree.hashed()), tree, sealer, ended: false }
     }
 
-    /// What to read next; `None` when the last record was sealed.
-    pub fn wants(&self) -> Option<Piece> {
-        let piece = Piece { offset: self.chunks.offset_of(self.next), len: self.chunks.len_of(self.next) };
-        (!self.ended).then_some(piece)
+    /// What to read, from here to the end: for whoever reads ahead.
+    pub fn pieces(&self) -> Pieces {
+        let count = self.chunks.count();
+        // Where no chunk is left to be sent, an empty one says that this is the end.
+        let end = if self.have == count { count.saturating_add(1) } else { count };
+        Pieces { chunks: self.chunks, left: if self.ended { 0..0 } else { self.next..end } }
     }
 
-    /// Takes the content of the piece that [`Self::wants`] named.
+    /// Takes the content of the next piece.
     ///
     /// # Errors
     /// See [`SendError`]; the sender is of no more use then, apart from its tree.
@@ -109,5 +119,14 @@ impl Sender {
     /// What was hashed, for the next attempt or for the hash of the whole.
     pub fn into_tree(self) -> TreeHasher {
         self.tree
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        let index = self.left.next()?;
+        Some(Piece { offset: self.chunks.offset_of(index), len: self.chunks.len_of(index) })
     }
 }

@@ -40,13 +40,14 @@ fn hash(content: &[u8]) -> [u8; 32] {
 fn sealed(content: &[u8], have: u64, tree: TreeHasher, sealer: RecordSealer) -> (Vec<Record>, [u8; 32]) {
     let mut sender = Sender::new(content.len() as u64, have, tree, sealer);
     let mut records = Vec::new();
-    while let Some(piece) = sender.wants() {
+    for piece in sender.pieces() {
         let start = piece.offset as usize;
         match sender.take(content[start..start + piece.len].to_vec()).unwrap() {
             Taken::Record { header, body } => records.push((header, body)),
             Taken::Hashed(_) => {}
         }
     }
+    assert_eq!(sender.pieces().next(), None);
     (records, sender.into_tree().finish().unwrap())
 }
 
