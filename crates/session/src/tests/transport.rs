@@ -284,3 +284,20 @@ fn a_timeout_costs_two_probes_and_no_more_than_what_is_missing() {
     pair.run_for(Duration::from_secs(6));
     assert_eq!(pair.alice.bodies(CONVERSATION), [vec![7; 1_500], b"anybody?".to_vec()]);
 }
+
+#[test]
+fn a_frame_that_does_not_fit_into_the_rest_of_a_packet_does_not_cut_the_batch() {
+    for len in 1_140..1_170 {
+        let mut pair = Pair::up(1, good_line());
+        pair.bob.endpoint.send(pair.bob.session, StreamId::CONTROL, 1, &vec![1; len], pair.now).unwrap();
+        pair.say(Who::Bob, &[2; 5_000]);
+        let mut out = Vec::new();
+        let transmit = pair.bob.endpoint.poll_transmit(pair.now, 64, &mut out).unwrap();
+        assert!(transmit.segment_size == Some(DATAGRAM_SIZE) && out.len() > 5 * DATAGRAM_SIZE, "{len}");
+        let gro = Received { segment_size: transmit.segment_size, ..received(pair.bob.address) };
+        pair.alice.endpoint.handle_datagram(gro, &mut out, pair.now);
+        pair.drain(Who::Alice);
+        assert_eq!(pair.alice.bodies(StreamId::CONTROL), [vec![1; len]]);
+        assert_eq!(pair.alice.bodies(CONVERSATION), [vec![2; 5_000]]);
+    }
+}
