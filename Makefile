@@ -17,7 +17,7 @@ FUZZ := PATH="$(TOOLS)/bin:$$PATH" $(CARGO) fuzz
 FUZZ_FLAGS := -s none --target-dir $(abspath $(TARGET))/fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-broker demo test lint purity fuzz fuzz-build install clean
+.PHONY: help build run-broker demo test lint purity musts fuzz fuzz-build install clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -36,13 +36,16 @@ test: ## Run every test, the end-to-end ones with the real binaries
 	$(CARGO) build --locked --workspace --bins --profile ci
 	$(CARGO) test --locked --workspace --profile ci
 
-lint: purity ## Check format, lints, architecture, licences and sources
+lint: purity musts ## Check format, lints, architecture, the protocol page, licences and sources
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --profile ci -- -D warnings
 	@scripts/deny "$(TOOLS)" $(CARGO_DENY_VERSION)
 
 purity: ## Check that the manifests keep to the architecture
 	@scripts/purity
+
+musts: ## Check that a test holds each numbered sentence of the protocol page
+	@scripts/musts
 
 fuzz: fuzz-tool ## Run every fuzz target for a while (TIME=seconds)
 	@for target in $$($(FUZZ) list); do \

@@ -64,7 +64,7 @@ pub fn is_dialable(address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{decode, encode};
+    use crate::codec::{DecodeError, decode, encode};
 
     #[test]
     fn what_must_never_be_dialled_is_dropped() {
@@ -89,6 +89,14 @@ mod tests {
         let bytes = encode(&hostile).unwrap();
         let list: UdpEndpoints = decode(&bytes).unwrap();
         assert_eq!(list.as_slice(), ["10.0.0.1:9".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_list_past_its_cap_is_refused() {
+        let list = |len: u16| UdpEndpoints((1..=len).map(|p| ([10, 0, 0, 1], p).into()).collect());
+        let bytes = |len| encode(&list(len)).unwrap();
+        assert_eq!(decode::<UdpEndpoints>(&bytes(8)), Ok(list(8)));
+        assert_eq!(decode::<UdpEndpoints>(&bytes(9)), Err(DecodeError::Malformed));
     }
 
     #[test]
