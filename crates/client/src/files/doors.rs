@@ -229,3 +229,76 @@ async fn prove(mut socket: TcpStream, state: &Mutex<State>) -> Option<(TransferI
     socket.write_all(&answer).await.ok()?;
     Some((transfer, (socket, proven)))
 }
+
+#[cfg(test)]
+mod tests {
+    use p2pchat_proto::carrier::LISTENER_HELLO_LEN;
+    use p2pchat_proto::transfer::SecretBytes;
+
+    use super::*;
+
+    const TRANSFER: TransferId = TransferId([1; 16]);
+
+    fn hellos(secret: u8) -> SharedHellos {
+        Arc::new(Mutex::new(Hellos::new(TRANSFER, &SecretBytes::new([secret; 32]))))
+    }
+
+    async fn opened() -> (Visit, SocketAddr) {
+        let doors = Doors::new(vec!["127.0.0.1:0".parse().unwrap()]);
+        let visit = doors.expect(TRANSFER, hellos(1)).await;
+        let address = visit.bound[0];
+        (visit, address)
+    }
+
+    /// What a listener answers to `hello`, until it closes.
+    async fn answer(address: SocketAddr, hello: &[u8]) -> Vec<u8> {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(hello).await.unwrap();
+        let mut answer = Vec::new();
+        let _end_or_reset = socket.read_to_end(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_peer_is_answered_and_everybody_else_is_closed_without_a_byte() {
+        let (mut visit, address) = opened().await;
+        let other_attempt = lock(&hellos(2)).dial(CarrierNonce([1; 16])).unwrap();
+        assert_eq!(answer(address, &other_attempt).await, b"");
+        assert_eq!(answer(address, &[0; 600]).await, b"");
+        let right = lock(&hellos(1)).dial(CarrierNonce([1; 16])).unwrap();
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(&right).await.unwrap();
+        socket.read_exact(&mut [0; LISTENER_HELLO_LEN]).await.unwrap();
+        assert!(visit.arrivals.recv().await.is_some());
+        assert_eq!(answer(address, &right).await, b"", "a replay");
+    }
+
+    #[tokio::test]
+    async fn the_ninth_silent_stranger_costs_the_first_its_place() {
+        let (_visit, address) = opened().await;
+        let mut strangers = Vec::new();
+        for _ in 0..=UNPROVEN_MAX {
+            strangers.push(TcpStream::connect(address).await.unwrap());
+        }
+        let closed = timeout(HELLO_TIMEOUT / 2, strangers[0].read(&mut [0])).await;
+        assert_eq!(closed.expect("it keeps its place").unwrap(), 0);
+        let (mut last, mut byte) = (strangers.pop().unwrap(), [0]);
+        let open = timeout(Duration::from_millis(100), last.read(&mut byte)).await;
+        assert!(open.is_err(), "the newest keeps its place");
+    }
+
+    #[tokio::test]
+    async fn one_port_serves_all_transfers_and_closes_with_the_last() {
+        let doors = Doors::new(vec!["127.0.0.1:0".parse().unwrap()]);
+        let first = doors.expect(TransferId([1; 16]), hellos(1)).await;
+        let second = doors.expect(TransferId([2; 16]), hellos(1)).await;
+        let address = first.bound[0];
+        assert_eq!(second.bound, [address]);
+        drop(first);
+        assert!(TcpStream::connect(address).await.is_ok());
+        drop(second);
+        // The same port again, although the task that held it may not have ended yet.
+        let again = Doors::new(vec![address]).expect(TRANSFER, hellos(1)).await;
+        assert_eq!(again.bound, [address]);
+    }
+}

@@ -296,6 +296,5 @@ fn command_failure(error: CommandError) -> Failure {
     match error {
         CommandError::NoSuchTransfer => Failure::NoSuch { what: "transfer" },
         CommandError::NotPending => Failure::NoSuch { what: "offered file" },
-        CommandError::TooManyRunning => Failure::NotAllowed { what: "another transfer at once".to_owned() },
     }
 }

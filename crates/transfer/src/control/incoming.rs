@@ -23,6 +23,8 @@ use crate::tree::Chunks;
 pub(super) enum Incoming {
     /// Waits for this user's word. Nothing is open and nothing is written.
     Pending(OfferPending),
+    /// Accepted, and waits until fewer others run.
+    Queued(Queued),
     /// Content passes, or would if there were a carrier.
     Receiving(Receiving),
     /// All content came, and the driver compares, syncs and names it.
@@ -32,6 +34,12 @@ pub(super) enum Incoming {
 /// An offer that was neither accepted nor declined.
 #[derive(Debug)]
 pub(super) struct OfferPending {
+    name: SafeName,
+}
+
+/// An offer that was accepted and not answered yet.
+#[derive(Debug)]
+pub(super) struct Queued {
     name: SafeName,
 }
 
@@ -78,20 +86,10 @@ impl OfferPending {
         Self { name }
     }
 
-    /// Takes the file.
-    pub(super) fn accept(self, step: &mut Step<'_>) -> Receiving {
+    /// Takes the file, when its turn comes.
+    pub(super) fn accept(self, step: &mut Step<'_>) -> Queued {
         step.show(State::Accepted);
-        let mut receiving = Receiving {
-            name: self.name,
-            next: 0,
-            carrier: None,
-            have: 0,
-            barren: 0,
-            received: None,
-            hash: None,
-        };
-        receiving.begin(Told::ByAnswer, step);
-        receiving
+        Queued { name: self.name }
     }
 
     /// Refuses the file.
@@ -104,25 +102,35 @@ impl OfferPending {
     }
 }
 
+impl Queued {
+    /// Answers the offer and begins.
+    pub(super) fn begin(self, step: &mut Step<'_>) -> Receiving {
+        let mut receiving = Receiving {
+            name: self.name,
+            next: 0,
+            carrier: None,
+            have: 0,
+            barren: 0,
+            received: None,
+            hash: None,
+        };
+        receiving.begin(Told::ByAnswer, step);
+        receiving
+    }
+}
+
 impl Incoming {
     /// Says over a new session what the sender may not have heard.
     pub(super) fn restate(&mut self, step: &mut Step<'_>) {
         match self {
-            Self::Pending(_) | Self::Publishing(_) => {}
+            Self::Pending(_) | Self::Queued(_) | Self::Publishing(_) => {}
             Self::Receiving(receiving) => receiving.restate(step),
-        }
-    }
-
-    pub(super) const fn is_pending(&self) -> bool {
-        match self {
-            Self::Pending(_) => true,
-            Self::Receiving(_) | Self::Publishing(_) => false,
         }
     }
 
     pub(super) fn attempt(&self) -> Option<Attempt> {
         match self {
-            Self::Pending(_) => None,
+            Self::Pending(_) | Self::Queued(_) => None,
             Self::Receiving(receiving) => receiving.carrier.as_ref().map(|carrier| carrier.terms.attempt),
             Self::Publishing(publishing) => Some(publishing.attempt),
         }
@@ -153,7 +161,7 @@ impl Incoming {
     /// What the driver says of the present attempt.
     pub(super) fn report(self, report: CarrierReport, step: &mut Step<'_>) -> Next<Self> {
         match self {
-            Self::Pending(_) => ControlFlow::Continue(self),
+            Self::Pending(_) | Self::Queued(_) => ControlFlow::Continue(self),
             Self::Receiving(receiving) => receiving.report(report, step),
             Self::Publishing(publishing) => publishing.report(report, step),
         }

@@ -5,10 +5,10 @@
 //! [`Transfers::poll_timeout`].
 //!
 //! ```text
-//! sender    Offered ──answer──▶ Sending ──sent──▶ Proving ──verified──▶ done
-//!                                 ▲  └─────terms of another carrier────┘
-//! receiver  Pending ──accept──▶ Receiving ──received, hash──▶ Publishing ──published──▶ done
-//!                                 └──▶ lost: another carrier, in the same state
+//! sender    Held ──turn──▶ Offered ──answer──▶ Sending ──sent──▶ Proving ──verified──▶ done
+//!                                                 ◀──terms of another carrier──┘
+//! receiver  Pending ──accept──▶ Queued ──turn──▶ Receiving ──received, hash──▶ Publishing ──▶ done
+//!                                                └─lost: another carrier, in the same state
 //! ```
 //!
 //! From every state but the end, a cancel or a failure of either side leads to the end. A session
@@ -19,6 +19,7 @@ mod incoming;
 mod link;
 mod outgoing;
 mod pace;
+mod phase;
 mod step;
 mod update;
 
@@ -30,8 +31,8 @@ use std::collections::BTreeMap;
 
 use p2pchat_crypto::Suite;
 use p2pchat_proto::transfer::{
-    Attempt, DeclineReason, FailureReason, FileAnswer, FileCancel, FileCandidates, FileDone, FileFailed,
-    FileOffer, Held, OfferAnswer, TOTAL_MAX, TransferBody,
+    DeclineReason, FailureReason, FileAnswer, FileCancel, FileFailed, FileOffer, OfferAnswer, TOTAL_MAX,
+    TransferBody,
 };
 use p2pchat_proto::{Moment, PeerId, TransferId};
 use rand::{Rng, SeedableRng};
@@ -42,6 +43,7 @@ use self::link::Link;
 use self::outgoing::Outgoing;
 use self::pace::Pace;
 pub use self::pace::SHOW_INTERVAL;
+use self::phase::{Part, Phase, check};
 pub use self::step::{
     BARREN_ATTEMPTS_MAX, HASH_PATIENCE, SENDER_PATIENCE, SESSION_PATIENCE, STALL_REPLACED, STALL_SHOWN,
     VERDICT_PATIENCE,
@@ -53,9 +55,11 @@ pub use self::update::{
 use crate::carrier::CarrierEvent;
 use crate::name::SafeName;
 
-/// Most offers of one peer that wait for an answer; what is above is declined.
+/// Most offers to or from one peer that wait for an answer. A sender holds further ones back; a
+/// receiver declines them.
 pub const PENDING_MAX: usize = 64;
-/// Most files that come in from one peer at the same time: each has threads and sockets.
+/// Most files that come in from one peer at the same time: each has threads and sockets. Further
+/// ones that were accepted wait for their turn.
 pub const INCOMING_MAX: usize = 8;
 
 /// A file to be offered.
@@ -73,6 +77,7 @@ pub struct Transfers {
     rng: ChaCha20Rng,
     links: BTreeMap<PeerId, Link>,
     live: BTreeMap<TransferId, Live>,
+    turns: u64,
     out: Out,
 }
 
@@ -82,12 +87,6 @@ struct Live {
     phase: Phase,
 }
 
-#[derive(Debug)]
-enum Phase {
-    Outgoing(Outgoing),
-    Incoming(Incoming),
-}
-
 impl Transfers {
     /// None yet. The seed gives ids and secrets, and must be random.
     pub fn new(seed: [u8; 32]) -> Self {
@@ -95,6 +94,7 @@ impl Transfers {
             rng: ChaCha20Rng::from_seed(seed),
             links: BTreeMap::new(),
             live: BTreeMap::new(),
+            turns: 0,
             out: Out::default(),
         }
     }
@@ -105,18 +105,16 @@ impl Transfers {
         let mut id = [0; 16];
         self.rng.fill_bytes(&mut id);
         let transfer = TransferId(id);
-        let facts = Facts {
+        let facts = self.facts(
             transfer,
-            peer: to,
-            direction: Direction::Outgoing,
-            name: source.name,
-            total: source.size.min(TOTAL_MAX),
-            tcp: None,
-            pace: Pace::new(now),
-        };
-        self.run(Live { facts, phase: Phase::Outgoing(Outgoing::Offered) }, now, |phase, step| {
-            step.show(State::Offered);
-            phase.restated(step)
+            to,
+            Direction::Outgoing,
+            Source { name: source.name, size: source.size.min(TOTAL_MAX) },
+            now,
+        );
+        self.out.updates.push_back(facts.update(State::Offered));
+        self.run(Live { facts, phase: Phase::Outgoing(Outgoing::Held) }, now, |phase, _| {
+            ControlFlow::Continue(phase)
         });
         transfer
     }
@@ -126,13 +124,13 @@ impl Transfers {
     /// # Errors
     /// See [`CommandError`].
     pub fn accept(&mut self, transfer: TransferId, now: Moment) -> Result<(), CommandError> {
-        let peer = self.pending(transfer)?;
-        if self.count_incoming(peer, |incoming| !incoming.is_pending()) >= INCOMING_MAX {
-            return Err(CommandError::TooManyRunning);
-        }
+        self.pending(transfer)?;
+        self.turns = self.turns.saturating_add(1);
+        let turn = self.turns;
         self.with(transfer, now, |phase, step| match phase {
             Phase::Incoming(Incoming::Pending(offer)) => {
-                ControlFlow::Continue(Phase::Incoming(Incoming::Receiving(offer.accept(step))))
+                step.facts.turn = turn;
+                ControlFlow::Continue(Phase::Incoming(Incoming::Queued(offer.accept(step))))
             }
             phase @ (Phase::Incoming(_) | Phase::Outgoing(_)) => ControlFlow::Continue(phase),
         });
@@ -275,19 +273,41 @@ impl Transfers {
         self.live.iter().filter(|(_, live)| live.facts.peer == peer).map(|(id, _)| *id).collect()
     }
 
-    fn count_incoming(&self, peer: PeerId, which: impl Fn(&Incoming) -> bool) -> usize {
-        let counted = |live: &&Live| match &live.phase {
-            Phase::Incoming(incoming) => live.facts.peer == peer && which(incoming),
-            Phase::Outgoing(_) => false,
-        };
+    fn count(&self, peer: PeerId, parts: &[Part]) -> usize {
+        let counted = |live: &&Live| live.facts.peer == peer && parts.contains(&live.phase.part());
         self.live.values().filter(counted).count()
     }
 
-    /// The peer of a transfer that waits for this user's word.
-    fn pending(&self, transfer: TransferId) -> Result<PeerId, CommandError> {
+    /// The transfer with `peer` that has waited longest in `part`.
+    fn first(&self, peer: PeerId, part: Part) -> Option<TransferId> {
+        let waiting = self.live.values().filter(|live| live.facts.peer == peer && live.phase.part() == part);
+        waiting.min_by_key(|live| live.facts.turn).map(|live| live.facts.transfer)
+    }
+
+    /// Lets those go on who wait for others, as far as there is room now.
+    fn take_turns(&mut self, peer: PeerId, now: Moment) {
+        if self.count(peer, &[Part::Said]) < PENDING_MAX
+            && let Some(held) = self.first(peer, Part::Held)
+        {
+            self.with(held, now, |_, step| Phase::Outgoing(Outgoing::Offered).restated(step));
+        }
+        if self.count(peer, &[Part::Receiving]) < INCOMING_MAX
+            && let Some(queued) = self.first(peer, Part::Queued)
+        {
+            self.with(queued, now, |phase, step| match phase {
+                Phase::Incoming(Incoming::Queued(offer)) => {
+                    ControlFlow::Continue(Phase::Incoming(Incoming::Receiving(offer.begin(step))))
+                }
+                phase @ (Phase::Incoming(_) | Phase::Outgoing(_)) => ControlFlow::Continue(phase),
+            });
+        }
+    }
+
+    /// Refuses what does not wait for this user's word.
+    fn pending(&self, transfer: TransferId) -> Result<(), CommandError> {
         let live = self.live.get(&transfer).ok_or(CommandError::NoSuchTransfer)?;
         match live.phase {
-            Phase::Incoming(Incoming::Pending(_)) => Ok(live.facts.peer),
+            Phase::Incoming(Incoming::Pending(_)) => Ok(()),
             Phase::Incoming(_) | Phase::Outgoing(_) => Err(CommandError::NotPending),
         }
     }
@@ -313,23 +333,38 @@ impl Transfers {
         let ([name], 1, None) = (offer.names.as_slice(), offer.count, offer.manifest) else {
             return self.decline_at_once(from, transfer, DeclineReason::Unsupported);
         };
-        if self.count_incoming(from, Incoming::is_pending) >= PENDING_MAX {
+        if self.count(from, &[Part::Pending, Part::Queued]) >= PENDING_MAX {
             return self.decline_at_once(from, transfer, DeclineReason::TooManyOffers);
         }
-        let facts = Facts {
-            transfer,
-            peer: from,
-            direction: Direction::Incoming,
-            name: name.as_str().to_owned(),
-            total: offer.total,
-            tcp: None,
-            pace: Pace::new(now),
-        };
+        let source = Source { name: name.as_str().to_owned(), size: offer.total };
+        let facts = self.facts(transfer, from, Direction::Incoming, source, now);
+        self.out.updates.push_back(facts.update(State::Offered));
         let offer = OfferPending::new(SafeName::parse_or_rename(name.as_str()));
-        self.run(Live { facts, phase: Phase::Incoming(Incoming::Pending(offer)) }, now, |phase, step| {
-            step.show(State::Offered);
+        self.run(Live { facts, phase: Phase::Incoming(Incoming::Pending(offer)) }, now, |phase, _| {
             ControlFlow::Continue(phase)
         });
+    }
+
+    fn facts(
+        &mut self,
+        transfer: TransferId,
+        peer: PeerId,
+        direction: Direction,
+        source: Source,
+        now: Moment,
+    ) -> Facts {
+        self.turns = self.turns.saturating_add(1);
+        let Source { name, size } = source;
+        Facts {
+            transfer,
+            peer,
+            direction,
+            name,
+            total: size,
+            tcp: None,
+            pace: Pace::new(now),
+            turn: self.turns,
+        }
     }
 
     fn decline_at_once(&mut self, from: PeerId, transfer: TransferId, why: DeclineReason) {
@@ -391,13 +426,22 @@ impl Transfers {
 
     fn run(&mut self, live: Live, now: Moment, go: impl FnOnce(Phase, &mut Step<'_>) -> Next<Phase>) {
         let Live { mut facts, phase } = live;
-        let session = self.session(facts.peer);
+        let (peer, before) = (facts.peer, phase.part());
+        let session = self.session(peer);
         let mut step = Step { facts: &mut facts, session, now, rng: &mut self.rng, out: &mut self.out };
-        match go(phase, &mut step) {
+        let after = match go(phase, &mut step) {
             ControlFlow::Continue(phase) => {
+                let after = phase.part();
                 self.live.insert(facts.transfer, Live { facts, phase });
+                after
             }
-            ControlFlow::Break(end) => self.end(&facts, end),
+            ControlFlow::Break(end) => {
+                self.end(&facts, end);
+                Part::Free
+            }
+        };
+        if after != before || matches!(after, Part::Held) {
+            self.take_turns(peer, now);
         }
     }
 
@@ -413,99 +457,5 @@ impl Transfers {
             }
         }
         link.ended(facts.transfer, end.verdict);
-    }
-}
-
-impl Phase {
-    fn attempt(&self) -> Option<Attempt> {
-        match self {
-            Self::Outgoing(outgoing) => outgoing.attempt(),
-            Self::Incoming(incoming) => incoming.attempt(),
-        }
-    }
-
-    fn restated(mut self, step: &mut Step<'_>) -> Next<Self> {
-        match &mut self {
-            Self::Outgoing(outgoing) => outgoing.restate(step),
-            Self::Incoming(incoming) => incoming.restate(step),
-        }
-        ControlFlow::Continue(self)
-    }
-
-    fn body(self, body: TransferBody, step: &mut Step<'_>) -> Next<Self> {
-        let transfer = step.facts.transfer;
-        match body {
-            TransferBody::FileCancel(_) => ControlFlow::Break(End::silent(State::Cancelled(Party::Peer))),
-            TransferBody::FileFailed(FileFailed { why, .. }) => {
-                ControlFlow::Break(End::silent(State::Failed(TransferFailure::Peer(why))))
-            }
-            TransferBody::FileCandidates(FileCandidates { attempt, list, .. }) => {
-                if self.attempt() == Some(attempt) {
-                    step.out.effects.push_back(Effect::Candidates { transfer, attempt, list });
-                }
-                ControlFlow::Continue(self)
-            }
-            body @ (TransferBody::FileOffer(_)
-            | TransferBody::FileAnswer(_)
-            | TransferBody::FileCarrier(_)
-            | TransferBody::FileDone(_)
-            | TransferBody::FileVerified(_)) => match self {
-                Self::Outgoing(outgoing) => outgoing.body(body, step).map_continue(Self::Outgoing),
-                Self::Incoming(incoming) => incoming.body(body, step).map_continue(Self::Incoming),
-            },
-        }
-    }
-
-    fn timed_out(self, timer: Timer, step: &mut Step<'_>) -> Next<Self> {
-        match (self, timer) {
-            (_, Timer::NoSession) => ControlFlow::Break(End::failed(
-                step.facts.transfer,
-                TransferFailure::SessionLost,
-                FailureReason::Broken,
-            )),
-            (Self::Outgoing(outgoing), timer) => outgoing.timed_out(timer, step).map_continue(Self::Outgoing),
-            (Self::Incoming(incoming), timer) => incoming.timed_out(timer, step).map_continue(Self::Incoming),
-        }
-    }
-
-    fn closed(self, step: &Step<'_>) -> Next<Self> {
-        match self {
-            Self::Incoming(Incoming::Publishing(_)) => ControlFlow::Continue(self),
-            Self::Incoming(Incoming::Pending(_) | Incoming::Receiving(_)) | Self::Outgoing(_) => {
-                ControlFlow::Break(End::failed(
-                    step.facts.transfer,
-                    TransferFailure::SessionClosed,
-                    FailureReason::Broken,
-                ))
-            }
-        }
-    }
-}
-
-/// Whether a body can be true of the transfer that it names.
-fn check(facts: &Facts, body: &TransferBody) -> Result<(), BodyError> {
-    let terms = match body {
-        TransferBody::FileAnswer(FileAnswer { answer, .. }) => match answer {
-            OfferAnswer::Accept { carrier, .. } => Some(carrier),
-            OfferAnswer::Decline { .. } => None,
-        },
-        TransferBody::FileCarrier(body) => Some(&body.carrier),
-        TransferBody::FileDone(FileDone { first, hashes, .. }) => {
-            if *first != 0 || hashes.len() != 1 {
-                return Err(BodyError::Impossible("number of hashes"));
-            }
-            None
-        }
-        TransferBody::FileOffer(_)
-        | TransferBody::FileCandidates(_)
-        | TransferBody::FileVerified(_)
-        | TransferBody::FileFailed(_)
-        | TransferBody::FileCancel(_) => None,
-    };
-    match terms.map(|terms| terms.have) {
-        Some(Held::Prefix(have)) if have > facts.chunks().count() => {
-            Err(BodyError::Impossible("number of chunks held"))
-        }
-        Some(Held::Prefix(_)) | None => Ok(()),
     }
 }

@@ -18,6 +18,8 @@ use crate::carrier::{CarrierEnd, CarrierLoss, CarrierReport, CarrierSpec};
 /// States of the sender.
 #[derive(Debug)]
 pub(super) enum Outgoing {
+    /// Waits until fewer other offers wait for an answer of the receiver.
+    Held,
     /// The receiver did not answer yet.
     Offered,
     /// Content passes, or would if there were a carrier.
@@ -48,6 +50,7 @@ impl Outgoing {
     /// Says over a new session what the receiver may not have heard.
     pub(super) fn restate(&self, step: &mut Step<'_>) {
         match self {
+            Self::Held => {}
             Self::Offered => {
                 let offer = FileOffer {
                     transfer: step.facts.transfer,
@@ -71,7 +74,7 @@ impl Outgoing {
 
     pub(super) const fn attempt(&self) -> Option<Attempt> {
         match self {
-            Self::Offered => None,
+            Self::Held | Self::Offered => None,
             Self::Sending(sending) => Some(sending.attempt),
             Self::Proving(proving) => Some(proving.sent.attempt),
         }
@@ -82,7 +85,7 @@ impl Outgoing {
         match body {
             TransferBody::FileAnswer(FileAnswer { answer, .. }) => self.answer(answer, step),
             TransferBody::FileCarrier(body) => match self {
-                Self::Offered => ControlFlow::Continue(self),
+                Self::Held | Self::Offered => ControlFlow::Continue(self),
                 Self::Sending(sending) => sending.renew(&body.carrier, step),
                 Self::Proving(proving) => proving.renew(&body.carrier, step),
             },
@@ -90,7 +93,7 @@ impl Outgoing {
                 Self::Proving(Proving { hash, .. }) => {
                     ControlFlow::Break(End::silent(State::Done { path: None, hash }))
                 }
-                Self::Offered | Self::Sending(_) => ControlFlow::Continue(self),
+                Self::Held | Self::Offered | Self::Sending(_) => ControlFlow::Continue(self),
             },
             // The rest is a sender's to say, or ends a transfer from either side.
             TransferBody::FileOffer(_)
@@ -103,6 +106,10 @@ impl Outgoing {
 
     fn answer(self, answer: OfferAnswer, step: &mut Step<'_>) -> Next<Self> {
         match (self, answer) {
+            // Not said, so it cannot be answered.
+            (Self::Held, OfferAnswer::Accept { .. } | OfferAnswer::Decline { .. }) => {
+                ControlFlow::Continue(Self::Held)
+            }
             (Self::Offered, OfferAnswer::Accept { carrier, .. }) => {
                 let Some(suite) = step.session else { return ControlFlow::Continue(Self::Offered) };
                 step.show(State::Accepted);
@@ -150,7 +157,7 @@ impl Outgoing {
     /// The next thing that this state waits for, apart from the session.
     pub(super) fn timer(&self, facts: &Facts) -> Option<(Moment, Timer)> {
         match self {
-            Self::Offered => None,
+            Self::Held | Self::Offered => None,
             Self::Sending(_) if facts.pace.stall_shown() => {
                 Some((facts.pace.advanced() + SENDER_PATIENCE, Timer::NoWord))
             }
@@ -166,11 +173,9 @@ impl Outgoing {
                 ControlFlow::Continue(state)
             }
             (Self::Sending(sending), Timer::NoWord) => ControlFlow::Break(sending.gives_up(step)),
-            (Self::Offered | Self::Proving(_), Timer::NoWord) => ControlFlow::Break(End::failed(
-                step.facts.transfer,
-                TransferFailure::NoWord,
-                FailureReason::Broken,
-            )),
+            (Self::Held | Self::Offered | Self::Proving(_), Timer::NoWord) => ControlFlow::Break(
+                End::failed(step.facts.transfer, TransferFailure::NoWord, FailureReason::Broken),
+            ),
             (state, Timer::ReplaceCarrier | Timer::NoSession) => ControlFlow::Continue(state),
         }
     }

@@ -92,6 +92,8 @@ pub(super) struct Facts {
     pub(super) total: u64,
     pub(super) tcp: Option<SocketAddr>,
     pub(super) pace: Pace,
+    /// Where it stands among those that wait: lower goes first.
+    pub(super) turn: u64,
 }
 
 impl Facts {
@@ -171,6 +173,7 @@ impl Step<'_> {
             }
             CarrierReport::Connected => {
                 self.facts.pace.restart(self.facts.pace.bytes(), self.now);
+                self.facts.tcp = None;
                 self.show(State::Running);
             }
             CarrierReport::Progress { bytes } => {

@@ -167,8 +167,6 @@ pub enum CommandError {
     NoSuchTransfer,
     /// It does not wait for an answer from here.
     NotPending,
-    /// Too many run already.
-    TooManyRunning,
 }
 
 impl fmt::Display for BodyError {
@@ -186,7 +184,6 @@ impl fmt::Display for CommandError {
         f.write_str(match self {
             Self::NoSuchTransfer => "no such transfer",
             Self::NotPending => "the transfer does not wait for an answer",
-            Self::TooManyRunning => "too many transfers run already",
         })
     }
 }

@@ -11,6 +11,7 @@ use p2pchat_transfer::{CarrierFault, CarrierLoss, Party, State, TransferFailure}
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use self::duo::{Duo, Mischief, Relay};
 
@@ -123,17 +124,22 @@ async fn strangers_who_come_first_get_no_byte_and_keep_nobody_out() {
 
 #[tokio::test]
 async fn a_flipped_bit_anywhere_costs_a_carrier_and_never_a_wrong_byte() {
-    let content = content(700_000);
     // In the hellos, in a header, in content, in a tag, in the last record.
-    for at in [0, 20, 32, 40, 49, 60, CHUNK + 66, CHUNK + 72, 2 * CHUNK + 300] {
-        let mut duo = Duo::new();
-        duo.relay = Some(Relay(Mischief::flip(at, 3)));
-        let path = duo.source(&content);
-        let ended = duo.transfer(&path).await;
-        assert_eq!(ended, done_at(&duo, "song.mp3", &content), "byte {at}");
-        assert!(fs::read(duo.downloads().join("song.mp3")).unwrap() == content, "byte {at}");
-        assert_eq!(duo.close().await, ["song.mp3"]);
+    let places = [0, 20, 32, 40, 49, 60, CHUNK + 66, CHUNK + 72, 2 * CHUNK + 300];
+    let mut attempts = JoinSet::new();
+    for at in places {
+        attempts.spawn(async move {
+            let content = content(700_000);
+            let mut duo = Duo::new();
+            duo.relay = Some(Relay(Mischief::flip(at, 3)));
+            let path = duo.source(&content);
+            let ended = duo.transfer(&path).await;
+            assert_eq!(ended, done_at(&duo, "song.mp3", &content), "byte {at}");
+            assert!(fs::read(duo.downloads().join("song.mp3")).unwrap() == content, "byte {at}");
+            assert_eq!(duo.close().await, ["song.mp3"]);
+        });
     }
+    assert_eq!(attempts.join_all().await.len(), places.len());
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ mod properties;
 
 use core::time::Duration;
 
-use p2pchat_proto::transfer::{CarrierTerms, FileCarrier, FileVerified, SecretBytes};
+use p2pchat_proto::transfer::{
+    Attempt, CarrierTerms, FileCarrier, FileDone, FileVerified, Held, SecretBytes,
+};
 
 use self::pair::{HASH, Pair, SUITE, done, hostile_offer};
 use super::*;
@@ -308,10 +310,41 @@ fn of_1000_offers_only_so_many_wait() {
     }
     assert_eq!(pair.bob.updates.len(), PENDING_MAX);
     assert_eq!(pair.alice.inbox.len(), 1000 - PENDING_MAX);
-    let ids: Vec<TransferId> = pair.bob.updates.iter().map(|(_, update)| update.transfer).collect();
-    let accepted: Vec<_> = ids.iter().map(|id| pair.bob.transfers.accept(*id, pair.now)).collect();
-    assert!(accepted[..INCOMING_MAX].iter().all(Result::is_ok));
-    assert!(accepted[INCOMING_MAX..].iter().all(|r| *r == Err(CommandError::TooManyRunning)));
+}
+
+#[test]
+fn a_hundred_files_go_a_few_at_a_time_and_in_order() {
+    let mut pair = Pair::new();
+    let ids: Vec<TransferId> = (0..100).map(|_| pair.offer(1)).collect();
+    pair.talk();
+    assert_eq!(pair.bob.updates.len(), PENDING_MAX);
+    for id in &ids[..PENDING_MAX] {
+        pair.bob.transfers.accept(*id, pair.now).unwrap();
+    }
+    pair.drain();
+    pair.talk();
+    let mut running: Vec<TransferId> = pair.bob.carriers.keys().copied().collect();
+    running.sort_by_key(|id| ids.iter().position(|other| other == id));
+    assert_eq!(running, ids[..INCOMING_MAX]);
+    assert_eq!(
+        pair.bob.updates.iter().filter(|(_, u)| u.state == State::Offered).count(),
+        PENDING_MAX + INCOMING_MAX
+    );
+    let mut most = 0;
+    while pair.bob.stopped.len() < 100 {
+        pair.talk();
+        most = most.max(pair.bob.carriers.len());
+        for id in &ids {
+            if pair.bob.last(*id) == Some(&State::Offered) {
+                pair.bob.transfers.accept(*id, pair.now).unwrap();
+                pair.drain();
+            }
+        }
+        assert!(pair.carry() || pair.publish(), "nothing moves");
+    }
+    pair.settle();
+    assert_eq!(most, INCOMING_MAX);
+    assert!(ids.iter().all(|id| pair.alice.last(*id) == Some(&done(None))));
 }
 
 #[test]

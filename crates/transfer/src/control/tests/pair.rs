@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use core::time::Duration;
-use p2pchat_proto::transfer::{CHUNK_LEN, OfferedName, TcpCandidates};
+use p2pchat_proto::transfer::{Attempt, CHUNK_LEN, OfferedName, TcpCandidates};
 
 use super::super::*;
 use crate::carrier::{CarrierEnd, CarrierFault, CarrierLoss, CarrierReport, CarrierSpec};

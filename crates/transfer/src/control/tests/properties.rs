@@ -3,7 +3,10 @@
 use core::time::Duration;
 
 use p2pchat_proto::broker::Reason;
-use p2pchat_proto::transfer::{CarrierTerms, Entries, FileCarrier, FileVerified, SecretBytes, TcpCandidates};
+use p2pchat_proto::transfer::{
+    Attempt, CarrierTerms, Entries, FileCandidates, FileCarrier, FileDone, FileVerified, Held, SecretBytes,
+    TcpCandidates,
+};
 use proptest::prelude::*;
 
 use super::super::*;
