@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use p2pchat_crypto::Identity;
+pub use p2pchat_engine::AcceptPolicy;
 use p2pchat_proto::{BrokerKey, Name};
 
 use crate::profile::Home;
@@ -59,19 +60,6 @@ pub enum InvalidBrokerAddress {
     HostPort,
     /// What follows `#` is not a broker's key.
     Key,
-}
-
-/// Who may do something without the user being asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AcceptPolicy {
-    /// Everybody, without becoming a contact by it.
-    Everyone,
-    /// Contacts; everybody else is refused.
-    Contacts,
-    /// The user is asked.
-    Ask,
-    /// Nobody.
-    Nobody,
 }
 
 impl FromStr for BrokerAddress {

@@ -1,10 +1,25 @@
-//! The client as a library: sockets, files, threads, Client and Events
+//! The client as a library.
+//!
+//! [`spawn`] starts one on a thread of its own and gives its two ends: a [`Client`] takes
+//! [`Request`]s, [`Events`] gives what happens, ending with exactly one `Stopped`.
+//!
+//! Around them stands what every front end shares and none may do differently:
+//!
+//! - [`language`]: the lines that people and scripts type.
+//! - [`desk`]: what those lines mean now: the current conversation, numbered requests and files.
+//! - [`json`]: events as JSON lines. [`sanitise`]: text from outside made safe to show.
+//! - [`profile`]: what one user keeps on this machine.
+//! - [`files`]: sockets, threads and files of transfers.
+//!
+//! The rules of the protocol are elsewhere, in `p2pchat_engine` and below.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod config;
 pub mod desk;
+mod driver;
 mod endpoints;
 pub mod files;
+mod handle;
 pub mod json;
 pub mod language;
 pub mod profile;
@@ -13,6 +28,7 @@ pub mod request;
 pub mod sanitise;
 
 pub use config::{AcceptPolicy, BrokerAddress, Config};
+pub use handle::{Client, Ended, Events, spawn};
 pub use p2pchat_crypto::keyfile::Passphrase;
 pub use p2pchat_crypto::{Identity, safety};
 pub use p2pchat_engine::{Command, CommandId, Event, Failure, Target, TransferNumber};

@@ -20,7 +20,16 @@ pub enum AcceptPolicy {
     Nobody,
 }
 
-/// See the fields.
+/// Ports of the sockets that datagrams go through; 0 where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ports {
+    /// IPv4.
+    pub v4: u16,
+    /// IPv6.
+    pub v6: u16,
+}
+
+/// What an engine is told when it begins.
 pub struct EngineConfig {
     /// Who this user is.
     pub me: Arc<Identity>,
@@ -38,6 +47,8 @@ pub struct EngineConfig {
     pub accept_files: AcceptPolicy,
     /// Whether files of people whom this user asked for a chat are taken unasked.
     pub files_from_connected: bool,
+    /// Bound UDP ports, IPv4 and IPv6.
+    pub ports: Ports,
     /// Whether the session's UDP socket can be reached over loopback only.
     pub loopback_only: bool,
 }

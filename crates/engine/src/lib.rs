@@ -30,7 +30,7 @@ mod people;
 mod wish;
 
 pub use command::{Command, Target};
-pub use config::{AcceptPolicy, EngineConfig};
+pub use config::{AcceptPolicy, EngineConfig, Ports};
 pub use effect::Effect;
 pub use engine::Engine;
 pub use event::{CommandId, Event, TransferNumber};

@@ -26,7 +26,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use crate::command::Command;
-use crate::config::{AcceptPolicy, EngineConfig};
+use crate::config::{AcceptPolicy, EngineConfig, Ports};
 use crate::effect::Effect;
 use crate::event::{CommandId, Event};
 use crate::failure::Failure;
@@ -48,6 +48,7 @@ pub struct Engine {
     accept_files: AcceptPolicy,
     files_from_connected: bool,
     loopback_only: bool,
+    ports: Ports,
     rng: ChaCha20Rng,
     link: Link,
     people: People,
@@ -86,7 +87,14 @@ impl Engine {
         }
         let me = config.me;
         let link = Link::new(Arc::clone(&me), config.name.clone(), config.broker, config.broker_key, now);
-        let endpoint = Endpoint::new(EndpointConfig::default(), Arc::clone(&me), rng.random(), now.moment);
+        // Which loopback addresses mean anything is decided here, with what the broker link tells.
+        let endpoint = EndpointConfig {
+            ipv4: config.ports.v4 != 0,
+            ipv6: config.ports.v6 != 0,
+            loopback: true,
+            ..EndpointConfig::default()
+        };
+        let endpoint = Endpoint::new(endpoint, Arc::clone(&me), rng.random(), now.moment);
         let conversations = Conversations::new(me.peer_id(), DeviceEpoch(rng.random()));
         let transfers = Transfers::new(rng.random());
         Self {
@@ -96,6 +104,7 @@ impl Engine {
             accept_files: config.accept_files,
             files_from_connected: config.files_from_connected,
             loopback_only: config.loopback_only,
+            ports: config.ports,
             rng,
             link,
             people,

@@ -30,9 +30,10 @@ impl Engine {
     pub(super) fn session_link(&self, session: SessionId, now: Now) -> Option<SessionLink> {
         let info = self.endpoint.info(session, now.moment)?;
         let remote = info.remote;
-        let local = info.local_ip.map(|ip| SocketAddr::new(ip, 0));
+        let port = if remote.is_ipv4() { self.ports.v4 } else { self.ports.v6 };
+        let local = info.local_ip.map(|ip| SocketAddr::new(ip, port));
         Some(SessionLink {
-            path: path_kind(remote),
+            path: path_kind(info.local_ip, remote),
             local,
             remote,
             rtt: info.srtt,
@@ -73,13 +74,15 @@ fn cipher(suite: Suite) -> &'static str {
     }
 }
 
-/// Private, link-local and loopback addresses (RFC 1918, 3927, 4193, 4291) stay within one network.
-fn path_kind(remote: SocketAddr) -> PathKind {
+/// One's own address stays within one machine; private, link-local and loopback addresses (RFC 1918,
+/// 3927, 4193, 4291) within one network.
+fn path_kind(local: Option<IpAddr>, remote: SocketAddr) -> PathKind {
+    let here = local == Some(remote.ip());
     let near = match remote.ip().to_canonical() {
         IpAddr::V4(v4) => v4.is_private() || v4.is_link_local() || v4.is_loopback(),
         IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback(),
     };
-    if near { PathKind::Lan } else { PathKind::Direct }
+    if here || near { PathKind::Lan } else { PathKind::Direct }
 }
 
 #[cfg(test)]
@@ -91,10 +94,12 @@ mod tests {
         for near in
             ["10.0.0.1:1", "127.0.0.1:1", "[::1]:1", "[fe80::1]:1", "[fd00::1]:1", "[::ffff:192.168.0.1]:1"]
         {
-            assert_eq!(path_kind(near.parse().expect("an address")), PathKind::Lan, "{near}");
+            assert_eq!(path_kind(None, near.parse().expect("an address")), PathKind::Lan, "{near}");
         }
         for far in ["198.51.100.1:1", "[2001:db8::1]:1"] {
-            assert_eq!(path_kind(far.parse().expect("an address")), PathKind::Direct, "{far}");
+            assert_eq!(path_kind(None, far.parse().expect("an address")), PathKind::Direct, "{far}");
         }
+        let here = "198.51.100.1".parse().ok();
+        assert_eq!(path_kind(here, "198.51.100.1:1".parse().expect("an address")), PathKind::Lan);
     }
 }

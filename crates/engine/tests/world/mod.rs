@@ -11,7 +11,7 @@ use p2pchat_crypto::link::{BrokerSecret, LinkOpener, LinkSealer, ServerHandshake
 use p2pchat_crypto::{Identity, Seed};
 use p2pchat_engine::event::{MessageEvent, SessionState};
 use p2pchat_engine::{
-    AcceptPolicy, Command, CommandId, Effect, Engine, EngineConfig, Event, Now, Pin, Target,
+    AcceptPolicy, Command, CommandId, Effect, Engine, EngineConfig, Event, Now, Pin, Ports, Target,
 };
 use p2pchat_netsim::{LinkConfig, Network};
 use p2pchat_proto::broker::{FromBroker, ToBroker};
@@ -138,6 +138,7 @@ impl World {
             accept: manner.accept,
             accept_files: AcceptPolicy::Ask,
             files_from_connected: false,
+            ports: Ports { v4: address.port(), v6: 0 },
             loopback_only: false,
         };
         let mut seed = [0xa5; 32];

@@ -1,0 +1,342 @@
+//! The driver: gives the engine time, bytes and files, and does what it asks.
+//!
+//! One task, no channel between the engine and UDP. Each turn of the loop: send what the engine has
+//! to send, do its effects, hand on its events, then sleep until something comes or its next
+//! timeout. No rule of the protocol stands here.
+
+mod clock;
+mod profile;
+mod tcp;
+mod udp;
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use p2pchat_conversation::Memory;
+use p2pchat_engine::event::Ready;
+use p2pchat_engine::{Command, CommandId, Effect, Engine, EngineConfig, Event, Failure, TransferNumber};
+use p2pchat_proto::{Name, PeerId, TransferId, UdpEndpoints};
+use p2pchat_session::Transmit;
+use p2pchat_transfer::CarrierEvent;
+use rand::Rng;
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::endpoints::announced;
+use crate::files::{FileConfig, FileDriver, open_source};
+use crate::random::system_rng;
+use crate::request::Request;
+use clock::Clock;
+use profile::Profile;
+use tcp::{BrokerConnection, Report};
+use udp::{Batch, Sockets};
+
+/// Reports of file transfers that may wait for the driver.
+const CARRIER_QUEUE: usize = 256;
+/// Events that may wait for a front end that does not read, beyond those in its channel. Past it
+/// nothing more is taken from the network until it reads.
+const EVENTS_WAITING_MAX: usize = 8192;
+/// Longest that the end of the client waits for the other sides to hear of it: a few round trips.
+const FAREWELL: Duration = Duration::from_millis(600);
+
+/// See the module.
+pub(crate) struct Driver {
+    engine: Engine,
+    clock: Clock,
+    profile: Profile,
+    sockets: Sockets,
+    advertise: Vec<SocketAddr>,
+    broker: BrokerConnection,
+    broker_address: String,
+    store: Memory,
+    files: FileDriver,
+    carriers: mpsc::Receiver<(TransferId, CarrierEvent)>,
+    requests: mpsc::Receiver<(CommandId, Request)>,
+    events: mpsc::Sender<Event>,
+    waiting: VecDeque<Event>,
+    unsent: Option<Transmit>,
+    transmit: Vec<u8>,
+    batch: Batch,
+    stopping: bool,
+}
+
+/// What woke the driver.
+enum Woken {
+    Request(Option<(CommandId, Request)>),
+    Broker(Report),
+    Carrier(Option<(TransferId, CarrierEvent)>),
+    Udp,
+    Writable,
+    Room,
+    Timeout,
+}
+
+impl Driver {
+    /// Binds the sockets. Runs inside a runtime's context.
+    pub(crate) fn new(
+        config: Config,
+        requests: mpsc::Receiver<(CommandId, Request)>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Self, Failure> {
+        let profile = Profile::load(config.home)?;
+        let sockets = Sockets::bind(&config.bind, profile.last_port()?).map_err(|(address, error)| {
+            Failure::Local { what: format!("listen on UDP {address}"), reason: error.to_string() }
+        })?;
+        profile.keep_port(&sockets)?;
+        let mut seed = [0; 32];
+        system_rng()?.fill_bytes(&mut seed);
+        let clock = Clock::start();
+        let (peer, name) = (config.identity.peer_id(), config.name);
+        let engine = EngineConfig {
+            me: config.identity,
+            name: name.clone(),
+            broker: config.broker.host_port.clone(),
+            broker_key: profile.broker_key(&config.broker),
+            pins: profile.pins(),
+            accept: config.accept,
+            accept_files: config.accept_files,
+            files_from_connected: config.files_from_connected,
+            ports: sockets.ports(),
+            loopback_only: sockets.loopback_only(),
+        };
+        let (carrier, carriers) = mpsc::channel(CARRIER_QUEUE);
+        let files = FileDriver::new(
+            FileConfig {
+                bind_tcp: config.bind_tcp,
+                advertise_tcp: config.advertise_tcp,
+                download_dir: config.download_dir,
+            },
+            carrier,
+        );
+        let mut driver = Self {
+            engine: Engine::new(engine, seed, clock.now()),
+            clock,
+            profile,
+            sockets,
+            advertise: config.advertise,
+            broker: BrokerConnection::default(),
+            broker_address: config.broker.host_port,
+            store: Memory::default(),
+            files,
+            carriers,
+            requests,
+            events,
+            waiting: VecDeque::new(),
+            unsent: None,
+            transmit: Vec::new(),
+            batch: Batch::new(),
+            stopping: false,
+        };
+        driver.announce_ready(peer, name);
+        Ok(driver)
+    }
+
+    fn announce_ready(&mut self, peer: PeerId, name: Name) {
+        let [udp, udp6] = [&self.sockets.v4, &self.sockets.v6].map(|udp| udp.as_ref().map(udp::Udp::local));
+        self.waiting.push_back(Event::Ready(Ready { peer, name, udp, udp6 }));
+    }
+
+    /// Runs until a front end wants the end or none is left; why it ended, where nobody wanted it.
+    pub(crate) async fn run(mut self) -> Option<Failure> {
+        loop {
+            self.settle();
+            if self.stopping {
+                self.finish().await;
+                return None;
+            }
+            let woken = self.sleep().await;
+            self.wake(woken);
+        }
+    }
+
+    /// Moves everything out of the engine that it has to give.
+    fn settle(&mut self) {
+        loop {
+            self.transmit();
+            let Some(effect) = self.engine.poll_effect() else { break };
+            if let Err(failure) = self.perform(effect) {
+                self.waiting.push_back(Event::Error(failure));
+            }
+        }
+        while let Some(event) = self.engine.poll_event() {
+            self.waiting.push_back(event);
+        }
+        while let Some(event) = self.waiting.pop_front() {
+            if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
+                self.waiting.push_front(event);
+                break;
+            }
+        }
+        self.stopping |= self.events.is_closed();
+    }
+
+    async fn sleep(&mut self) -> Woken {
+        let listening = self.waiting.len() < EVENTS_WAITING_MAX;
+        let full = self.unsent.as_ref().and_then(|transmit| self.sockets.towards(transmit.to));
+        let due = self.clock.instant(self.engine.poll_timeout());
+        tokio::select! {
+            request = self.requests.recv(), if !self.stopping => Woken::Request(request),
+            report = self.broker.report(), if listening => Woken::Broker(report),
+            report = self.carriers.recv() => Woken::Carrier(report),
+            () = self.sockets.readable(), if listening => Woken::Udp,
+            () = writable(full), if full.is_some() => Woken::Writable,
+            _permit = self.events.reserve(), if !self.waiting.is_empty() => Woken::Room,
+            () = until(due) => Woken::Timeout,
+        }
+    }
+
+    fn wake(&mut self, woken: Woken) {
+        let now = self.clock.now();
+        match woken {
+            Woken::Request(Some((id, request))) => self.request(id, request),
+            Woken::Request(None) => self.stopping = true,
+            Woken::Broker(Report::Opened(address)) => {
+                let over_loopback = address.ip().to_canonical().is_loopback();
+                self.files.set_over_loopback(over_loopback);
+                let bound: Vec<SocketAddr> = self.sockets.iter().map(udp::Udp::local).collect();
+                let endpoints = announced(&bound, &self.advertise, over_loopback);
+                self.engine.broker_opened(UdpEndpoints::new(endpoints), over_loopback, now);
+            }
+            Woken::Broker(Report::Bytes(bytes)) => self.engine.broker_received(&bytes, now),
+            Woken::Broker(Report::Closed(reason)) => self.engine.broker_closed(reason, now),
+            Woken::Carrier(report) => {
+                if let Some((transfer, event)) = report {
+                    self.engine.carrier_event(transfer, event, now);
+                }
+            }
+            Woken::Udp => self.receive(),
+            Woken::Writable | Woken::Room => {}
+            Woken::Timeout => self.engine.handle_timeout(now),
+        }
+    }
+
+    fn request(&mut self, id: CommandId, request: Request) {
+        let now = self.clock.now();
+        match request {
+            Request::Engine(command) => self.engine.handle_command(id, command, now),
+            Request::SendFile { to, path } => self.send_file(id, to, &path),
+            Request::SaveFile { transfer, dir } => self.save_file(id, transfer, dir),
+            Request::Stop => self.stopping = true,
+        }
+    }
+}
+
+async fn writable(udp: Option<&udp::Udp>) {
+    if let Some(udp) = udp {
+        // An error shows at the next send.
+        let _at_send = udp.writable().await;
+    }
+}
+
+async fn until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => core::future::pending().await,
+    }
+}
+
+impl Driver {
+    fn perform(&mut self, effect: Effect) -> Result<(), Failure> {
+        let now = self.clock.now();
+        match effect {
+            Effect::DialBroker => self.broker.dial(self.broker_address.clone()),
+            Effect::ToBroker(bytes) => self.broker.send(bytes),
+            Effect::CloseBroker => self.broker.close(),
+            Effect::PinBroker(key) => self.profile.pin_broker(&self.broker_address, key)?,
+            Effect::Pin(pin) => self.profile.pin(pin, now.wall)?,
+            Effect::Commit { batch, writes } => {
+                self.store.apply(&writes);
+                self.engine.committed(batch, now);
+            }
+            Effect::Load { query, peer } => {
+                let rows = self.store.rows(peer);
+                self.engine.loaded(query, rows, now);
+            }
+            Effect::StartCarrier(spec) => self.files.start(spec),
+            Effect::DialCarrier { transfer, attempt, list } => {
+                self.files.candidates(transfer, attempt, &list)
+            }
+            Effect::Publish { transfer, hash } => self.files.publish(transfer, hash),
+            Effect::StopCarrier { transfer } => self.files.stop(transfer),
+        }
+        Ok(())
+    }
+
+    fn send_file(&mut self, id: CommandId, to: PeerId, path: &Path) {
+        let now = self.clock.now();
+        match open_source(path) {
+            Ok((source, open)) => {
+                if let Some(transfer) = self.engine.offer_file(id, to, source, now) {
+                    self.files.attach(transfer, open);
+                }
+            }
+            Err(failure) => self.waiting.push_back(Event::Failed { id, failure }),
+        }
+    }
+
+    fn save_file(&mut self, id: CommandId, number: TransferNumber, dir: Option<PathBuf>) {
+        if let (Some(dir), Some(transfer)) = (dir, self.engine.transfer_of(number)) {
+            self.files.save_in(transfer, dir);
+        }
+        self.engine.handle_command(id, Command::AcceptFile { transfer: number }, self.clock.now());
+    }
+
+    fn receive(&mut self) {
+        let now = self.clock.now();
+        for udp in self.sockets.iter() {
+            if udp.receive(&mut self.batch) {
+                for (received, datagrams) in self.batch.drain() {
+                    self.engine.handle_datagram(received, datagrams, now);
+                }
+            }
+        }
+    }
+
+    /// Hands datagrams to the system until the engine has none left or the system takes no more.
+    fn transmit(&mut self) {
+        let now = self.clock.now();
+        let segments = self.sockets.max_segments();
+        loop {
+            if self.unsent.is_none() {
+                self.transmit.clear();
+                self.unsent = self.engine.poll_transmit(now, segments, &mut self.transmit);
+            }
+            let Some(transmit) = &self.unsent else { return };
+            // An address family without a socket, and a datagram that the system refuses, are lost
+            // like any other datagram: the session sends again or gives up in its time.
+            if let Some(udp) = self.sockets.towards(transmit.to)
+                && let Err(error) = udp.send(transmit, &self.transmit)
+                && error.kind() == ErrorKind::WouldBlock
+            {
+                return;
+            }
+            self.unsent = None;
+        }
+    }
+
+    /// Ends sessions and the link in order, within [`FAREWELL`].
+    async fn finish(&mut self) {
+        self.engine.stop(self.clock.now());
+        let deadline = self.clock.now().moment + FAREWELL;
+        self.settle();
+        while !self.engine.is_idle() && self.clock.now().moment < deadline {
+            let late = until(self.clock.instant(deadline));
+            let woken = tokio::select! {
+                woken = self.sleep() => woken,
+                () = late => break,
+            };
+            self.wake(woken);
+            self.settle();
+        }
+        self.broker.finish().await;
+        self.files.close().await;
+        while let Some(event) = self.waiting.pop_front() {
+            if self.events.send(event).await.is_err() {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The profile as the driver keeps it: what the engine learned goes to the files at once.
+
+use p2pchat_engine::{Failure, Pin};
+use p2pchat_proto::{BrokerKey, WallTime};
+
+use super::udp::Sockets;
+use crate::config::BrokerAddress;
+use crate::profile::{self, Home, KnownBrokers, Pins};
+
+/// See the module.
+pub(crate) struct Profile {
+    home: Home,
+    brokers: KnownBrokers,
+    pins: Pins,
+}
+
+impl Profile {
+    pub(crate) fn load(home: Home) -> Result<Self, Failure> {
+        let brokers = KnownBrokers::load(&home)?;
+        let pins = Pins::load(&home)?;
+        Ok(Self { home, brokers, pins })
+    }
+
+    /// The UDP port of last time.
+    pub(crate) fn last_port(&self) -> Result<Option<u16>, Failure> {
+        self.home.udp_port()
+    }
+
+    /// Keeps the UDP port for next time.
+    pub(crate) fn keep_port(&self, sockets: &Sockets) -> Result<(), Failure> {
+        let Some(udp) = sockets.iter().next() else { return Ok(()) };
+        let port = udp.local().port();
+        if self.home.udp_port()? == Some(port) { Ok(()) } else { self.home.store_udp_port(port) }
+    }
+
+    /// The key that the broker must have.
+    pub(crate) fn broker_key(&self, address: &BrokerAddress) -> Option<BrokerKey> {
+        self.brokers.expected(address)
+    }
+
+    pub(crate) fn pin_broker(&mut self, host_port: &str, key: BrokerKey) -> Result<(), Failure> {
+        self.brokers.remember(host_port, key)
+    }
+
+    /// Everybody who is known.
+    pub(crate) fn pins(&self) -> Vec<Pin> {
+        self.pins
+            .iter()
+            .map(|pin| Pin { peer: pin.peer, name: pin.name.clone(), broker: pin.broker })
+            .collect()
+    }
+
+    pub(crate) fn pin(&mut self, pin: Pin, now: WallTime) -> Result<(), Failure> {
+        let Pin { peer, name, broker } = pin;
+        self.pins.pin(profile::Pin { name, peer, broker, since: now, may_reconnect: true })
+    }
+}

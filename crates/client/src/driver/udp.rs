@@ -1,0 +1,232 @@
+//! The UDP sockets: one for each address family, with segmentation offload where the system has it.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use p2pchat_engine::Ports;
+use p2pchat_session::{Ecn, Received, Transmit};
+use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+/// Room for one received datagram, or for as many as the system joins into one buffer: the largest
+/// UDP payload (RFC 768).
+const RECEIVE_BUFFER: usize = 64 * 1024;
+/// Kernel buffers asked for in each direction; the system may give less.
+const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
+
+/// One bound socket.
+pub(crate) struct Udp {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    local: SocketAddr,
+}
+
+/// What was received at once, and where.
+pub(crate) struct Batch {
+    buffers: Vec<Vec<u8>>,
+    metas: [RecvMeta; BATCH_SIZE],
+    filled: usize,
+}
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        Self {
+            buffers: (0..BATCH_SIZE).map(|_| vec![0; RECEIVE_BUFFER]).collect(),
+            metas: [RecvMeta::default(); BATCH_SIZE],
+            filled: 0,
+        }
+    }
+
+    /// Each buffer that was filled, with what is known of it.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Received, &mut [u8])> {
+        self.metas.iter().zip(&mut self.buffers).take(core::mem::take(&mut self.filled)).filter_map(
+            |(meta, buffer)| {
+                let received = Received {
+                    from: unmapped(meta.addr),
+                    local_ip: meta.dst_ip.map(|ip| ip.to_canonical()),
+                    ecn: meta.ecn.map(ecn_received),
+                    segment_size: Some(meta.stride),
+                };
+                Some((received, buffer.get_mut(..meta.len)?))
+            },
+        )
+    }
+}
+
+impl Udp {
+    /// Binds a socket, or says why not.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        let state = UdpSocketState::new((&socket).into())?;
+        // Less than asked for costs speed, not correctness.
+        let _best_effort = state.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER);
+        let _best_effort = state.set_send_buffer_size((&socket).into(), SOCKET_BUFFER);
+        let socket = UdpSocket::from_std(socket.into())?;
+        let local = socket.local_addr()?;
+        Ok(Self { socket, state, local })
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Most datagrams of one size that leave in one system call.
+    pub(crate) fn max_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await
+    }
+
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.socket.writable().await
+    }
+
+    /// Receives what waits into `batch`; whether anything did.
+    pub(crate) fn receive(&self, batch: &mut Batch) -> bool {
+        let mut slices = batch.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer));
+        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = match take_array(&mut slices) {
+            Some(slices) => slices,
+            None => return false,
+        };
+        let received = self.socket.try_io(Interest::READABLE, || {
+            self.state.recv((&self.socket).into(), &mut slices, &mut batch.metas)
+        });
+        // An error here is an earlier datagram that bounced, or an empty queue.
+        batch.filled = received.unwrap_or(0);
+        batch.filled > 0
+    }
+
+    /// Hands datagrams to the system. `WouldBlock` where its queue is full; any other error means
+    /// that these datagrams are lost, as datagrams may be.
+    pub(crate) fn send(&self, transmit: &Transmit, contents: &[u8]) -> io::Result<()> {
+        let transmit = quinn_udp::Transmit {
+            destination: transmit.to,
+            ecn: transmit.ecn.map(ecn_to_send),
+            contents,
+            segment_size: transmit.segment_size,
+            src_ip: transmit.local_ip,
+        };
+        self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit))
+    }
+}
+
+/// The sockets that every datagram of this process goes through.
+pub(crate) struct Sockets {
+    pub(crate) v4: Option<Udp>,
+    pub(crate) v6: Option<Udp>,
+}
+
+impl Sockets {
+    /// Binds the addresses that the user named, or all interfaces on `last_port` where it is free
+    /// and on any port where it is not.
+    pub(crate) fn bind(
+        named: &[SocketAddr],
+        last_port: Option<u16>,
+    ) -> Result<Self, (SocketAddr, io::Error)> {
+        if named.is_empty() {
+            return Self::bind_everywhere(last_port);
+        }
+        let mut sockets = Self { v4: None, v6: None };
+        for &address in named {
+            let udp = Udp::bind(address).map_err(|error| (address, error))?;
+            *sockets.family(address) = Some(udp);
+        }
+        Ok(sockets)
+    }
+
+    fn bind_everywhere(last_port: Option<u16>) -> Result<Self, (SocketAddr, io::Error)> {
+        let any = |port: u16| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let v4 = match last_port.map(|port| Udp::bind(any(port))) {
+            Some(Ok(udp)) => udp,
+            Some(Err(_)) | None => Udp::bind(any(0)).map_err(|error| (any(0), error))?,
+        };
+        // A machine without IPv6 is served by IPv4 alone.
+        let port = v4.local().port();
+        let any6 = |port: u16| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let v6 = Udp::bind(any6(port)).or_else(|_| Udp::bind(any6(0))).ok();
+        Ok(Self { v4: Some(v4), v6 })
+    }
+
+    fn family(&mut self, address: SocketAddr) -> &mut Option<Udp> {
+        if address.is_ipv4() { &mut self.v4 } else { &mut self.v6 }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Udp> {
+        self.v4.iter().chain(&self.v6)
+    }
+
+    /// The socket that reaches `address`.
+    pub(crate) fn towards(&self, address: SocketAddr) -> Option<&Udp> {
+        if address.is_ipv4() { self.v4.as_ref() } else { self.v6.as_ref() }
+    }
+
+    /// Waits until one of them has something to read.
+    pub(crate) async fn readable(&self) {
+        tokio::select! {
+            () = readable(self.v4.as_ref()) => {}
+            () = readable(self.v6.as_ref()) => {}
+        }
+    }
+
+    /// The ports that are bound.
+    pub(crate) fn ports(&self) -> Ports {
+        let port = |udp: &Option<Udp>| udp.as_ref().map_or(0, |udp| udp.local().port());
+        Ports { v4: port(&self.v4), v6: port(&self.v6) }
+    }
+
+    /// Whether every socket can be reached from this machine only.
+    pub(crate) fn loopback_only(&self) -> bool {
+        self.iter().all(|udp| udp.local().ip().is_loopback())
+    }
+
+    /// Most datagrams that leave in one system call on every socket.
+    pub(crate) fn max_segments(&self) -> usize {
+        self.iter().map(Udp::max_segments).min().unwrap_or(1)
+    }
+}
+
+async fn readable(udp: Option<&Udp>) {
+    match udp {
+        // An error shows at the next receive.
+        Some(udp) => {
+            let _at_receive = udp.readable().await;
+        }
+        None => core::future::pending().await,
+    }
+}
+
+fn ecn_received(ecn: EcnCodepoint) -> Ecn {
+    match ecn {
+        EcnCodepoint::Ect0 => Ecn::Ect0,
+        EcnCodepoint::Ect1 => Ecn::Ect1,
+        EcnCodepoint::Ce => Ecn::Ce,
+    }
+}
+
+fn ecn_to_send(ecn: Ecn) -> EcnCodepoint {
+    match ecn {
+        Ecn::Ect0 => EcnCodepoint::Ect0,
+        Ecn::Ect1 => EcnCodepoint::Ect1,
+        Ecn::Ce => EcnCodepoint::Ce,
+    }
+}
+
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+fn take_array<'a>(slices: &mut impl Iterator<Item = IoSliceMut<'a>>) -> Option<[IoSliceMut<'a>; BATCH_SIZE]> {
+    slices.collect::<Vec<_>>().try_into().ok()
+}
