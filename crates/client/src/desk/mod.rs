@@ -313,6 +313,11 @@ impl Desk {
             .count()
     }
 
+    /// Transfers that have not ended, by number.
+    pub fn open_transfers(&self) -> impl Iterator<Item = TransferNumber> {
+        self.files.values().filter(|file| !file.state.is_end()).map(|file| file.transfer)
+    }
+
     /// The conversation that lines go to, once there is one.
     pub fn current(&self) -> Option<PeerId> {
         match self.current {

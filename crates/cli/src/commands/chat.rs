@@ -1,0 +1,280 @@
+//! The commands that need a running client.
+
+use std::env;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use directories::UserDirs;
+use p2pchat_client::desk::{Action, Desk, target};
+use p2pchat_client::event::Delivery;
+use p2pchat_client::files::open_source;
+use p2pchat_client::profile::ProfileLock;
+use p2pchat_client::{
+    AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Request, Target, json, language, spawn,
+};
+use p2pchat_proto::limits::TEXT_MAX;
+use tokio::time::Instant;
+
+use crate::args::{self, Wait};
+use crate::clock::wall_time;
+use crate::front::{Connect, Ended, Front, Input, List, Listen, Parcel, Port, Send, Style, Task};
+use crate::output::plain::Plain;
+use crate::output::{self, Screen, Shown, TimeOfDay};
+use crate::profile::Profile;
+use crate::terminal::{Saved, Terminal};
+
+/// A profile that is held and unlocked.
+struct Session {
+    profile: Profile,
+    config: Config,
+    _lock: ProfileLock,
+}
+
+/// What one command does differently from another.
+struct Run<T> {
+    task: T,
+    desk: Desk,
+    input: Input,
+    first: Vec<Action>,
+    bars: bool,
+}
+
+/// A client on a thread of its own.
+struct Running {
+    client: Client,
+    events: Events,
+}
+
+impl Port for Running {
+    async fn send(&self, id: CommandId, request: Request) {
+        // A client that has ended says so by its last event.
+        let _ = self.client.send(id, request).await;
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        self.events.next().await
+    }
+}
+
+/// Asks somebody, and talks.
+pub(super) fn connect(profile: Profile, args: &args::Connect) -> Result<u8, Failure> {
+    let to = target(&args.to)?;
+    readable(&args.file)?;
+    let terminal = Terminal::detect();
+    let mut desk = Desk::new(home_directory()).with_expected(to.clone());
+    if !profile.settings.json {
+        desk = desk.following();
+    }
+    let first = desk.say_first(args.message.as_deref(), &args.file)?;
+    let input = input(&profile, terminal);
+    let accept =
+        if profile.settings.json || terminal.stdin { AcceptPolicy::Ask } else { AcceptPolicy::Contacts };
+    let session = Session::open(profile, accept, AcceptPolicy::Ask, true)?;
+    let settings = &session.profile.settings;
+    let (broker, timeout, linger) = (settings.broker.host_port.clone(), settings.timeout, settings.linger);
+    let who = args.to.clone();
+    session.run(move |now| {
+        let task = Connect::new(to, &who, &broker, timeout, linger, now);
+        Run { task, desk, input, first, bars: false }
+    })
+}
+
+/// Waits for people.
+pub(super) fn listen(profile: Profile) -> Result<u8, Failure> {
+    let terminal = Terminal::detect();
+    let mut desk = Desk::new(home_directory());
+    if !profile.settings.json {
+        desk = desk.following();
+    }
+    let input = input(&profile, terminal);
+    let accept =
+        if profile.settings.json || terminal.stdin { AcceptPolicy::Ask } else { AcceptPolicy::Contacts };
+    let session = Session::open(profile, accept, AcceptPolicy::Ask, false)?;
+    let broker = session.profile.settings.broker.host_port.clone();
+    session.run(move |now| {
+        let task = Listen::new(&broker, now);
+        Run { task, desk, input, first: Vec::new(), bars: false }
+    })
+}
+
+/// Shows who is there.
+pub(super) fn list(profile: Profile, args: &args::List) -> Result<u8, Failure> {
+    let session = Session::open(profile, AcceptPolicy::Nobody, AcceptPolicy::Nobody, false)?;
+    let broker = session.profile.settings.broker.host_port.clone();
+    let (prefix, all) = (args.prefix.clone(), args.all);
+    session.run(move |now| {
+        let task = List::new(&prefix, all, &broker, now);
+        Run { task, desk: Desk::new(None), input: Input::None, first: Vec::new(), bars: false }
+    })
+}
+
+/// Delivers, and ends.
+pub(super) fn send(profile: Profile, args: &args::Send) -> Result<u8, Failure> {
+    let mut to: Vec<(Target, String)> = Vec::new();
+    for who in &args.to {
+        let target = target(who)?;
+        if !to.iter().any(|(known, _)| *known == target) {
+            to.push((target, who.clone()));
+        }
+    }
+    let text = match args.message.as_deref() {
+        Some("-") => Some(language::check_text(&standard_input()?)?),
+        Some(text) => Some(language::check_text(text)?),
+        None => None,
+    };
+    if text.is_none() && args.files.is_empty() {
+        return Err(Failure::Usage("nothing to send: give -m TEXT or a file".to_owned()));
+    }
+    readable(&args.files)?;
+    let wait = match args.wait {
+        Wait::Sent => Delivery::Sent,
+        Wait::Stored => Delivery::Stored,
+        Wait::Read => Delivery::Read,
+    };
+    let parcel = Parcel { text, files: args.files.clone(), wait };
+    let bars = Terminal::detect().stderr && !profile.settings.json && !profile.settings.quiet;
+    let session = Session::open(profile, AcceptPolicy::Nobody, AcceptPolicy::Nobody, false)?;
+    let settings = &session.profile.settings;
+    let (broker, timeout) = (settings.broker.host_port.clone(), settings.timeout);
+    session.run(move |now| {
+        let task = Send::new(to, parcel, &broker, timeout, now);
+        Run { task, desk: Desk::new(None), input: Input::None, first: Vec::new(), bars }
+    })
+}
+
+impl Session {
+    /// Holds the profile and unlocks it. The policies are what counts where the user wants none.
+    fn open(
+        profile: Profile,
+        accept: AcceptPolicy,
+        accept_files: AcceptPolicy,
+        takes_files: bool,
+    ) -> Result<Self, Failure> {
+        let lock = profile.lock()?;
+        let identity = profile.identity()?;
+        let settings = &profile.settings;
+        let config = Config {
+            home: profile.home.clone(),
+            identity: Arc::clone(&identity),
+            name: profile.name.clone(),
+            broker: settings.broker.clone(),
+            bind: settings.bind.clone(),
+            advertise: settings.advertise.clone(),
+            bind_tcp: settings.bind_tcp.clone(),
+            advertise_tcp: settings.advertise_tcp.clone(),
+            accept: settings.accept.unwrap_or(accept),
+            accept_files: settings.accept_files.unwrap_or(accept_files),
+            files_from_connected: takes_files && settings.accept_files.is_none(),
+            download_dir: download_dir(&profile)?,
+        };
+        Ok(Self { profile, config, _lock: lock })
+    }
+
+    /// Runs the client and the command until both have ended.
+    fn run<T: Task>(self, make: impl FnOnce(Instant) -> Run<T>) -> Result<u8, Failure> {
+        let settings = self.profile.settings;
+        let failed =
+            |error: io::Error| Failure::Local { what: "start".to_owned(), reason: error.to_string() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let terminal = Terminal::detect();
+        let screen = Screen::start(terminal.colors(settings.color), settings.quiet).map_err(failed)?;
+        let style = if settings.json {
+            Style::Json
+        } else {
+            Style::Plain(Box::new(Plain::new(TimeOfDay::local(), settings.verbose > 0)))
+        };
+        let (client, events) = spawn(self.config)?;
+        runtime.block_on(async {
+            let Run { task, desk, input, first, bars } = make(Instant::now());
+            let saved = (input == Input::Editor).then(Saved::now);
+            let front = Front::new(Running { client, events }, desk, task, screen, style, input);
+            let front = if bars { front.with_bars() } else { front };
+            let ended = front.run(first).await;
+            ended.screen.flush().await;
+            drop(saved);
+            Ok(say_goodbye(ended, settings.json).await)
+        })
+    }
+}
+
+/// Says how it ended, where that was not said; the exit status.
+async fn say_goodbye(ended: Ended, json: bool) -> u8 {
+    let Ended { failure, told, screen } = ended;
+    let exit = failure.as_ref().map_or(0, Failure::exit);
+    let by_signal = matches!(failure, Some(Failure::Interrupted | Failure::Terminated));
+    let untold = failure.as_ref().filter(|_| !told && !by_signal);
+    // Nobody reads any more: nobody to tell.
+    let _ = screen.no_editor().await;
+    if json {
+        let at = wall_time();
+        if let Some(failure) = untold {
+            let _ = screen.json(json::error(failure, at), None).await;
+        }
+        let _ = screen.json(json::stopped(failure.as_ref(), exit, at), None).await;
+    }
+    // In JSON mode the line for people is still due.
+    if let Some(failure) = failure.as_ref().filter(|_| !by_signal && (json || !told)) {
+        let shown = Shown::failure(failure);
+        if screen.show(shown.clone()).await.is_err() {
+            output::print_error(&shown);
+        }
+    }
+    screen.flush().await;
+    exit
+}
+
+fn input(profile: &Profile, terminal: Terminal) -> Input {
+    if terminal.can_edit() && !profile.settings.json { Input::Editor } else { Input::Stream }
+}
+
+/// Finds out before anybody is asked whether the files can be sent.
+fn readable(files: &[PathBuf]) -> Result<(), Failure> {
+    files.iter().try_for_each(|path| open_source(path).map(drop))
+}
+
+fn standard_input() -> Result<String, Failure> {
+    // One more than a message and its line end: then it is too long, however much follows.
+    let limit = TEXT_MAX + 2;
+    let mut bytes = Vec::new();
+    io::stdin().take(limit as u64).read_to_end(&mut bytes).map_err(|error| Failure::Local {
+        what: "read standard input".to_owned(),
+        reason: error.to_string(),
+    })?;
+    if bytes.len() == limit {
+        return Err(Failure::TooLong { len: limit, max: TEXT_MAX });
+    }
+    // `date | p2pchat send -m -`: the line end belongs to the pipe, not to the message.
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    String::from_utf8(bytes).map_err(|_| Failure::NotUtf8)
+}
+
+fn home_directory() -> Option<PathBuf> {
+    UserDirs::new().map(|dirs| dirs.home_dir().to_owned())
+}
+
+/// Where files go unless the user says otherwise.
+fn download_dir(profile: &Profile) -> Result<PathBuf, Failure> {
+    if let Some(directory) = &profile.settings.download_dir {
+        return absolute(directory);
+    }
+    if let (true, Some(home)) = (profile.by_home, profile.home.directory()) {
+        return absolute(&home.join("downloads"));
+    }
+    let user = UserDirs::new();
+    let known = user.as_ref().and_then(|dirs| dirs.download_dir().map(Path::to_owned));
+    known.or_else(|| user.map(|dirs| dirs.home_dir().join("Downloads"))).ok_or_else(|| Failure::Local {
+        what: "find a download directory".to_owned(),
+        reason: "this user has no home; name one with --download-dir".to_owned(),
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    let here = env::current_dir().map_err(|error| Failure::Local {
+        what: "find the current directory".to_owned(),
+        reason: error.to_string(),
+    })?;
+    Ok(here.join(path))
+}

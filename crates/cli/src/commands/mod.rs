@@ -1,0 +1,90 @@
+//! What each command does, and how it ends.
+
+mod chat;
+mod identity;
+mod pages;
+
+use std::ffi::{OsStr, OsString};
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
+use p2pchat_client::{Failure, json};
+
+use crate::args::{Cli, Command};
+use crate::clock::wall_time;
+use crate::log;
+use crate::output::{self, Shown};
+use crate::profile::Profile;
+use crate::terminal::Terminal;
+
+/// Runs one call of the program; its exit status.
+pub fn run(arguments: &[OsString]) -> u8 {
+    // Known from the arguments even if they cannot be understood, and from the config file later.
+    let mut json = arguments.iter().any(|argument| argument == OsStr::new("--json"));
+    let outcome = match Cli::try_parse_from(arguments) {
+        Ok(cli) => dispatch(&cli, &mut json),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            output::print(&error.render().to_string());
+            return 0;
+        }
+        Err(error) => Err(usage(&error)),
+    };
+    match outcome {
+        Ok(exit) => exit,
+        Err(failure) => end_before_the_client(&failure, json),
+    }
+}
+
+fn dispatch(cli: &Cli, json: &mut bool) -> Result<u8, Failure> {
+    let Some(command) = &cli.command else {
+        return Err(Failure::Usage(
+            "no command: `p2pchat listen` waits for people, `p2pchat connect --to NAME` asks somebody"
+                .to_owned(),
+        ));
+    };
+    let mut profile = || {
+        let profile = Profile::choose(&cli.global, Terminal::detect())?;
+        *json = profile.settings.json;
+        log::start(&profile.settings)?;
+        Ok(profile)
+    };
+    match command {
+        Command::Completions(args) => pages::completions(args.shell),
+        Command::Man(args) => pages::man(&args.dir),
+        Command::Init(args) => identity::init(&profile()?, args),
+        Command::Id(args) => identity::id(&profile()?, args),
+        Command::List(args) => chat::list(profile()?, args),
+        Command::Connect(args) => chat::connect(profile()?, args),
+        Command::Listen => chat::listen(profile()?),
+        Command::Send(args) => chat::send(profile()?, args),
+    }
+}
+
+/// Says how a command ended that never had a client.
+fn end_before_the_client(failure: &Failure, json: bool) -> u8 {
+    let exit = failure.exit();
+    if json {
+        let at = wall_time();
+        output::print(&json::error(failure, at));
+        output::print(&json::stopped(Some(failure), exit, at));
+    }
+    output::print_error(&Shown::failure(failure));
+    exit
+}
+
+/// The parser's error in one line: it writes paragraphs, the first of which says what is wrong.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let words: Vec<_> = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .flat_map(str::split_whitespace)
+        .collect();
+    let line = words.join(" ");
+    Failure::Usage(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
+}
+
+/// The definition of the command line, for completions and manual pages.
+fn definition() -> clap::Command {
+    Cli::command()
+}

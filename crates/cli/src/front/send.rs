@@ -1,0 +1,417 @@
+//! `send`: asks everybody named, delivers to each, prints the ledger, ends.
+
+use core::time::Duration;
+use std::path::PathBuf;
+
+use p2pchat_client::desk::{Action, Desk, Ledger, Local};
+use p2pchat_client::event::{
+    BrokerState, Delivery, Direction, FileEvent, FileState, RequestEvent, RequestState, SessionEvent,
+    SessionState,
+};
+use p2pchat_client::{Command, CommandId, Event, Failure, Request, Target, TransferNumber};
+use p2pchat_proto::conversation::MessageId;
+use p2pchat_proto::{PeerId, RequestId};
+use tokio::time::Instant;
+
+use super::task::{BrokerWait, Step, Task, ask, ends_the_attempt};
+
+/// What is to be delivered.
+#[derive(Debug, Clone)]
+pub struct Parcel {
+    /// The message.
+    pub text: Option<String>,
+    /// The files.
+    pub files: Vec<PathBuf>,
+    /// How far the message has to get.
+    pub wait: Delivery,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Send {
+    parcel: Parcel,
+    timeout: Duration,
+    broker: BrokerWait,
+    asked: bool,
+    recipients: Vec<Recipient>,
+    over: bool,
+}
+
+#[derive(Debug)]
+struct Recipient {
+    label: String,
+    target: Target,
+    stage: Stage,
+    connect: Option<CommandId>,
+    request: Option<RequestId>,
+    peer: Option<PeerId>,
+    message: Option<(CommandId, Option<MessageId>)>,
+    delivered: Delivery,
+    files: Vec<File>,
+    failure: Option<Failure>,
+}
+
+#[derive(Debug)]
+struct File {
+    command: CommandId,
+    transfer: Option<TransferNumber>,
+    done: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No session yet; so long.
+    Asking { until: Instant },
+    /// Things are under way; so long unless something moves.
+    Delivering { until: Instant },
+    /// Nothing more will happen.
+    Over,
+}
+
+impl Send {
+    /// `to` with what the user typed for each.
+    pub fn new(
+        to: Vec<(Target, String)>,
+        parcel: Parcel,
+        broker: &str,
+        timeout: Duration,
+        now: Instant,
+    ) -> Self {
+        let broker = BrokerWait::new(broker, now);
+        let recipients = to.into_iter().map(|(target, label)| Recipient::new(target, label, broker.until));
+        Self { parcel, timeout, recipients: recipients.collect(), broker, asked: false, over: false }
+    }
+
+    fn ask_everybody(&mut self, desk: &mut Desk, now: Instant) -> Vec<Step> {
+        self.asked = true;
+        let timeout = self.timeout;
+        let connect = |recipient: &mut Recipient| {
+            let id = desk.next_id();
+            recipient.connect = Some(id);
+            recipient.stage = Stage::Asking { until: now + timeout };
+            ask(id, Command::Connect { to: recipient.target.clone(), wait: timeout })
+        };
+        self.recipients.iter_mut().map(connect).collect()
+    }
+
+    fn done(&mut self, id: CommandId, event: &Event) {
+        let Event::Done { message, transfer, request, .. } = event else { return };
+        for recipient in &mut self.recipients {
+            if recipient.connect == Some(id) {
+                recipient.request = *request;
+            }
+            if let Some((command, sent)) = &mut recipient.message
+                && *command == id
+            {
+                *sent = *message;
+            }
+            for file in recipient.files.iter_mut().filter(|file| file.command == id) {
+                file.transfer = *transfer;
+            }
+        }
+    }
+
+    fn failed(&mut self, id: CommandId, failure: &Failure) {
+        for recipient in &mut self.recipients {
+            let message = recipient.message.is_some_and(|(command, _)| command == id);
+            if recipient.connect == Some(id)
+                || message
+                || recipient.files.iter().any(|file| file.command == id)
+            {
+                recipient.fail(failure.clone());
+            }
+        }
+    }
+
+    /// The failure does not say whose request it ended; where one is open, it is that one.
+    fn attempt_failed(&mut self, failure: &Failure) {
+        let mut asking = self.recipients.iter_mut().filter(|recipient| recipient.is_asking());
+        if let (Some(only), None) = (asking.next(), asking.next()) {
+            only.fail(failure.clone());
+        }
+    }
+
+    fn request_changed(&mut self, event: &RequestEvent) {
+        if event.direction == Direction::In {
+            return;
+        }
+        for recipient in &mut self.recipients {
+            if recipient.request != Some(event.request) {
+                continue;
+            }
+            let who = recipient.label.clone();
+            match event.state {
+                RequestState::Open | RequestState::Accepted | RequestState::Cancelled => {}
+                RequestState::Declined => {
+                    let reason = event.reason.clone().unwrap_or_default();
+                    recipient.fail(Failure::Declined { who, reason });
+                }
+                RequestState::Expired => recipient.fail(Failure::NoAnswer { who }),
+            }
+        }
+    }
+
+    fn session_changed(&mut self, event: &SessionEvent, desk: &mut Desk, now: Instant) -> Vec<Step> {
+        let (timeout, parcel) = (self.timeout, &self.parcel);
+        let mut steps = Vec::new();
+        for recipient in &mut self.recipients {
+            if !desk.people().is(&recipient.target, event.peer) {
+                continue;
+            }
+            match (event.state, recipient.stage) {
+                (SessionState::Up, Stage::Asking { .. }) => {
+                    recipient.stage = Stage::Delivering { until: now + timeout };
+                    steps.extend(recipient.deliver(event.peer, parcel, desk));
+                }
+                (SessionState::Closed, Stage::Delivering { .. }) => {
+                    recipient.fail(Failure::SessionLost { who: recipient.label.clone() });
+                }
+                (SessionState::Lost, Stage::Asking { .. }) => {
+                    recipient.fail(Failure::NoPath { who: recipient.label.clone() });
+                }
+                (
+                    SessionState::Connecting
+                    | SessionState::Up
+                    | SessionState::Suspect
+                    | SessionState::Lost
+                    | SessionState::Closed,
+                    _,
+                ) => {}
+            }
+        }
+        steps
+    }
+
+    fn receipt(&mut self, peer: PeerId, message: MessageId, state: Delivery, now: Instant) {
+        for recipient in &mut self.recipients {
+            let mine = recipient.message.is_some_and(|(_, sent)| sent == Some(message));
+            if recipient.peer != Some(peer) || !mine {
+                continue;
+            }
+            recipient.moved(now + self.timeout);
+            if state == Delivery::Failed {
+                recipient.fail(Failure::NotDelivered { waiting: 1 });
+            } else {
+                recipient.delivered = recipient.delivered.max(state);
+            }
+        }
+    }
+
+    fn file_changed(&mut self, event: &FileEvent, now: Instant) {
+        for recipient in &mut self.recipients {
+            let Some(file) = recipient.files.iter_mut().find(|file| file.transfer == Some(event.transfer))
+            else {
+                continue;
+            };
+            let name = event.name.clone();
+            match event.state {
+                FileState::Offered => {}
+                FileState::Accepted | FileState::Running | FileState::Verifying => {}
+                FileState::Done => file.done = true,
+                FileState::Declined | FileState::Failed | FileState::Cancelled => {
+                    let reason = String::new();
+                    let refused = Failure::FileRefused { name, reason };
+                    recipient.fail(event.reason.clone().unwrap_or(refused));
+                }
+            }
+            recipient.moved(now + self.timeout);
+        }
+    }
+
+    fn ledger(&self) -> Ledger {
+        let mut ledger = Ledger::default();
+        for recipient in &self.recipients {
+            match (recipient.peer, recipient.message) {
+                (Some(peer), Some((_, Some(message)))) => {
+                    ledger.add(peer, recipient.label.clone(), message, recipient.delivered);
+                }
+                (_, _) => ledger.add_failed(recipient.label.clone()),
+            }
+        }
+        ledger
+    }
+
+    /// One failure for everybody: of the only recipient, or of the first where nobody got
+    /// anything; else it is a part that was delivered.
+    fn failure(&self) -> Option<Failure> {
+        let failed: Vec<_> = self.recipients.iter().filter(|recipient| recipient.failure.is_some()).collect();
+        let nothing_arrived = self.recipients.iter().all(|recipient| !recipient.got_something());
+        match failed.as_slice() {
+            [] => None,
+            [first, ..] if self.recipients.len() == 1 || nothing_arrived => first.failure.clone(),
+            several => Some(Failure::NotDelivered { waiting: several.len() }),
+        }
+    }
+}
+
+impl Recipient {
+    fn new(target: Target, label: String, until: Instant) -> Self {
+        Self {
+            label,
+            target,
+            stage: Stage::Asking { until },
+            connect: None,
+            request: None,
+            peer: None,
+            message: None,
+            delivered: Delivery::Queued,
+            files: Vec::new(),
+            failure: None,
+        }
+    }
+
+    fn deliver(&mut self, peer: PeerId, parcel: &Parcel, desk: &mut Desk) -> Vec<Step> {
+        self.peer = Some(peer);
+        let mut steps = Vec::new();
+        if let Some(text) = &parcel.text {
+            let id = desk.next_id();
+            self.message = Some((id, None));
+            steps.push(ask(id, Command::Message { to: peer, text: text.clone() }));
+        }
+        for path in &parcel.files {
+            let command = desk.next_id();
+            self.files.push(File { command, transfer: None, done: false });
+            let request = Request::SendFile { to: peer, path: path.clone() };
+            steps.push(Step::Do(Action::Ask { id: command, request }));
+        }
+        steps
+    }
+
+    fn moved(&mut self, until: Instant) {
+        if let Stage::Delivering { .. } = self.stage {
+            self.stage = Stage::Delivering { until };
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if self.stage != Stage::Over {
+            self.stage = Stage::Over;
+            self.failure = Some(failure);
+        }
+    }
+
+    fn is_asking(&self) -> bool {
+        matches!(self.stage, Stage::Asking { .. })
+    }
+
+    fn has_everything(&self, wait: Delivery) -> bool {
+        self.peer.is_some()
+            && (self.message.is_none() || self.delivered >= wait)
+            && self.files.iter().all(|file| file.done)
+    }
+
+    fn got_something(&self) -> bool {
+        self.delivered >= Delivery::Stored || self.files.iter().any(|file| file.done)
+    }
+
+    /// What it is that did not happen in time.
+    fn too_late(&self) -> Failure {
+        let who = self.label.clone();
+        let offered = self.files.iter().any(|file| !file.done);
+        match self.stage {
+            Stage::Delivering { .. } if self.message.is_some() && self.delivered < Delivery::Stored => {
+                Failure::NotDelivered { waiting: 1 }
+            }
+            Stage::Delivering { .. } if offered => Failure::FileRefused {
+                name: format!("what was offered to {who}"),
+                reason: "no answer in time".into(),
+            },
+            Stage::Asking { .. } | Stage::Delivering { .. } | Stage::Over => Failure::NoAnswer { who },
+        }
+    }
+}
+
+impl Task for Send {
+    fn event(&mut self, event: &Event, desk: &mut Desk, now: Instant) -> Vec<Step> {
+        match event {
+            Event::Broker(event) => {
+                self.broker.note(event);
+                return match event.state {
+                    BrokerState::Connected if !self.asked => self.ask_everybody(desk, now),
+                    BrokerState::Refused
+                        if self.recipients.iter().all(|recipient| recipient.peer.is_none()) =>
+                    {
+                        self.over = true;
+                        vec![Step::Stop(Some(self.broker.refused(event)))]
+                    }
+                    BrokerState::Connecting
+                    | BrokerState::Connected
+                    | BrokerState::Lost
+                    | BrokerState::Refused => Vec::new(),
+                };
+            }
+            Event::Done { id, .. } => self.done(*id, event),
+            Event::Failed { id, failure } => self.failed(*id, failure),
+            Event::Request(event) => self.request_changed(event),
+            Event::Session(event) => return self.session_changed(event, desk, now),
+            Event::Receipt(event) => self.receipt(event.peer, event.message, event.state, now),
+            Event::File(event) => self.file_changed(event, now),
+            Event::Error(failure) if ends_the_attempt(failure) => self.attempt_failed(failure),
+            Event::Ready(_)
+            | Event::Presence(_)
+            | Event::People { .. }
+            | Event::Message(_)
+            | Event::Trust(_)
+            | Event::Info { .. }
+            | Event::Error(_)
+            | Event::Stopped(_) => {}
+        }
+        Vec::new()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if !self.asked {
+            return Some(self.broker.until);
+        }
+        let until = |recipient: &Recipient| match recipient.stage {
+            Stage::Asking { until } | Stage::Delivering { until } => Some(until),
+            Stage::Over => None,
+        };
+        self.recipients.iter().filter_map(until).min()
+    }
+
+    fn timeout(&mut self, _: &mut Desk, now: Instant) -> Vec<Step> {
+        if !self.asked {
+            self.over = true;
+            return vec![Step::Stop(Some(self.broker.failure()))];
+        }
+        for recipient in &mut self.recipients {
+            match recipient.stage {
+                Stage::Asking { until } | Stage::Delivering { until } if until <= now => {
+                    recipient.fail(recipient.too_late());
+                }
+                Stage::Asking { .. } | Stage::Delivering { .. } | Stage::Over => {}
+            }
+        }
+        Vec::new()
+    }
+
+    fn input_ended(&mut self, _: Instant) -> bool {
+        false
+    }
+
+    fn settled(&mut self, _: &Desk) -> Option<Step> {
+        for recipient in &mut self.recipients {
+            if recipient.stage != Stage::Over && recipient.has_everything(self.parcel.wait) {
+                recipient.stage = Stage::Over;
+            }
+        }
+        let all_over = self.recipients.iter().all(|recipient| recipient.stage == Stage::Over);
+        if self.over || !all_over {
+            return None;
+        }
+        self.over = true;
+        Some(Step::Stop(self.failure()))
+    }
+
+    fn waits_for_broker(&self) -> bool {
+        !self.asked
+    }
+
+    fn last_words(&self) -> Vec<Local> {
+        if self.asked && self.parcel.text.is_some() { vec![Local::Ledger(self.ledger())] } else { Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

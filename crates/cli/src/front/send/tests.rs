@@ -1,0 +1,190 @@
+use super::*;
+use p2pchat_client::event::{BrokerEvent, ReceiptEvent, Trust};
+use p2pchat_proto::conversation::DeviceEpoch;
+
+const ALICE: PeerId = PeerId([1; 32]);
+const CAROL: PeerId = PeerId([3; 32]);
+
+struct Post {
+    desk: Desk,
+    task: Send,
+    now: Instant,
+}
+
+fn parcel(text: Option<&str>, files: &[&str]) -> Parcel {
+    let files = files.iter().map(PathBuf::from).collect();
+    Parcel { text: text.map(str::to_owned), files, wait: Delivery::Stored }
+}
+
+impl Post {
+    fn new(to: &[&str], parcel: Parcel) -> Self {
+        let now = Instant::now();
+        let to = to.iter().map(|who| (Target::Name(who.parse().unwrap()), (*who).to_owned())).collect();
+        let task = Send::new(to, parcel, "127.0.0.1:7770", Duration::from_secs(60), now);
+        Self { desk: Desk::new(None), task, now }
+    }
+
+    fn see(&mut self, event: Event) -> Vec<CommandId> {
+        self.desk.observe(&event);
+        let steps = self.task.event(&event, &mut self.desk, self.now);
+        let ids = steps.iter().map(|step| match step {
+            Step::Do(Action::Ask { id, .. }) => *id,
+            Step::Do(_) | Step::Stop(_) => panic!("{step:?}"),
+        });
+        ids.collect()
+    }
+
+    fn at_broker(&mut self) -> Vec<CommandId> {
+        self.see(Event::Broker(BrokerEvent {
+            state: BrokerState::Connected,
+            address: String::new(),
+            key: None,
+            reason: None,
+        }))
+    }
+
+    fn up(&mut self, peer: PeerId, name: &str) -> Vec<CommandId> {
+        self.see(Event::Session(SessionEvent {
+            peer,
+            name: name.parse().ok(),
+            state: SessionState::Up,
+            link: None,
+            trust: Trust::New,
+            reason: None,
+        }))
+    }
+
+    fn made(&mut self, id: CommandId, message: Option<u64>, transfer: Option<u32>) {
+        let message = message.map(message_id);
+        self.see(Event::Done { id, message, transfer: transfer.map(TransferNumber), request: None });
+    }
+
+    fn stored(&mut self, peer: PeerId, seq: u64) {
+        self.see(Event::Receipt(ReceiptEvent { peer, message: message_id(seq), state: Delivery::Stored }));
+    }
+
+    fn file(&mut self, number: u32, state: FileState, reason: Option<Failure>) {
+        self.see(Event::File(FileEvent {
+            transfer: TransferNumber(number),
+            peer: ALICE,
+            peer_name: None,
+            direction: Direction::Out,
+            state,
+            name: "song.mp3".into(),
+            bytes: 0,
+            total: 10,
+            rate: None,
+            tcp: None,
+            path: None,
+            blake3: None,
+            reason,
+        }));
+    }
+
+    fn end(&mut self) -> Option<Option<Failure>> {
+        match self.task.settled(&self.desk) {
+            Some(Step::Stop(failure)) => Some(failure),
+            Some(Step::Do(_)) | None => None,
+        }
+    }
+
+    fn after(&mut self, span: Duration) {
+        self.now += span;
+        if self.task.deadline().is_some_and(|due| due <= self.now) {
+            assert_eq!(self.task.timeout(&mut self.desk, self.now), []);
+        }
+    }
+}
+
+fn message_id(seq: u64) -> MessageId {
+    MessageId { author: PeerId([9; 32]), epoch: DeviceEpoch(1), seq }
+}
+
+#[test]
+fn it_ends_once_everybody_keeps_the_message() {
+    let mut post = Post::new(&["alice", "carol"], parcel(Some("noon"), &[]));
+    assert_eq!(post.at_broker().len(), 2);
+    let alice = post.up(ALICE, "alice");
+    post.made(alice[0], Some(0), None);
+    post.stored(ALICE, 0);
+    assert_eq!(post.end(), None);
+    let carol = post.up(CAROL, "carol");
+    post.made(carol[0], Some(0), None);
+    assert_eq!(post.end(), None, "the message of alice is not the one of carol");
+    post.stored(CAROL, 0);
+    assert_eq!(post.end(), Some(None));
+    assert_eq!(post.end(), None, "it ends once");
+    let ledger = post.task.ledger();
+    assert_eq!((ledger.stored(), ledger.len()), (2, 2));
+}
+
+#[test]
+fn one_of_two_is_a_part() {
+    let mut post = Post::new(&["alice", "carol"], parcel(Some("noon"), &[]));
+    let connects = post.at_broker();
+    let alice = post.up(ALICE, "alice");
+    post.made(alice[0], Some(0), None);
+    post.stored(ALICE, 0);
+    post.see(Event::Failed { id: connects[1], failure: Failure::NotOnline { who: "carol".into() } });
+    assert_eq!(post.end(), Some(Some(Failure::NotDelivered { waiting: 1 })));
+    assert_eq!(post.task.ledger().failed(), ["carol"]);
+}
+
+#[test]
+fn nobody_at_all_is_the_first_one_s_failure() {
+    let mut post = Post::new(&["alice", "carol"], parcel(Some("noon"), &[]));
+    let connects = post.at_broker();
+    let failure = Failure::NotOnline { who: "alice".into() };
+    post.see(Event::Failed { id: connects[0], failure: failure.clone() });
+    post.after(Duration::from_secs(60));
+    assert_eq!(post.end(), Some(Some(failure)));
+}
+
+#[test]
+fn a_file_that_fails_is_its_own_failure() {
+    let mut post = Post::new(&["alice"], parcel(Some("listen"), &["song.mp3"]));
+    post.at_broker();
+    let ids = post.up(ALICE, "alice");
+    post.made(ids[0], Some(0), None);
+    post.made(ids[1], None, Some(1));
+    post.stored(ALICE, 0);
+    let corrupt = Failure::FileCorrupt { name: "song.mp3".into() };
+    post.file(1, FileState::Failed, Some(corrupt.clone()));
+    assert_eq!(post.end(), Some(Some(corrupt)));
+}
+
+#[test]
+fn a_transfer_that_moves_is_waited_for_and_one_that_nobody_takes_is_not() {
+    let mut post = Post::new(&["alice"], parcel(None, &["song.mp3"]));
+    post.at_broker();
+    let ids = post.up(ALICE, "alice");
+    post.made(ids[0], None, Some(1));
+    for _ in 0..5 {
+        post.after(Duration::from_secs(50));
+        post.file(1, FileState::Running, None);
+        assert_eq!(post.end(), None);
+    }
+    post.file(1, FileState::Done, None);
+    assert_eq!(post.end(), Some(None));
+
+    let mut post = Post::new(&["alice"], parcel(None, &["song.mp3"]));
+    post.at_broker();
+    let ids = post.up(ALICE, "alice");
+    post.made(ids[0], None, Some(1));
+    post.after(Duration::from_secs(60));
+    assert_eq!(post.end().flatten().map(|failure| failure.exit()), Some(8));
+}
+
+#[test]
+fn no_answer_in_time_is_5_and_no_broker_is_3() {
+    let mut post = Post::new(&["alice"], parcel(Some("noon"), &[]));
+    post.at_broker();
+    post.after(Duration::from_secs(60));
+    assert_eq!(post.end(), Some(Some(Failure::NoAnswer { who: "alice".into() })));
+
+    let mut post = Post::new(&["alice"], parcel(Some("noon"), &[]));
+    post.now += Duration::from_secs(15);
+    let steps = post.task.timeout(&mut post.desk, post.now);
+    assert!(matches!(steps.as_slice(), [Step::Stop(Some(Failure::BrokerUnreachable { .. }))]), "{steps:?}");
+    assert_eq!(post.end(), None, "it ends once");
+}

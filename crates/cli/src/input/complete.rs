@@ -1,0 +1,129 @@
+//! Completion of commands, names and paths.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use p2pchat_client::language::{COMMANDS, Takes, find};
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::validate::Validator;
+use rustyline::{Context, Helper};
+
+/// What can be completed besides commands and paths, kept current by the front end.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// People's names.
+    pub names: BTreeSet<String>,
+    /// Open transfers and numbered conversations.
+    pub numbers: BTreeSet<String>,
+}
+
+/// Shared between the front end and the editor's thread.
+pub type KnownHandle = Arc<Mutex<Known>>;
+
+/// The editor's helper.
+pub(super) struct Completion {
+    known: KnownHandle,
+    paths: FilenameCompleter,
+}
+
+impl Completion {
+    pub(super) fn new(known: KnownHandle) -> Self {
+        Self { known, paths: FilenameCompleter::new() }
+    }
+}
+
+impl Completer for Completion {
+    type Candidate = Pair;
+
+    fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let typed = line.get(..pos).unwrap_or_default();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match candidates(typed, &known) {
+            Candidates::Words(start, words) => {
+                let pair = |word: String| Pair { display: word.clone(), replacement: word };
+                Ok((start, words.into_iter().map(pair).collect()))
+            }
+            Candidates::Paths => self.paths.complete_path(line, pos),
+        }
+    }
+}
+
+impl Hinter for Completion {
+    type Hint = String;
+}
+
+impl Highlighter for Completion {}
+impl Validator for Completion {}
+impl Helper for Completion {}
+
+/// What could stand at the end of what is typed.
+#[derive(Debug, PartialEq, Eq)]
+enum Candidates {
+    /// From this byte on, one of these.
+    Words(usize, Vec<String>),
+    /// A path.
+    Paths,
+}
+
+fn candidates(typed: &str, known: &Known) -> Candidates {
+    let nothing = Candidates::Words(typed.len(), Vec::new());
+    let Some(command) = typed.strip_prefix('/') else { return nothing };
+    let Some((name, arguments)) = command.split_once(char::is_whitespace) else {
+        let all = COMMANDS.iter().map(|entry| format!("/{} ", entry.name));
+        return Candidates::Words(0, all.filter(|name| name.starts_with(typed)).collect());
+    };
+    let Ok(entry) = find(name) else { return nothing };
+    let begun = arguments.rsplit([' ', ',']).next().unwrap_or_default();
+    let start = typed.len() - begun.len();
+    let begin = |words: &mut dyn Iterator<Item = String>| {
+        Candidates::Words(start, words.filter(|word| word.starts_with(begun)).collect())
+    };
+    match entry.takes {
+        Takes::Nothing => nothing,
+        Takes::Names => begin(&mut known.names.iter().chain(&known.numbers).cloned()),
+        Takes::Switch => begin(&mut ["on", "off"].into_iter().map(str::to_owned)),
+        Takes::Commands => begin(&mut COMMANDS.iter().map(|entry| entry.name.to_owned())),
+        Takes::Paths => Candidates::Paths,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Known {
+        Known {
+            names: ["alice", "albert", "bob"].map(str::to_owned).into(),
+            numbers: ["1".to_owned()].into(),
+        }
+    }
+
+    fn words(typed: &str) -> (usize, Vec<String>) {
+        match candidates(typed, &known()) {
+            Candidates::Words(start, words) => (start, words),
+            Candidates::Paths => panic!("paths"),
+        }
+    }
+
+    #[test]
+    fn commands_are_completed_at_the_beginning_only() {
+        assert_eq!(words("/conn"), (0, vec!["/connect ".to_owned()]));
+        assert_eq!(words("hello /conn").1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_are_completed_where_a_command_takes_them() {
+        assert_eq!(words("/connect al"), (9, vec!["albert".to_owned(), "alice".to_owned()]));
+        assert_eq!(words("/msg alice,b"), (11, vec!["bob".to_owned()]));
+        assert_eq!(words("/info al").1, Vec::<String>::new());
+        assert_eq!(words("/timestamps o").1, ["on", "off"]);
+    }
+
+    #[test]
+    fn paths_are_completed_for_files() {
+        assert_eq!(candidates("/sendf so", &known()), Candidates::Paths);
+        assert_eq!(candidates("/sen so", &known()), Candidates::Paths);
+    }
+}

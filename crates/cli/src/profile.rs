@@ -1,0 +1,274 @@
+//! Which profile a command is for, its name, its config and its identity.
+
+use std::env;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use p2pchat_client::profile::{Home, ProfileLock, Profiles};
+use p2pchat_client::random::system_rng;
+use p2pchat_client::{Failure, Identity, Passphrase};
+use p2pchat_proto::Name;
+use zeroize::Zeroizing;
+
+use crate::args::Global;
+use crate::settings::{ConfigFile, PassphraseSource, Settings};
+use crate::terminal::{Terminal, ask, ask_secret};
+
+/// Most bytes of a passphrase.
+const PASSPHRASE_MAX: usize = 1024;
+/// Called so if the system has no better name for the user.
+const NAMELESS: &str = "user";
+
+/// A profile that was chosen, with what counts for it.
+#[derive(Debug)]
+pub struct Profile {
+    /// Its files.
+    pub home: Home,
+    /// The name to register.
+    pub name: Name,
+    /// Flags over environment over config.
+    pub settings: Settings,
+    /// Whether `--home` chose it.
+    pub by_home: bool,
+    terminal: Terminal,
+}
+
+/// The profile that counts without anybody being asked, if there is one.
+#[derive(Debug, PartialEq, Eq)]
+enum Chosen {
+    Name(Name),
+    /// There is none yet.
+    First,
+}
+
+impl Profile {
+    /// Finds the profile: `--home`, else `--name`, else the default one, else the only one, else the
+    /// first one is made.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] if several could be meant, or `--name` is not the name in `--home`;
+    /// [`Failure::Local`] if files cannot be read.
+    pub fn choose(global: &Global, terminal: Terminal) -> Result<Self, Failure> {
+        if let Some(directory) = &global.home {
+            let home = Home::open(directory)?;
+            let path = home.config_file();
+            let file = path.map_or_else(|| Ok(ConfigFile::default()), ConfigFile::read)?;
+            if file.home.is_some() {
+                let what = "the config file in --home names another home".to_owned();
+                return Err(Failure::Usage(what));
+            }
+            return Self::in_home(home, directory, global, &file, terminal);
+        }
+        let profiles = Profiles::of_user()?;
+        let file = ConfigFile::read(profiles.config_file())?;
+        if let Some(directory) = &file.home {
+            return Self::in_home(Home::open(directory)?, directory, global, &file, terminal);
+        }
+        let settings = Settings::new(global, &file)?;
+        let wanted = global.name.clone().or_else(|| file.name.clone());
+        let name = match choose(wanted, file.default_profile.clone(), &profiles.names()?)? {
+            Chosen::Name(name) => name,
+            Chosen::First => first_name(terminal, settings.json)?,
+        };
+        Ok(Self { home: profiles.open(&name)?, name, settings, by_home: false, terminal })
+    }
+
+    fn in_home(
+        home: Home,
+        directory: &Path,
+        global: &Global,
+        file: &ConfigFile,
+        terminal: Terminal,
+    ) -> Result<Self, Failure> {
+        let settings = Settings::new(global, file)?;
+        let wanted = global.name.clone().or_else(|| file.name.clone());
+        let name = match (home.name()?, wanted) {
+            (Some(stored), Some(wanted)) if stored != wanted => {
+                return Err(Failure::Usage(format!(
+                    "{} is the profile of {stored}, not of {wanted}",
+                    directory.display()
+                )));
+            }
+            (Some(name), _) | (None, Some(name)) => name,
+            (None, None) => first_name(terminal, settings.json)?,
+        };
+        Ok(Self { home, name, settings, by_home: true, terminal })
+    }
+
+    /// Holds the profile for this process.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::AlreadyRunning`].
+    pub fn lock(&self) -> Result<ProfileLock, Failure> {
+        self.home.lock()
+    }
+
+    /// The identity; made where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Locked`] where nobody can be asked, and whatever is the matter with the key file.
+    pub fn identity(&self) -> Result<Arc<Identity>, Failure> {
+        if !self.home.has_identity() {
+            return self.create(false).map(Arc::new);
+        }
+        let passphrase = if self.home.identity_is_locked()? { self.passphrase()? } else { None };
+        self.home.identity(passphrase.as_ref()).map(Arc::new)
+    }
+
+    /// Makes the identity, with a passphrase where the user gives one.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::KeyFile`] if there is one already.
+    pub fn create(&self, no_passphrase: bool) -> Result<Identity, Failure> {
+        let passphrase = match (&self.settings.passphrase, no_passphrase) {
+            (_, true) => None,
+            (PassphraseSource::Terminal, false) if self.can_ask() => new_passphrase()?,
+            (PassphraseSource::Terminal, false) => None,
+            (PassphraseSource::File(_) | PassphraseSource::Descriptor(_), false) => self.passphrase()?,
+        };
+        let identity = self.home.create_identity(passphrase.as_ref(), &mut system_rng()?)?;
+        self.home.store_name(&self.name)?;
+        Ok(identity)
+    }
+
+    fn can_ask(&self) -> bool {
+        !self.settings.json && self.terminal.can_ask()
+    }
+
+    fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
+        match &self.settings.passphrase {
+            PassphraseSource::Terminal if self.can_ask() => {
+                ask_secret(&format!("Passphrase of {}: ", self.name)).map(Passphrase::new).map(Some)
+            }
+            PassphraseSource::Terminal => Ok(None),
+            PassphraseSource::File(path) => read_passphrase(path).map(Some),
+            PassphraseSource::Descriptor(number) => {
+                read_passphrase(Path::new(&format!("/dev/fd/{number}"))).map(Some)
+            }
+        }
+    }
+}
+
+fn choose(wanted: Option<Name>, default: Option<Name>, existing: &[Name]) -> Result<Chosen, Failure> {
+    match (wanted.or(default), existing) {
+        (Some(name), _) => Ok(Chosen::Name(name)),
+        (None, []) => Ok(Chosen::First),
+        (None, [only]) => Ok(Chosen::Name(only.clone())),
+        (None, several) => {
+            let names: Vec<_> = several.iter().map(Name::as_str).collect();
+            Err(Failure::Usage(format!(
+                "there are several profiles, choose one with --name: {}",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+fn first_name(terminal: Terminal, json: bool) -> Result<Name, Failure> {
+    let login = ["USER", "LOGNAME"].into_iter().find_map(|name| env::var(name).ok());
+    let suggested = login_name(login.as_deref().unwrap_or_default())?;
+    if json || !terminal.can_ask() {
+        return Ok(suggested);
+    }
+    let typed = ask(&format!("Your name [{suggested}]: "))?;
+    if typed.is_empty() {
+        return Ok(suggested);
+    }
+    typed.parse().map_err(|error: p2pchat_proto::name::InvalidName| Failure::Usage(error.to_string()))
+}
+
+/// The name nearest to a login name.
+fn login_name(login: &str) -> Result<Name, Failure> {
+    let lower = login.to_ascii_lowercase();
+    let kept = lower.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    let begun = kept.skip_while(|c| !c.is_ascii_alphanumeric());
+    let name: String = begun.take(p2pchat_proto::name::NAME_MAX_LEN).collect();
+    let name = name.parse().or_else(|_| NAMELESS.parse());
+    name.map_err(|error: p2pchat_proto::name::InvalidName| Failure::Usage(error.to_string()))
+}
+
+fn new_passphrase() -> Result<Option<Passphrase>, Failure> {
+    let mut first = Zeroizing::new(ask_secret("Passphrase for the new key (Enter for none): ")?);
+    if first.is_empty() {
+        return Ok(None);
+    }
+    if *first != ask_secret("The same again: ").map(Zeroizing::new)?.as_str() {
+        return Err(Failure::Usage("the two passphrases differ; nothing was made".to_owned()));
+    }
+    Ok(Some(Passphrase::new(core::mem::take(&mut *first))))
+}
+
+fn read_passphrase(path: &Path) -> Result<Passphrase, Failure> {
+    let failed = |reason: String| Failure::Local {
+        what: format!("cannot read the passphrase from {}", path.display()),
+        reason,
+    };
+    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+    // Room for everything from the start: a buffer that grows leaves copies behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(2 * PASSPHRASE_MAX));
+    let read = file.take(PASSPHRASE_MAX as u64 + 1).read_to_end(&mut content);
+    read.map_err(|error| failed(error.to_string()))?;
+    let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() || line.len() > PASSPHRASE_MAX {
+        return Err(failed(format!("its first line is empty or longer than {PASSPHRASE_MAX} bytes")));
+    }
+    match core::str::from_utf8(line) {
+        Ok(line) => Ok(Passphrase::new(line.to_owned())),
+        Err(_) => Err(failed("its first line is not UTF-8".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_profile_is_chosen_by_name_then_default_then_the_only_one() {
+        let (alice, bob) = (name("alice"), name("bob"));
+        let both = [alice.clone(), bob.clone()];
+        assert_eq!(choose(Some(bob.clone()), Some(alice.clone()), &both), Ok(Chosen::Name(bob)));
+        assert_eq!(choose(None, Some(alice.clone()), &both), Ok(Chosen::Name(alice.clone())));
+        assert_eq!(choose(None, None, &both[..1]), Ok(Chosen::Name(alice)));
+        assert_eq!(choose(None, None, &[]), Ok(Chosen::First));
+    }
+
+    #[test]
+    fn several_profiles_are_listed_where_none_is_chosen() {
+        let failure = choose(None, None, &[name("alice"), name("bob")]).unwrap_err();
+        assert_eq!(failure.message(), "there are several profiles, choose one with --name: alice, bob");
+        assert_eq!(failure.exit(), 2);
+    }
+
+    #[test]
+    fn a_login_name_becomes_a_name() {
+        for (login, expected) in
+            [("Ann", "ann"), ("ann.lee", "ann.lee"), ("_apt", "apt"), ("ä", "user"), ("", "user")]
+        {
+            assert_eq!(login_name(login).unwrap().as_str(), expected, "{login}");
+        }
+        assert_eq!(login_name(&"a".repeat(99)).unwrap().as_str().len(), 32);
+    }
+
+    #[test]
+    fn a_passphrase_is_the_first_line_of_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pass");
+        std::fs::write(&path, "correct horse\r\nnot this\n").unwrap();
+        assert!(read_passphrase(&path).is_ok());
+        for bad in ["", "\n", &"x".repeat(2000)] {
+            std::fs::write(&path, bad).unwrap();
+            assert_eq!(read_passphrase(&path).map(drop).unwrap_err().exit(), 1, "{}", bad.len());
+        }
+    }
+}

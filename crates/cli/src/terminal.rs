@@ -1,0 +1,104 @@
+//! The terminal, if there is one: the calls to the system that concern it live here.
+
+use std::env;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use p2pchat_client::Failure;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::args::Color;
+use crate::output::Colors;
+
+/// Ends bracketed paste (xterm, `DECRST 2004`), which the editor begins, and clears the line.
+const LEAVE_EDITOR: &[u8] = b"\x1b[?2004l\r\x1b[K";
+
+/// What is a terminal, and what is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terminal {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+}
+
+impl Terminal {
+    /// Asks the system.
+    pub fn detect() -> Self {
+        Self {
+            stdin: io::stdin().is_terminal(),
+            stdout: io::stdout().is_terminal(),
+            stderr: io::stderr().is_terminal(),
+        }
+    }
+
+    /// Whether somebody sits there who can be asked.
+    pub fn can_ask(self) -> bool {
+        self.stdin && self.stderr
+    }
+
+    /// Whether lines can be edited.
+    pub fn can_edit(self) -> bool {
+        self.stdin && self.stdout
+    }
+
+    /// Where to use colours (`NO_COLOR`, <https://no-color.org>).
+    pub fn colors(self, wanted: Color) -> Colors {
+        let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match wanted {
+            Color::Always => Colors { out: true, err: true },
+            Color::Never => Colors::default(),
+            Color::Auto if plain => Colors::default(),
+            Color::Auto => Colors { out: self.stdout, err: self.stderr },
+        }
+    }
+}
+
+/// How the terminal was before the editor took it; given back when this is dropped, also on the way
+/// out of a panic, whatever the editor's thread is doing then.
+#[derive(Debug)]
+pub struct Saved(Option<Termios>);
+
+impl Saved {
+    /// Remembers how it is.
+    pub fn now() -> Self {
+        Self(tcgetattr(io::stdin()).ok())
+    }
+}
+
+impl Drop for Saved {
+    fn drop(&mut self) {
+        if let Some(saved) = &self.0 {
+            // A terminal that is gone needs nothing back.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, saved);
+            let _ = io::stdout().write_all(LEAVE_EDITOR).and_then(|()| io::stdout().flush());
+        }
+    }
+}
+
+/// Asks for a line. What is typed is shown.
+///
+/// # Errors
+///
+/// [`Failure::Local`] if nothing can be read.
+pub fn ask(question: &str) -> Result<String, Failure> {
+    let failed = |error: io::Error| Failure::Local {
+        what: "ask on the terminal".to_owned(),
+        reason: error.to_string(),
+    };
+    write!(io::stderr(), "{question}").map_err(failed)?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).map_err(failed)?;
+    Ok(line.trim().to_owned())
+}
+
+/// Asks for something that is not shown while it is typed.
+///
+/// # Errors
+///
+/// [`Failure::Local`] if nothing can be read.
+pub fn ask_secret(question: &str) -> Result<String, Failure> {
+    rpassword::prompt_password(question)
+        .map_err(|error| Failure::Local { what: "ask on the terminal".to_owned(), reason: error.to_string() })
+}
