@@ -32,6 +32,9 @@ impl Terminal {
         let size = PtySize { rows: ROWS, cols: COLUMNS, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
         let before = modes(pair.master.as_ref());
+        // Without an identity it would ask for a passphrase first.
+        let made = setup.clone().plain().run(&["init", "--no-passphrase"], PROMPT).unwrap();
+        assert_eq!(made.exit, 0, "{made:?}");
         let line = setup.clone().plain().command(subcommand).unwrap();
         let mut command = CommandBuilder::new(line.get_program());
         command.args(line.get_args());
