@@ -273,6 +273,14 @@ mod tests {
         assert_eq!(answer(address, &right).await, b"", "a replay");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_who_says_too_little_is_closed_after_3_s() {
+        let (_visit, address) = opened().await;
+        let start = tokio::time::Instant::now();
+        assert_eq!(answer(address, b"D").await, b"");
+        assert!((HELLO_TIMEOUT..HELLO_TIMEOUT * 2).contains(&start.elapsed()));
+    }
+
     #[tokio::test]
     async fn the_ninth_silent_stranger_costs_the_first_its_place() {
         let (_visit, address) = opened().await;

@@ -21,12 +21,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use p2pchat_proto::TransferId;
 use p2pchat_proto::transfer::{Attempt, TcpCandidates};
 use p2pchat_transfer::{CarrierEnd, CarrierSpec};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use self::doors::Doors;
 pub use self::report::CarrierEvents;
@@ -37,6 +39,9 @@ use self::worker::{Keep, Order, Places, Progress, ReceiverKeep, Worker};
 const ORDERS: usize = 32;
 /// Places in that queue which a peer's candidates leave free for what must not get lost.
 const ORDERS_RESERVED: usize = 8;
+
+/// How long [`FileDriver::close`] waits for threads that wait for a disk.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the owner decides about files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -139,11 +144,16 @@ impl FileDriver {
         self.workers.remove(&transfer);
     }
 
-    /// Ends everything, and waits until the last unfinished file is gone.
+    /// Ends everything, and waits until the last unfinished file is gone, at most
+    /// [`CLOSE_PATIENCE`]: a disk that hangs must not keep the client.
     pub async fn close(&mut self) {
         self.sources.clear();
         self.workers.clear();
-        while self.tasks.join_next().await.is_some() {}
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(CLOSE_PATIENCE, all).await.is_err() {
+            tracing::warn!("a file transfer did not end in time");
+            self.tasks.abort_all();
+        }
     }
 
     fn keep(&mut self, spec: &CarrierSpec) -> Option<Keep> {
