@@ -15,7 +15,7 @@ use std::sync::PoisonError;
 use std::sync::mpsc::SyncSender;
 
 use p2pchat_client::desk::{Action, Desk, Local, Outcome};
-use p2pchat_client::event::{BrokerState, FileState, MessageEvent};
+use p2pchat_client::event::{BrokerState, FileState, MessageEvent, SessionState};
 use p2pchat_client::json::Line;
 use p2pchat_client::{CommandId, Event, Failure, Request, json};
 use tokio::sync::mpsc;
@@ -338,6 +338,9 @@ impl<P: Port, T: Task> Front<P, T> {
     }
 
     async fn local(&mut self, local: &Local) -> Result<(), Closed> {
+        if self.end.is_some() && matches!(local, Local::Conversation { .. }) {
+            return Ok(());
+        }
         if let Local::Conversation { name, peer } = local {
             let whom = name.as_ref().map(ToString::to_string).or_else(|| peer.map(|peer| peer.short()));
             self.prompt.set(whom.as_deref());
@@ -365,6 +368,9 @@ impl<P: Port, T: Task> Front<P, T> {
         }
         if let Some(failure) = said_by(event, matches!(self.style, Style::Plain(_))) {
             self.told = Some(failure.clone());
+        }
+        if self.end.is_some() && is_goodbye(event) && matches!(self.style, Style::Plain(_)) {
+            return;
         }
         let message = if let Event::Message(MessageEvent { mine: false, message, .. }) = event {
             Some(*message)
@@ -432,6 +438,11 @@ impl<P: Port, T: Task> Front<P, T> {
         known.names = self.desk.people().names().map(ToString::to_string).collect();
         known.numbers = self.desk.open_transfers().map(|number| number.0.to_string()).collect();
     }
+}
+
+/// What everybody knows who has ended it.
+fn is_goodbye(event: &Event) -> bool {
+    matches!(event, Event::Session(event) if event.state == SessionState::Closed)
 }
 
 /// The failure that an event shows.

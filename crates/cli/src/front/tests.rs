@@ -3,9 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::output::{Colors, Sink, Stream, TimeOfDay};
-use p2pchat_client::event::{
-    BrokerEvent, Delivery, ReceiptEvent, SessionEvent, SessionState, Stopped, Trust,
-};
+use p2pchat_client::event::{BrokerEvent, Delivery, ReceiptEvent, SessionEvent, Stopped, Trust};
 use p2pchat_client::{Command, Target};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
 use p2pchat_proto::{PeerId, WallTime};

@@ -142,6 +142,8 @@ impl Plain {
         let who = desk.people().label(event.peer);
         let id = (event.peer, event.message);
         match event.state {
+            // Every message is queued for a moment; that is worth a line only where it stays so.
+            Delivery::Queued if desk.people().is_connected(event.peer) => None,
             Delivery::Queued => {
                 self.queued.insert(id);
                 Some(Shown::notice(&format!("* waits until {who} is connected")))

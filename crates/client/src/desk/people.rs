@@ -42,6 +42,12 @@ impl People {
         &self.conversations
     }
 
+    /// Whether there is a session with somebody right now.
+    pub fn is_connected(&self, peer: PeerId) -> bool {
+        let mut with = self.conversations.iter().filter(|conversation| conversation.peer == peer);
+        with.any(|conversation| matches!(conversation.state, SessionState::Up | SessionState::Suspect))
+    }
+
     /// Every name that is known, for completion.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.names.values().chain(self.listed.values())

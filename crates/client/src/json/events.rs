@@ -1,5 +1,7 @@
 //! Every event as its line: the table of `docs/json.md`, field by field.
 
+use core::time::Duration;
+
 use p2pchat_engine::event::{
     BrokerEvent, BrokerState, Delivery, Direction, FileEvent, FileState, MessageEvent, PathKind, Person,
     PersonStatus, Ready, ReceiptEvent, RequestEvent, RequestState, SessionEvent, SessionLink, SessionReport,
@@ -220,8 +222,13 @@ fn link(object: Object, link: Option<&SessionLink>) -> Object {
         .with("path", path)
         .with_some("local", link.local.map(|address| address.to_string()))
         .with("remote", link.remote.to_string())
-        .with_some("rtt_ms", link.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0))
+        .with_some("rtt_ms", link.rtt.map(milliseconds))
         .with("cipher", link.cipher)
+}
+
+/// With microseconds, the finest that a measurement over a network means.
+fn milliseconds(span: Duration) -> f64 {
+    span.as_micros() as f64 / 1000.0
 }
 
 fn session_state(state: SessionState) -> &'static str {

@@ -180,10 +180,11 @@ fn receipts_are_lines_only_where_something_had_to_wait() {
     };
     let mut plain = Plain::new(TimeOfDay::utc(), false);
     assert_eq!(plain.event(&receipt(Delivery::Stored), &desk()), []);
-    assert_eq!(
-        texts(&plain.event(&receipt(Delivery::Queued), &desk())),
-        ["* waits until alice is connected"]
-    );
+    assert_eq!(plain.event(&receipt(Delivery::Queued), &desk()), [], "it is on its way");
+    let mut away = desk();
+    away.observe(&session(SessionState::Lost, None));
+    let waits = plain.event(&receipt(Delivery::Queued), &away);
+    assert_eq!(texts(&waits), ["* waits until alice is connected"]);
     assert_eq!(texts(&plain.event(&receipt(Delivery::Stored), &desk())), ["* delivered to alice"]);
     let mut verbose = Plain::new(TimeOfDay::utc(), true);
     assert_eq!(texts(&verbose.event(&receipt(Delivery::Read), &desk())), ["* read by alice"]);
