@@ -16,11 +16,20 @@ use super::{Role, Shown, Stream, TimeOfDay, bytes, duration, table};
 /// A running transfer is shown whenever it has passed another such share of its bytes.
 const PROGRESS_STEPS: u64 = 4;
 
+/// What the user knows of the broker: every failed try is an event, and not every one is news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broker {
+    Unknown,
+    There,
+    Away,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Plain {
     clock: TimeOfDay,
     verbose: bool,
+    broker: Broker,
     /// Messages that had to wait, so that it is worth a line when they arrive.
     queued: std::collections::BTreeSet<(p2pchat_proto::PeerId, p2pchat_proto::conversation::MessageId)>,
     /// The last step shown of each running transfer.
@@ -30,7 +39,13 @@ pub struct Plain {
 impl Plain {
     /// `verbose` shows receipts and every state.
     pub fn new(clock: TimeOfDay, verbose: bool) -> Self {
-        Self { clock, verbose, queued: std::collections::BTreeSet::new(), progress: BTreeMap::new() }
+        Self {
+            clock,
+            verbose,
+            broker: Broker::Unknown,
+            queued: std::collections::BTreeSet::new(),
+            progress: BTreeMap::new(),
+        }
     }
 
     /// The lines of an event, none where there is nothing for people in it. One's own messages stand
@@ -38,7 +53,7 @@ impl Plain {
     pub fn event(&mut self, event: &Event, desk: &Desk) -> Vec<Shown> {
         match event {
             Event::Ready(ready) => self.ready(ready),
-            Event::Broker(event) => broker(event, self.verbose),
+            Event::Broker(event) => self.broker(event).into_iter().collect(),
             Event::Presence(person) => {
                 let who = desk.people().label(person.peer);
                 vec![Shown::event(&format!("* {who} is {}", status(person.status)))]
@@ -103,6 +118,37 @@ impl Plain {
             }
         }
         lines
+    }
+
+    fn broker(&mut self, event: &BrokerEvent) -> Option<Shown> {
+        let address = &event.address;
+        let (before, because) =
+            (self.broker, reason(event.reason.as_ref().map(ToString::to_string).as_deref()));
+        match event.state {
+            BrokerState::Connecting => None,
+            BrokerState::Connected => {
+                self.broker = Broker::There;
+                let key =
+                    event.key.filter(|_| self.verbose).map_or_else(String::new, |key| format!(", key {key}"));
+                Some(Shown::notice(&format!("* at the broker {address}{key}")))
+            }
+            BrokerState::Lost => {
+                self.broker = Broker::Away;
+                match before {
+                    Broker::Unknown => {
+                        Some(Shown::notice(&format!("* no broker at {address} yet; it is tried again")))
+                    }
+                    Broker::There => Some(Shown::notice(&format!(
+                        "* broker lost{because}; conversations go on, and it is tried again"
+                    ))),
+                    Broker::Away => None,
+                }
+            }
+            BrokerState::Refused => Some(match &event.reason {
+                Some(failure) => Shown::failure(failure),
+                None => Shown::notice(&format!("* the broker {address} refused")),
+            }),
+        }
     }
 
     fn session(&self, event: &SessionEvent, desk: &Desk) -> Vec<Shown> {
@@ -208,27 +254,6 @@ impl Plain {
             event.transfer.0,
             bytes(event.total)
         )))
-    }
-}
-
-fn broker(event: &BrokerEvent, verbose: bool) -> Vec<Shown> {
-    let address = &event.address;
-    let because = reason(event.reason.as_ref().map(ToString::to_string).as_deref());
-    match event.state {
-        BrokerState::Connecting => Vec::new(),
-        BrokerState::Connected => {
-            let key = event.key.filter(|_| verbose).map_or_else(String::new, |key| format!(", key {key}"));
-            vec![Shown::notice(&format!("* at the broker {address}{key}"))]
-        }
-        BrokerState::Lost => {
-            vec![Shown::notice(&format!(
-                "* broker lost{because}; conversations go on, and it is tried again"
-            ))]
-        }
-        BrokerState::Refused => match &event.reason {
-            Some(failure) => vec![Shown::failure(failure)],
-            None => vec![Shown::notice(&format!("* the broker {address} refused"))],
-        },
     }
 }
 

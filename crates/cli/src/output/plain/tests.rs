@@ -173,6 +173,29 @@ fn a_running_transfer_is_shown_at_each_quarter() {
 }
 
 #[test]
+fn a_broker_that_stays_away_is_news_once() {
+    let broker = |state| {
+        let reason = Failure::BrokerUnreachable { address: "b:1".into(), reason: "refused".into() };
+        Event::Broker(BrokerEvent { state, address: "b:1".into(), key: None, reason: Some(reason) })
+    };
+    let mut plain = Plain::new(TimeOfDay::utc(), false);
+    let mut shown = Vec::new();
+    for state in
+        [BrokerState::Lost, BrokerState::Lost, BrokerState::Connected, BrokerState::Lost, BrokerState::Lost]
+    {
+        shown.extend(plain.event(&broker(state), &desk()));
+    }
+    assert_eq!(
+        texts(&shown),
+        [
+            "* no broker at b:1 yet; it is tried again",
+            "* at the broker b:1",
+            "* broker lost: no broker at b:1: refused; conversations go on, and it is tried again"
+        ]
+    );
+}
+
+#[test]
 fn receipts_are_lines_only_where_something_had_to_wait() {
     let receipt = |state| {
         let message = MessageId { author: PeerId([9; 32]), epoch: DeviceEpoch(1), seq: 0 };
