@@ -170,3 +170,53 @@ async fn chosen(connection: impl Future<Output = Option<Arrival>>, receives: boo
     }
     Some((socket, proven))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ATTEMPT: Attempt = Attempt(3);
+
+    fn address(host: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, host], 9))
+    }
+
+    fn list(hosts: std::ops::RangeInclusive<u8>) -> TcpCandidates {
+        TcpCandidates::new(hosts.map(address))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_makes_this_side_dial_eight_addresses_a_quarter_of_a_second_apart() {
+        let mut dials = Dials::new(ATTEMPT);
+        for hosts in [1..=5, 3..=10, 20..=27] {
+            dials.add(ATTEMPT, &list(hosts), |_| true);
+        }
+        let start = Instant::now();
+        for host in 1..=8u8 {
+            assert_eq!(dials.next().await, address(host));
+            assert_eq!(start.elapsed(), DIAL_INTERVAL * u32::from(host - 1));
+        }
+        assert!(timeout(Duration::from_secs(60), dials.next()).await.is_err(), "a ninth");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_is_dialled_again_after_a_second() {
+        let mut dials = Dials::new(ATTEMPT);
+        dials.add(ATTEMPT, &list(1..=1), |_| true);
+        let start = Instant::now();
+        for seconds in 0..3u64 {
+            assert_eq!(dials.next().await, address(1));
+            assert_eq!(start.elapsed(), Duration::from_secs(seconds));
+            dials.again(Some(address(1)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn candidates_of_another_attempt_and_those_that_may_not_be_dialled_are_left_alone() {
+        let mut dials = Dials::new(ATTEMPT);
+        dials.add(Attempt(2), &list(1..=1), |_| true);
+        dials.add(ATTEMPT, &list(2..=3), |candidate| candidate != address(2));
+        assert_eq!(dials.next().await, address(3));
+        assert!(timeout(Duration::from_secs(60), dials.next()).await.is_err());
+    }
+}
