@@ -35,8 +35,9 @@ impl Stage {
 
     /// Both meet once, so that each knows the other's key, and part again.
     fn pin_each_other(&self) {
-        let (mut alice, mut bob) =
-            Paths::new(2).unwrap().meet(&self.person("alice"), &self.person("bob")).unwrap();
+        // The relays run for as long as they are held.
+        let paths = Paths::new(2).unwrap();
+        let (mut alice, mut bob) = paths.meet(&self.person("alice"), &self.person("bob")).unwrap();
         say(&mut bob, &mut alice, "now we know each other").unwrap();
         assert_eq!((bob.quit().unwrap(), alice.quit().unwrap()), (0, 0));
     }

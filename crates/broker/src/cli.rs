@@ -169,7 +169,7 @@ fn announce(at: SocketAddr, key: BrokerKey, keys: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let from_here = SocketAddr::new(reachable(at.ip()), at.port());
     writeln!(out, "listening on {at}\nkey {key}")?;
-    writeln!(out, "p2pchat --broker {from_here}#{key} --name NAME chat")?;
+    writeln!(out, "p2pchat --broker {from_here}#{key} --name NAME listen")?;
     out.flush()?;
     if keys {
         writeln!(io::stderr(), "q and Enter stop the broker")?;
