@@ -10,7 +10,7 @@ use p2pchat_engine::{CommandId, Event, Failure};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::driver::Driver;
+use crate::driver::{Driver, log};
 use crate::request::Request;
 
 /// Requests that may wait for the driver.
@@ -83,7 +83,9 @@ pub fn spawn(config: Config) -> Result<(Client, Events), Failure> {
         };
         // Files under way hold threads of the runtime; they have been told to end.
         runtime.shutdown_background();
-        let _nobody_listens = events.blocking_send(stopped(failure));
+        let last = stopped(failure);
+        log::event(&last);
+        let _nobody_listens = events.blocking_send(last);
     };
     thread::Builder::new()
         .name("p2pchat-client".to_owned())

@@ -5,6 +5,7 @@
 //! timeout. No rule of the protocol stands here.
 
 mod clock;
+pub(crate) mod log;
 mod profile;
 mod tcp;
 mod udp;
@@ -136,7 +137,12 @@ impl Driver {
 
     fn announce_ready(&mut self, peer: PeerId, name: Name) {
         let [udp, udp6] = [&self.sockets.v4, &self.sockets.v6].map(|udp| udp.as_ref().map(udp::Udp::local));
-        self.waiting.push_back(Event::Ready(Ready { peer, name, udp, udp6 }));
+        self.say(Event::Ready(Ready { peer, name, udp, udp6 }));
+    }
+
+    fn say(&mut self, event: Event) {
+        log::event(&event);
+        self.waiting.push_back(event);
     }
 
     /// Runs until a front end wants the end or none is left; why it ended, where nobody wanted it.
@@ -158,11 +164,11 @@ impl Driver {
             self.transmit();
             let Some(effect) = self.engine.poll_effect() else { break };
             if let Err(failure) = self.perform(effect) {
-                self.waiting.push_back(Event::Error(failure));
+                self.say(Event::Error(failure));
             }
         }
         while let Some(event) = self.engine.poll_event() {
-            self.waiting.push_back(event);
+            self.say(event);
         }
         while let Some(event) = self.waiting.pop_front() {
             if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
@@ -273,7 +279,7 @@ impl Driver {
                     self.files.attach(transfer, open);
                 }
             }
-            Err(failure) => self.waiting.push_back(Event::Failed { id, failure }),
+            Err(failure) => self.say(Event::Failed { id, failure }),
         }
     }
 
@@ -289,6 +295,7 @@ impl Driver {
         for udp in self.sockets.iter() {
             if udp.receive(&mut self.batch) {
                 for (received, datagrams) in self.batch.drain() {
+                    log::received(&received, datagrams.len());
                     self.engine.handle_datagram(received, datagrams, now);
                 }
             }
@@ -305,6 +312,7 @@ impl Driver {
                 self.unsent = self.engine.poll_transmit(now, segments, &mut self.transmit);
             }
             let Some(transmit) = &self.unsent else { return };
+            log::sent(transmit, self.transmit.len());
             // An address family without a socket, and a datagram that the system refuses, are lost
             // like any other datagram: the session sends again or gives up in its time.
             if let Some(udp) = self.sockets.towards(transmit.to)

@@ -142,35 +142,39 @@ impl Engine {
     }
 
     fn transfer_changed(&mut self, update: Update, now: Now) {
-        let (transfer, peer, direction) = (update.transfer, update.peer, update.direction);
-        let offered = update.state == State::Offered;
+        let transfer = update.transfer;
         let ended = update.state.is_end();
         let number = self.numbers.of(transfer);
+        let offered = update.state == State::Offered && update.direction == transfer::Direction::Incoming;
+        if offered && let Some(take) = self.decide_file(update.peer) {
+            // Nobody is asked, so nobody is shown an offer: what becomes of it follows at once.
+            let answered = if take {
+                self.transfers.accept(transfer, now.moment)
+            } else {
+                self.transfers.decline(transfer, DeclineReason::Policy, now.moment)
+            };
+            if let Err(error) = answered {
+                self.events.push_back(Event::Error(command_failure(error)));
+            }
+            return;
+        }
         let event = self.file_event(number, update);
         self.events.push_back(Event::File(event));
         if ended {
             self.numbers.forget(transfer);
-        } else if offered && direction == transfer::Direction::Incoming {
-            self.decide_file(transfer, peer, now);
         }
     }
 
-    /// Takes or refuses an offered file by itself, as the policy says.
-    fn decide_file(&mut self, transfer: TransferId, peer: PeerId, now: Now) {
-        let decided = match self.accept_files {
+    /// Whether a file of `peer` is taken or refused without asking; `None` where the user is asked.
+    fn decide_file(&self, peer: PeerId) -> Option<bool> {
+        if self.files_from_connected && self.was_asked_for(peer) {
+            return Some(true);
+        }
+        match self.accept_files {
             AcceptPolicy::Everyone => Some(true),
             AcceptPolicy::Contacts => Some(self.people.is_pinned(peer)),
             AcceptPolicy::Ask => None,
             AcceptPolicy::Nobody => Some(false),
-        };
-        let connected = self.files_from_connected && self.was_asked_for(peer);
-        let answered = match (connected, decided) {
-            (true, _) | (false, Some(true)) => self.transfers.accept(transfer, now.moment),
-            (false, Some(false)) => self.transfers.decline(transfer, DeclineReason::Policy, now.moment),
-            (false, None) => Ok(()),
-        };
-        if let Err(error) = answered {
-            self.events.push_back(Event::Error(command_failure(error)));
         }
     }
 
