@@ -114,7 +114,7 @@ fields! {
     a_changed_ephemeral_key_is_found_out: |body| body.eph_x25519 = mallory().noise_public();
     a_changed_kem_value_is_found_out: |body| if let Some(byte) = body.kem.first_mut() { *byte ^= 1 };
     a_missing_kem_value_is_found_out: |body| body.kem.clear();
-    a_suite_taken_away_is_found_out: |body| body.suites = Suites::CHACHA20_POLY1305;
+    a_suite_taken_away_or_added_is_found_out: |body| body.suites = Suites(body.suites.0 ^ Suites::AES_256_GCM.0);
     no_suite_at_all_is_found_out: |body| body.suites = Suites(0);
     a_changed_feature_is_found_out: |body| body.features ^= 1;
     a_changed_broker_key_is_found_out: |body| body.broker_key = BrokerKey([9; 32]);
