@@ -69,7 +69,8 @@ fn meet(story: &mut Story<'_>, alice: &mut Peer, bob: &mut Peer) -> Result<(), F
     story.line("bob", "is accepted")?;
     alice.wait(&session("up"), MEETING)?;
     let up = bob.wait(&session("up"), MEETING)?;
-    story.good("both", &format!("session is up: {}", link(&up)))
+    let (path, cipher) = (up.text("path"), up.text("cipher"));
+    story.good("both", &format!("hold a session of their own: {path} \u{b7} {cipher}"))
 }
 
 fn talk(story: &mut Story<'_>, from: &mut Peer, to: &mut Peer, text: &str) -> Result<(), Failure> {

@@ -33,12 +33,17 @@ impl Stage {
         self.world.stranger(name).unwrap().broker(&self.broker.url()).accept_everything()
     }
 
-    /// Both meet once, so that each knows the other's key, and part again.
+    /// Both meet once, each by the user's own word, so that each knows the other's key; then they part.
     fn pin_each_other(&self) {
-        // The relays run for as long as they are held.
         let paths = Paths::new(2).unwrap();
-        let (mut alice, mut bob) = paths.meet(&self.person("alice"), &self.person("bob")).unwrap();
-        say(&mut bob, &mut alice, "now we know each other").unwrap();
+        let alice = self.world.stranger("alice").unwrap().broker(&self.broker.url());
+        let mut alice = paths.listen(&alice).unwrap();
+        let mut bob = paths.ask(&self.person("bob"), "alice").unwrap();
+        alice.expect(&event("request").with("direction", "in").with("state", "open"), MEETING);
+        alice.send_line("/accept bob").unwrap();
+        for peer in [&mut alice, &mut bob] {
+            peer.expect(&event("trust").with("is", "pinned"), MEETING);
+        }
         assert_eq!((bob.quit().unwrap(), alice.quit().unwrap()), (0, 0));
     }
 
