@@ -83,9 +83,7 @@ impl Driver {
         events: mpsc::Sender<Event>,
     ) -> Result<Self, Failure> {
         let profile = Profile::load(config.home)?;
-        let sockets = Sockets::bind(&config.bind, profile.last_port()?).map_err(|(address, error)| {
-            Failure::Local { what: format!("listen on UDP {address}"), reason: error.to_string() }
-        })?;
+        let sockets = Sockets::bind(&config.bind, profile.last_port()?)?;
         profile.keep_port(&sockets)?;
         let mut seed = [0; 32];
         system_rng()?.fill_bytes(&mut seed);
@@ -339,7 +337,7 @@ impl Driver {
             self.wake(woken);
             self.settle();
         }
-        self.broker.finish().await;
+        self.broker.finish(FAREWELL).await;
         self.files.close().await;
         while let Some(event) = self.waiting.pop_front() {
             if self.events.send(event).await.is_err() {

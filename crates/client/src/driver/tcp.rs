@@ -1,6 +1,7 @@
 //! The TCP connection to the broker: a task of its own that only moves bytes.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,9 +30,12 @@ pub(crate) enum Report {
 #[derive(Default)]
 pub(crate) struct BrokerConnection {
     current: Option<Current>,
+    /// The one before, while it writes what is left.
+    ending: Option<JoinHandle<()>>,
 }
 
 struct Current {
+    opened: bool,
     task: JoinHandle<()>,
     writes: mpsc::Sender<Vec<u8>>,
     reports: mpsc::Receiver<Report>,
@@ -44,7 +48,7 @@ impl BrokerConnection {
         let (writes, to_write) = mpsc::channel(WRITE_QUEUE);
         let (report, reports) = mpsc::channel(REPORT_QUEUE);
         let task = tokio::spawn(run(host_port, to_write, report));
-        self.current = Some(Current { task, writes, reports });
+        self.current = Some(Current { opened: false, task, writes, reports });
     }
 
     /// Hands bytes to the connection.
@@ -57,29 +61,36 @@ impl BrokerConnection {
 
     /// Closes the connection once what waits is written.
     pub(crate) fn close(&mut self) {
-        // Without a sender the task writes what is left and ends.
-        self.current = None;
+        let Some(Current { opened, task, .. }) = self.current.take() else { return };
+        if opened {
+            // Without a sender the task writes what is left and ends.
+            self.ending = Some(task);
+        } else {
+            // It has nothing to write, and might dial for minutes.
+            task.abort();
+        }
+    }
+
+    /// Waits until what was sent before [`close`](Self::close) has left, at most `patience`.
+    pub(crate) async fn finish(&mut self, patience: Duration) {
+        if let Some(ending) = self.ending.take() {
+            // Late or failed, there is nothing left to be done about it.
+            let _ended = tokio::time::timeout(patience, ending).await;
+        }
     }
 
     /// The next report; none ever comes where there is no connection.
     pub(crate) async fn report(&mut self) -> Report {
         let Some(current) = &mut self.current else { return core::future::pending().await };
         match current.reports.recv().await {
-            Some(report) => report,
+            Some(report) => {
+                current.opened |= matches!(report, Report::Opened(_));
+                report
+            }
             None => {
                 self.current = None;
                 Report::Closed("the connection ended".to_owned())
             }
-        }
-    }
-
-    /// Waits until what was sent before `close` has left.
-    pub(crate) async fn finish(&mut self) {
-        if let Some(Current { task, writes, mut reports }) = self.current.take() {
-            drop(writes);
-            reports.close();
-            // A panic in the task has nothing left to save.
-            let _ended = task.await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use p2pchat_engine::Ports;
+use p2pchat_engine::{Failure, Ports};
 use p2pchat_session::{Ecn, Received, Transmit};
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -82,7 +82,11 @@ impl Udp {
         self.state.max_gso_segments()
     }
 
-    pub(crate) async fn readable(&self) -> io::Result<()> {
+    pub(crate) fn refused(address: SocketAddr, error: &io::Error) -> Failure {
+        Failure::Local { what: format!("listen on UDP {address}"), reason: error.to_string() }
+    }
+
+    async fn readable(&self) -> io::Result<()> {
         self.socket.readable().await
     }
 
@@ -128,17 +132,21 @@ pub(crate) struct Sockets {
 impl Sockets {
     /// Binds the addresses that the user named, or all interfaces on `last_port` where it is free
     /// and on any port where it is not.
-    pub(crate) fn bind(
-        named: &[SocketAddr],
-        last_port: Option<u16>,
-    ) -> Result<Self, (SocketAddr, io::Error)> {
+    ///
+    /// # Errors
+    /// If the system refuses, or two addresses of one family are named.
+    pub(crate) fn bind(named: &[SocketAddr], last_port: Option<u16>) -> Result<Self, Failure> {
         if named.is_empty() {
-            return Self::bind_everywhere(last_port);
+            return Self::bind_everywhere(last_port).map_err(|(address, error)| refused(address, &error));
         }
         let mut sockets = Self { v4: None, v6: None };
         for &address in named {
-            let udp = Udp::bind(address).map_err(|error| (address, error))?;
-            *sockets.family(address) = Some(udp);
+            let family = if address.is_ipv4() { &mut sockets.v4 } else { &mut sockets.v6 };
+            if family.is_some() {
+                let usage = "--bind takes one IPv4 and one IPv6 address at most";
+                return Err(Failure::Usage(usage.to_owned()));
+            }
+            *family = Some(Udp::bind(address).map_err(|error| refused(address, &error))?);
         }
         Ok(sockets)
     }
@@ -154,10 +162,6 @@ impl Sockets {
         let any6 = |port: u16| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         let v6 = Udp::bind(any6(port)).or_else(|_| Udp::bind(any6(0))).ok();
         Ok(Self { v4: Some(v4), v6 })
-    }
-
-    fn family(&mut self, address: SocketAddr) -> &mut Option<Udp> {
-        if address.is_ipv4() { &mut self.v4 } else { &mut self.v6 }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Udp> {
@@ -192,6 +196,10 @@ impl Sockets {
     pub(crate) fn max_segments(&self) -> usize {
         self.iter().map(Udp::max_segments).min().unwrap_or(1)
     }
+}
+
+fn refused(address: SocketAddr, error: &io::Error) -> Failure {
+    Failure::Local { what: format!("listen on UDP {address}"), reason: error.to_string() }
 }
 
 async fn readable(udp: Option<&Udp>) {
@@ -229,4 +237,57 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
 
 fn take_array<'a>(slices: &mut impl Iterator<Item = IoSliceMut<'a>>) -> Option<[IoSliceMut<'a>; BATCH_SIZE]> {
     slices.collect::<Vec<_>>().try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback(port: u16) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    #[tokio::test]
+    async fn the_port_of_last_time_is_taken_again_and_another_where_it_is_not_free() {
+        let first = Sockets::bind(&[], None).unwrap();
+        let port = first.ports().v4;
+        let second = Sockets::bind(&[], Some(port)).unwrap();
+        assert_ne!(second.ports().v4, port);
+        drop(first);
+        assert_eq!(Sockets::bind(&[], Some(port)).unwrap().ports().v4, port);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_or_named_twice_is_refused() {
+        let first = Sockets::bind(&[loopback(0)], None).unwrap();
+        let taken = Sockets::bind(&[loopback(first.ports().v4)], None).err();
+        assert!(matches!(taken, Some(Failure::Local { .. })));
+        let twice = Sockets::bind(&[loopback(0), loopback(0)], None).err();
+        assert!(matches!(twice, Some(Failure::Usage(_))));
+    }
+
+    #[tokio::test]
+    async fn datagrams_pass_between_two_sockets_with_their_boundaries() {
+        let [one, two] = [(); 2].map(|()| Udp::bind(loopback(0)).unwrap());
+        let transmit = Transmit { to: two.local(), local_ip: None, ecn: None, segment_size: Some(100) };
+        let contents: Vec<u8> = (0..250).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        if one.max_segments() < 3 {
+            // A system without segmentation offload sends one datagram at a time.
+            return;
+        }
+        one.writable().await.unwrap();
+        one.send(&transmit, &contents).unwrap();
+        let (mut got, mut batch) = (Vec::new(), Batch::new());
+        while got.len() < contents.len() {
+            two.readable().await.unwrap();
+            two.receive(&mut batch);
+            for (received, datagrams) in batch.drain() {
+                assert_eq!(received.from, one.local());
+                let size = received.segment_size.unwrap_or(datagrams.len());
+                assert!(datagrams.chunks(size).all(|datagram| datagram.len() <= 100));
+                got.extend_from_slice(datagrams);
+            }
+        }
+        assert_eq!(got, contents);
+    }
 }
