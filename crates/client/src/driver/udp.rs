@@ -82,11 +82,7 @@ impl Udp {
         self.state.max_gso_segments()
     }
 
-    pub(crate) fn refused(address: SocketAddr, error: &io::Error) -> Failure {
-        Failure::Local { what: format!("listen on UDP {address}"), reason: error.to_string() }
-    }
-
-    async fn readable(&self) -> io::Result<()> {
+    pub(crate) async fn readable(&self) -> io::Result<()> {
         self.socket.readable().await
     }
 
