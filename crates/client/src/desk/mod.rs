@@ -136,6 +136,11 @@ pub struct Desk {
     waiting: VecDeque<Waiting>,
     pending: Pending,
     undelivered: BTreeSet<(PeerId, MessageId)>,
+    /// Messages that were taken less those that came up: one comes up once it is stored here, mostly
+    /// after the outcome of its line.
+    taken: isize,
+    /// Transfers that were taken, and come up once they are offered.
+    taken_files: BTreeSet<TransferNumber>,
     ledgers: Vec<Ledger>,
     timestamps: bool,
     read_receipts: bool,
@@ -171,6 +176,8 @@ impl Desk {
             waiting: VecDeque::new(),
             pending: Pending::default(),
             undelivered: BTreeSet::new(),
+            taken: 0,
+            taken_files: BTreeSet::new(),
             ledgers: Vec::new(),
             timestamps: false,
             read_receipts: true,
@@ -224,6 +231,7 @@ impl Desk {
             Event::Message(message) => {
                 self.people.learn(message.peer, message.name.as_ref());
                 if message.mine {
+                    self.taken = self.taken.saturating_sub(1);
                     self.undelivered.insert((message.peer, message.message));
                 }
             }
@@ -240,6 +248,8 @@ impl Desk {
             Event::Trust(trust) => self.people.learn(trust.peer, trust.name.as_ref()),
             Event::Info { id, .. } => self.finish(*id, Ok(Made::default()), &mut actions),
             Event::Done { id, message, transfer, request } => {
+                self.taken = self.taken.saturating_add(message.is_some().into());
+                self.taken_files.extend(transfer.filter(|number| !self.files.contains_key(number)));
                 let made = Made {
                     messages: message.iter().copied().collect(),
                     transfers: transfer.iter().copied().collect(),
@@ -298,19 +308,22 @@ impl Desk {
 
     /// Messages and lines that the other side does not keep yet.
     pub fn messages_under_way(&self) -> usize {
-        self.waiting.len() + self.undelivered.len() + self.pending.len()
+        let taken = usize::try_from(self.taken).unwrap_or(0);
+        self.waiting.len() + self.pending.len() + taken + self.undelivered.len()
     }
 
     /// Transfers that have begun, or wait for the other side's word, and have not ended.
     pub fn transfers_under_way(&self) -> usize {
-        self.files
+        let begun = self
+            .files
             .values()
             .filter(|file| match file.state {
                 FileState::Offered => file.direction == Direction::Out,
                 FileState::Accepted | FileState::Running | FileState::Verifying => true,
                 FileState::Declined | FileState::Done | FileState::Failed | FileState::Cancelled => false,
             })
-            .count()
+            .count();
+        begun + self.taken_files.len()
     }
 
     /// Transfers that have not ended, by number.
@@ -379,6 +392,7 @@ impl Desk {
 
     fn file_changed(&mut self, event: &FileEvent) {
         self.people.learn(event.peer, event.peer_name.as_ref());
+        self.taken_files.remove(&event.transfer);
         if self.files.len() >= FILES_KEPT && !self.files.contains_key(&event.transfer) {
             let ended = self.files.values().find(|file| file.state.is_end()).map(|file| file.transfer);
             let oldest = self.files.keys().next().copied();

@@ -90,6 +90,18 @@ fn done(id: CommandId, seq: u64) -> Event {
     Event::Done { id, message: Some(message_id(seq)), transfer: None, request: None }
 }
 
+fn mine(seq: u64) -> Event {
+    Event::Message(MessageEvent {
+        peer: ALICE,
+        name: None,
+        message: message_id(seq),
+        text: "x".into(),
+        sent_at: WallTime(0),
+        mine: true,
+        late: false,
+    })
+}
+
 #[test]
 fn text_without_a_conversation_goes_nowhere() {
     assert_eq!(failure(&typed(&mut Desk::new(None), "hi")), Failure::NoConversation);
@@ -307,28 +319,39 @@ fn a_message_to_somebody_unknown_is_sent_to_nobody() {
 #[test]
 fn what_the_other_side_does_not_keep_is_under_way() {
     let mut desk = Desk::new(None);
-    let message = |seq| {
-        Event::Message(MessageEvent {
-            peer: ALICE,
-            name: None,
-            message: message_id(seq),
-            text: "x".into(),
-            sent_at: WallTime(0),
-            mine: true,
-            late: false,
-        })
-    };
-    desk.observe(&message(0));
-    desk.observe(&message(1));
+    desk.observe(&mine(0));
+    desk.observe(&mine(1));
     desk.observe(&receipt(ALICE, 0, Delivery::Sent));
     assert_eq!(desk.messages_under_way(), 2);
     desk.observe(&receipt(ALICE, 0, Delivery::Stored));
     desk.observe(&receipt(ALICE, 1, Delivery::Failed));
     assert_eq!(desk.messages_under_way(), 0);
     for seq in 0..UNDER_WAY_MAX as u64 {
-        desk.observe(&message(seq));
+        desk.observe(&mine(seq));
     }
     assert!(desk.is_full());
+}
+
+#[test]
+fn what_was_taken_is_under_way_before_it_comes_up() {
+    let mut desk = Desk::new(None);
+    desk.observe(&session(ALICE, "alice", SessionState::Up));
+    let (id, _) = command(&typed(&mut desk, "hi"));
+    assert_eq!(desk.messages_under_way(), 1);
+    desk.observe(&done(id, 0));
+    assert_eq!(desk.messages_under_way(), 1, "between the outcome and the message");
+    desk.observe(&mine(0));
+    assert_eq!(desk.messages_under_way(), 1);
+    desk.observe(&receipt(ALICE, 0, Delivery::Stored));
+    assert_eq!(desk.messages_under_way(), 0);
+
+    let taken = Event::Done { id, message: None, transfer: Some(TransferNumber(1)), request: None };
+    desk.observe(&taken);
+    assert_eq!(desk.transfers_under_way(), 1, "between the outcome and the offer");
+    desk.observe(&file(1, Direction::Out, FileState::Offered));
+    assert_eq!(desk.transfers_under_way(), 1);
+    desk.observe(&file(1, Direction::Out, FileState::Done));
+    assert_eq!(desk.transfers_under_way(), 0);
 }
 
 #[test]
