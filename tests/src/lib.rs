@@ -9,7 +9,8 @@
 //! 3. [`world`] puts them together: a broker, two people, a session.
 //! 4. [`relay`] sits on a path and drops, doubles, reorders, flips and records; [`stranger`] sends
 //!    what nobody asked for; [`double`] is a broker that lies; [`memory`] reads what a process holds.
-//! 5. [`demo`] is the main job on one machine, for people to look at.
+//! 5. [`rows`] are the attacks of `make harness`, each with its counter-proof.
+//! 6. [`demo`] is the main job on one machine, for people to look at.
 //!
 //! Nothing sleeps to wait for something: each wait blocks on what has to come, with a deadline,
 //! and its failure shows what every process of the test said until then.
@@ -34,6 +35,7 @@ pub mod memory;
 pub mod peer;
 pub mod process;
 pub mod relay;
+pub mod rows;
 pub mod stranger;
 pub mod trace;
 pub mod world;
