@@ -141,7 +141,7 @@ impl Conversation {
     /// All batches up to this one are durable.
     pub(crate) fn committed(&mut self, batch: BatchId, out: &mut Outputs) {
         for text in self.inbox.commit(batch) {
-            let message = MessageId { author: self.peer, epoch: text.epoch, seq: text.seq };
+            let message = MessageId { author: self.peer, to: self.me, epoch: text.epoch, seq: text.seq };
             let Text { sent_at, late, text, .. } = text;
             out.event(Event::Message { peer: self.peer, message, text, sent_at, mine: false, late });
         }
@@ -213,7 +213,7 @@ impl Conversation {
         if text.epoch != theirs {
             return Err(BodyError::ForeignEpoch);
         }
-        let message = MessageId { author: self.peer, epoch: text.epoch, seq: text.seq };
+        let message = MessageId { author: self.peer, to: self.me, epoch: text.epoch, seq: text.seq };
         let (sent_at, late, content) = (text.sent_at, text.late, Arc::from(text.text.as_str()));
         match self.inbox.take(text, out.open_batch())? {
             Verdict::Duplicate => {}
@@ -305,6 +305,6 @@ impl Conversation {
     }
 
     fn mine(&self, seq: u64) -> MessageId {
-        MessageId { author: self.me, epoch: self.epoch, seq }
+        MessageId { author: self.me, to: self.peer, epoch: self.epoch, seq }
     }
 }

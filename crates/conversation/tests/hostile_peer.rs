@@ -255,7 +255,7 @@ fn only_the_peers_own_messages_that_it_sent_can_be_shown() {
     victim.take(Text::KIND, &text(0)).unwrap();
     let mine = victim.compose("mine");
     victim.sent.clear();
-    let of = |author, seq| MessageId { author, epoch: THEIRS, seq };
+    let of = |author, seq| MessageId { author, to: ME, epoch: THEIRS, seq };
     for message in [mine, of(PEER, 1), of(PEER, u64::MAX), of(PeerId([9; 32]), 0)] {
         victim.conversations.shown(message);
         victim.drain();

@@ -8,7 +8,8 @@ mod world;
 
 use std::time::Duration;
 
-use p2pchat_engine::{AcceptPolicy, Event, Failure, Pin};
+use p2pchat_engine::event::SessionState;
+use p2pchat_engine::{AcceptPolicy, Command, Event, Failure, Pin};
 use p2pchat_netsim::LinkConfig;
 use p2pchat_proto::broker::{AnswerBody, FromBroker, Opaque};
 use p2pchat_proto::codec::{decode, encode};
@@ -181,4 +182,22 @@ fn changed_endpoints_of_the_asker_are_found_out() {
         }
     });
     found_out_by(&world, ALICE);
+}
+
+#[test]
+fn a_broker_that_says_everything_twice_does_no_harm() {
+    let mut world = attacked(|_| {});
+    assert!(world.people.iter().all(world::Member::is_up));
+    for who in [ALICE, BOB] {
+        let peer = world.people[1 - who].peer;
+        world.command(who, Command::Close { peer });
+    }
+    world.run_for(Duration::from_secs(5));
+    world.broker.repeat = true;
+    world.connect(BOB, "alice");
+    world.run_for(Duration::from_secs(5));
+    assert!(world.people.iter().all(world::Member::is_up), "{:?}", errors(&world, ALICE));
+    let ups =
+        |who: usize| world.people[who].sessions().iter().filter(|&&state| state == SessionState::Up).count();
+    assert_eq!([ups(ALICE), ups(BOB)], [2, 2]);
 }

@@ -41,6 +41,8 @@ pub struct DeviceEpoch(pub u64);
 pub struct MessageId {
     /// Who wrote it.
     pub author: PeerId,
+    /// For whom: the conversation, as its author sees it. Each has numbers of its own.
+    pub to: PeerId,
     /// In which epoch of the author's numbers.
     pub epoch: DeviceEpoch,
     /// From 0, without gaps, for each conversation of the author.
@@ -49,7 +51,7 @@ pub struct MessageId {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{:016x}-{}", self.author, self.epoch.0, self.seq)
+        write!(f, "{}-{}-{:016x}-{}", self.author, self.to, self.epoch.0, self.seq)
     }
 }
 

@@ -122,8 +122,9 @@ impl Stage {
 }
 
 fn id(mine: bool, seq: u64) -> MessageId {
-    let author = if mine { PeerId([9; 32]) } else { ALICE };
-    MessageId { author, epoch: DeviceEpoch(1), seq }
+    let me = PeerId([9; 32]);
+    let (author, to) = if mine { (me, ALICE) } else { (ALICE, me) };
+    MessageId { author, to, epoch: DeviceEpoch(1), seq }
 }
 
 async fn ended<T: Task>(front: Front<Script, T>) -> Option<Failure> {

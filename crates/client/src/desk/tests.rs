@@ -57,7 +57,7 @@ fn file(number: u32, direction: Direction, state: FileState) -> Event {
 }
 
 fn message_id(seq: u64) -> MessageId {
-    MessageId { author: ME, epoch: DeviceEpoch(5), seq }
+    MessageId { author: ME, to: PeerId([1; 32]), epoch: DeviceEpoch(5), seq }
 }
 
 fn receipt(peer: PeerId, seq: u64, state: Delivery) -> Event {

@@ -1,7 +1,7 @@
 //! Sessions and what is said in them: from an introduction to the last receipt.
 
 use p2pchat_conversation::{self as conversation, ComposeError};
-use p2pchat_crypto::{EndpointBox, Introduction, Role};
+use p2pchat_crypto::{EndpointBox, EndpointsError, Introduction, Role};
 use p2pchat_proto::broker::{Endpoints, Watch};
 use p2pchat_proto::{PeerId, RequestId, UdpEndpoints};
 use p2pchat_session::{CloseCode, EndReason, SessionEvent as Happened, SessionId, StreamId};
@@ -88,7 +88,9 @@ impl Engine {
                 let theirs = self.reachable(theirs);
                 self.endpoint.add_endpoints(session, &theirs, now.moment);
             }
-            Err(_) => {
+            // Sealed by the other side and repeated by the broker: nothing new, and no harm.
+            Err(EndpointsError::Stale) => {}
+            Err(EndpointsError::Unauthentic | EndpointsError::Malformed) => {
                 self.forget_meeting(endpoints.request, now);
                 let what = "the endpoints of the other side".to_owned();
                 self.events.push_back(Event::Error(Failure::Tampered { what }));

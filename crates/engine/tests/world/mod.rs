@@ -52,6 +52,8 @@ pub struct Member {
 pub struct Broker {
     pub up: bool,
     pub tamper: Option<Tamper>,
+    /// Whether it says everything twice.
+    pub repeat: bool,
     secret: BrokerSecret,
     registry: Registry,
     rng: ChaCha20Rng,
@@ -93,6 +95,7 @@ impl World {
         let broker = Broker {
             up: true,
             tamper: None,
+            repeat: false,
             secret,
             registry: Registry::new(Config::default(), None, []).expect("no accounts"),
             rng,
@@ -424,10 +427,12 @@ impl Broker {
                     let Some(Link { channel: Some((sealer, ..)), .. }) = self.links.get_mut(&conn) else {
                         continue;
                     };
-                    let mut bytes = Vec::new();
                     let record = message.to_record(call).expect("within its cap");
-                    sealer.seal(&record, &mut bytes).expect("a fresh link");
-                    self.out.push_back((conn, bytes));
+                    for _ in 0..1 + usize::from(self.repeat) {
+                        let mut bytes = Vec::new();
+                        sealer.seal(&record, &mut bytes).expect("a fresh link");
+                        self.out.push_back((conn, bytes));
+                    }
                 }
                 ToShell::Close { conn, .. } => {
                     self.links.remove(&conn);

@@ -72,7 +72,7 @@ fn session(state: SessionState) -> Event {
 }
 
 fn message(seq: u64) -> MessageId {
-    MessageId { author: PeerId([9; 32]), epoch: DeviceEpoch(1), seq }
+    MessageId { author: PeerId([9; 32]), to: PeerId([1; 32]), epoch: DeviceEpoch(1), seq }
 }
 
 fn my_message(seq: u64) -> Event {

@@ -97,7 +97,7 @@ impl Post {
 }
 
 fn message_id(seq: u64) -> MessageId {
-    MessageId { author: PeerId([9; 32]), epoch: DeviceEpoch(1), seq }
+    MessageId { author: PeerId([9; 32]), to: PeerId([1; 32]), epoch: DeviceEpoch(1), seq }
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn message(text: &str, late: bool) -> Event {
     Event::Message(MessageEvent {
         peer: ALICE,
         name: "alice".parse().ok(),
-        message: MessageId { author: ALICE, epoch: DeviceEpoch(1), seq: 0 },
+        message: MessageId { author: ALICE, to: PeerId([9; 32]), epoch: DeviceEpoch(1), seq: 0 },
         text: text.into(),
         sent_at: AT,
         mine: false,
@@ -198,7 +198,7 @@ fn a_broker_that_stays_away_is_news_once() {
 #[test]
 fn receipts_are_lines_only_where_something_had_to_wait() {
     let receipt = |state| {
-        let message = MessageId { author: PeerId([9; 32]), epoch: DeviceEpoch(1), seq: 0 };
+        let message = MessageId { author: PeerId([9; 32]), to: ALICE, epoch: DeviceEpoch(1), seq: 0 };
         Event::Receipt(ReceiptEvent { peer: ALICE, message, state })
     };
     let mut plain = Plain::new(TimeOfDay::utc(), false);

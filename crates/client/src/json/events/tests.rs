@@ -19,7 +19,7 @@ fn line_of(event: &Event) -> String {
     let head = r#""at":"2026-11-06T21:20:00.000Z","#;
     let line = super::event(event, AT).unwrap();
     assert!(line.contains(head), "{line}");
-    line.replace(head, "").replace(ALICE_TEXT, "ALICE")
+    line.replace(head, "").replace(ALICE_TEXT, "ALICE").replace(&PeerId([9; 32]).to_string(), "ME")
 }
 
 fn link() -> SessionLink {
@@ -92,7 +92,7 @@ fn people_requests_and_sessions() {
 
 #[test]
 fn messages_and_receipts() {
-    let message = MessageId { author: ALICE, epoch: DeviceEpoch(5), seq: 6 };
+    let message = MessageId { author: ALICE, to: PeerId([9; 32]), epoch: DeviceEpoch(5), seq: 6 };
     let event = MessageEvent {
         peer: ALICE,
         name: alice(),
@@ -104,11 +104,11 @@ fn messages_and_receipts() {
     };
     assert_eq!(
         line_of(&Event::Message(event)),
-        r#"{"event":"message","conversation":"ALICE","peer":"ALICE","name":"alice","message":"ALICE-0000000000000005-6","text":"hi \u001b[2J\n\u202e","sent_at":"2026-11-06T21:20:00.000Z","mine":false,"late":false}"#
+        r#"{"event":"message","conversation":"ALICE","peer":"ALICE","name":"alice","message":"ALICE-ME-0000000000000005-6","text":"hi \u001b[2J\n\u202e","sent_at":"2026-11-06T21:20:00.000Z","mine":false,"late":false}"#
     );
     assert_eq!(
         line_of(&Event::Receipt(ReceiptEvent { peer: ALICE, message, state: Delivery::Stored })),
-        r#"{"event":"receipt","conversation":"ALICE","message":"ALICE-0000000000000005-6","peer":"ALICE","state":"stored"}"#
+        r#"{"event":"receipt","conversation":"ALICE","message":"ALICE-ME-0000000000000005-6","peer":"ALICE","state":"stored"}"#
     );
 }
 
@@ -201,7 +201,7 @@ fn the_last_line_says_why_and_how() {
 #[test]
 fn a_ledger_counts_and_names() {
     let mut entries = Ledger::default();
-    let message = MessageId { author: PeerId([9; 32]), epoch: DeviceEpoch(5), seq: 0 };
+    let message = MessageId { author: PeerId([9; 32]), to: ALICE, epoch: DeviceEpoch(5), seq: 0 };
     entries.add(ALICE, "alice".into(), message, Delivery::Stored);
     entries.add(PeerId([2; 32]), "bob".into(), message, Delivery::Sent);
     entries.add_failed("carol".into());
