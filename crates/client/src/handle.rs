@@ -2,6 +2,7 @@
 //!
 //! Every front end comes in here, so a control socket is one more holder of a [`Client`].
 
+use core::fmt;
 use std::panic::AssertUnwindSafe;
 use std::thread;
 
@@ -60,6 +61,40 @@ impl Events {
     }
 }
 
+/// A client that its owner runs: see [`prepare`].
+pub struct Prepared {
+    driver: Driver,
+    events: mpsc::Sender<Event>,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    /// Runs the client to its end. Dropped before, its other sides hear nothing of it.
+    pub async fn run(self) {
+        let Self { driver, events } = self;
+        let failure = driver.run().await;
+        // Nobody listens any more where the front end ended first.
+        let _nobody_listens = events.send(stopped(failure)).await;
+    }
+}
+
+/// Makes a client that runs where its owner lets [`Prepared::run`] run: beside a front end on one
+/// thread, so that no message has to change threads. To be called inside a tokio runtime.
+///
+/// # Errors
+/// If a port cannot be bound or the system refuses what every client needs.
+pub fn prepare(config: Config) -> Result<(Client, Events, Prepared), Failure> {
+    let (requests, to_do) = mpsc::channel(REQUEST_QUEUE);
+    let (events, happened) = mpsc::channel(EVENT_QUEUE);
+    let driver = Driver::new(config, to_do, events.clone())?;
+    Ok((Client { requests }, Events { events: happened, stopped: false }, Prepared { driver, events }))
+}
+
 /// Starts a client on a thread of its own.
 ///
 /// # Errors
@@ -69,11 +104,9 @@ pub fn spawn(config: Config) -> Result<(Client, Events), Failure> {
         .enable_all()
         .build()
         .map_err(|error| local("start the client", &error))?;
-    let (requests, to_do) = mpsc::channel(REQUEST_QUEUE);
-    let (events, happened) = mpsc::channel(EVENT_QUEUE);
-    let driver = {
+    let (client, happened, Prepared { driver, events }) = {
         let _entered = runtime.enter();
-        Driver::new(config, to_do, events.clone())?
+        prepare(config)?
     };
     let run = move || {
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.run())));
@@ -91,7 +124,7 @@ pub fn spawn(config: Config) -> Result<(Client, Events), Failure> {
         .name("p2pchat-client".to_owned())
         .spawn(run)
         .map_err(|error| local("start the client's thread", &error))?;
-    Ok((Client { requests }, Events { events: happened, stopped: false }))
+    Ok((client, happened))
 }
 
 fn stopped(failure: Option<Failure>) -> Event {

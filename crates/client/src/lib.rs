@@ -1,7 +1,9 @@
 //! The client as a library.
 //!
 //! [`spawn`] starts one on a thread of its own and gives its two ends: a [`Client`] takes
-//! [`Request`]s, [`Events`] gives what happens, ending with exactly one `Stopped`.
+//! [`Request`]s, [`Events`] gives what happens, ending with exactly one `Stopped`. [`prepare`] gives
+//! the same to a program that runs the client on its own thread, which is faster for one that
+//! answers by itself.
 //!
 //! Around them stands what every front end shares and none may do differently:
 //!
@@ -28,7 +30,7 @@ pub mod request;
 pub mod sanitise;
 
 pub use config::{AcceptPolicy, BrokerAddress, Config};
-pub use handle::{Client, Ended, Events, spawn};
+pub use handle::{Client, Ended, Events, Prepared, prepare, spawn};
 pub use p2pchat_crypto::keyfile::Passphrase;
 pub use p2pchat_crypto::{Identity, safety};
 pub use p2pchat_engine::{Command, CommandId, Event, Failure, Target, TransferNumber};
