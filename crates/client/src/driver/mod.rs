@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::Duration;
 
 use p2pchat_conversation::Memory;
@@ -40,6 +41,8 @@ const CARRIER_QUEUE: usize = 256;
 /// Events that may wait for a front end that does not read, beyond those in its channel. Past it
 /// nothing more is taken from the network until it reads.
 const EVENTS_WAITING_MAX: usize = 8192;
+/// Requests that are taken before the network has its turn again.
+const REQUESTS_AT_ONCE: usize = 256;
 /// Longest that the end of the client waits for the other sides to hear of it: a few round trips.
 const FAREWELL: Duration = Duration::from_millis(600);
 
@@ -146,7 +149,13 @@ impl Driver {
     /// Runs until a front end wants the end or none is left; why it ended, where nobody wanted it.
     pub(crate) async fn run(mut self) -> Option<Failure> {
         loop {
+            if self.settle() {
+                // A front end on this thread answers now, and what it says leaves in the same packets.
+                turn_of_others().await;
+            }
+            self.take_requests();
             self.settle();
+            self.transmit();
             if self.stopping {
                 self.finish().await;
                 return None;
@@ -156,11 +165,10 @@ impl Driver {
         }
     }
 
-    /// Moves everything out of the engine that it has to give.
-    fn settle(&mut self) {
-        loop {
-            self.transmit();
-            let Some(effect) = self.engine.poll_effect() else { break };
+    /// Moves everything out of the engine that it has to give, but for datagrams; whether a front
+    /// end got something.
+    fn settle(&mut self) -> bool {
+        while let Some(effect) = self.engine.poll_effect() {
             if let Err(failure) = self.perform(effect) {
                 self.say(Event::Error(failure));
             }
@@ -168,13 +176,28 @@ impl Driver {
         while let Some(event) = self.engine.poll_event() {
             self.say(event);
         }
+        let mut handed_on = false;
         while let Some(event) = self.waiting.pop_front() {
             if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
                 self.waiting.push_front(event);
                 break;
             }
+            handed_on = true;
         }
         self.stopping |= self.events.is_closed();
+        handed_on
+    }
+
+    /// Does what front ends have asked for until now, all of it before anything is sent, so that
+    /// many messages share a packet.
+    fn take_requests(&mut self) {
+        for _ in 0..REQUESTS_AT_ONCE {
+            if self.stopping {
+                return;
+            }
+            let Ok((id, request)) = self.requests.try_recv() else { return };
+            self.request(id, request);
+        }
     }
 
     async fn sleep(&mut self) -> Woken {
@@ -226,6 +249,19 @@ impl Driver {
             Request::Stop => self.stopping = true,
         }
     }
+}
+
+/// Lets every task of this thread that can go on do so, once.
+async fn turn_of_others() {
+    let mut had_it = false;
+    core::future::poll_fn(|context| {
+        if core::mem::replace(&mut had_it, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn writable(udp: Option<&udp::Udp>) {
@@ -328,6 +364,7 @@ impl Driver {
         self.engine.stop(self.clock.now());
         let deadline = self.clock.now().moment + FAREWELL;
         self.settle();
+        self.transmit();
         while !self.engine.is_idle() && self.clock.now().moment < deadline {
             let late = until(self.clock.instant(deadline));
             let woken = tokio::select! {
@@ -336,6 +373,7 @@ impl Driver {
             };
             self.wake(woken);
             self.settle();
+            self.transmit();
         }
         self.broker.finish(FAREWELL).await;
         self.files.close().await;
