@@ -7,6 +7,8 @@ TOOLS := $(abspath $(TARGET))/tools
 FILE ?=
 # Seconds for each fuzz target.
 TIME ?= 10
+# Runs of each contender in `make bench`.
+RUNS ?= 5
 # Where the development broker listens.
 LISTEN ?= 127.0.0.1:7770
 
@@ -17,7 +19,7 @@ FUZZ := PATH="$(TOOLS)/bin:$$PATH" $(CARGO) fuzz
 FUZZ_FLAGS := -s none --target-dir $(abspath $(TARGET))/fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-broker demo test lint purity musts fuzz fuzz-build install clean
+.PHONY: help build run-broker demo test lint purity musts fuzz fuzz-build bench install clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -60,6 +62,11 @@ fuzz-build: fuzz-tool
 fuzz-tool:
 	@test -x "$(TOOLS)/bin/cargo-fuzz" || \
 		$(CARGO) install --locked --root "$(TOOLS)" cargo-fuzz@$(CARGO_FUZZ_VERSION)
+
+# Beside the programs that it measures, which it finds there.
+bench: build ## Measure p2pchat and its references, and write docs/performance.md (RUNS=5)
+	$(CARGO) build --locked --release --manifest-path bench/Cargo.toml --target-dir $(abspath $(TARGET))
+	"$(abspath $(TARGET))/release/p2pchat-bench" --runs $(RUNS) --page docs/performance.md
 
 install: ## Install p2pchat and p2pchat-broker into cargo's bin directory
 	$(CARGO) install --locked --path crates/cli

@@ -1,0 +1,40 @@
+//! What is measured.
+
+mod file;
+mod product;
+mod rate;
+mod round_trip;
+mod sealing;
+mod world;
+
+use crate::Result;
+use crate::arguments::Plan;
+use crate::report::Report;
+
+/// The figures by name.
+pub const NAMES: [&str; 6] = ["seal", "handshake", "round-trip", "rate", "file", "product"];
+
+/// Measures with so many runs and reports.
+type Measure = fn(usize, &mut Report) -> Result;
+
+/// Measures what the plan wants and writes the page.
+pub fn run(plan: &Plan) -> Result {
+    let mut report = Report::default();
+    let figures: [(&str, Measure); NAMES.len()] = [
+        ("seal", sealing::seal),
+        ("handshake", sealing::handshake),
+        ("round-trip", round_trip::measure),
+        ("rate", rate::measure),
+        ("file", file::measure),
+        ("product", product::measure),
+    ];
+    for (name, measure) in figures {
+        if plan.wants(name) {
+            measure(plan.runs, &mut report).map_err(|failure| format!("{name}: {failure}"))?;
+        }
+    }
+    match &plan.page {
+        Some(page) => report.write(page, plan.runs),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,52 @@
+//! Messages a second, with many under way.
+
+use crate::Result;
+use crate::contest::{Contender, hold};
+use crate::cpu::{self, Cores};
+use crate::figures::world::{clients, reference};
+use crate::peers::client::Thread;
+use crate::peers::{IN_FLIGHT, MESSAGE_LEN};
+use crate::report::{Aim, Report, Row, Table};
+use crate::role::RoleKind::{ClientFlood, QuinnEcho, QuinnFlood};
+use crate::sample::Samples;
+
+/// Messages of one run.
+const COUNT: usize = 200_000;
+const OURS: &str = "p2pchat";
+
+/// With [`IN_FLIGHT`] messages under way.
+pub fn measure(runs: usize, report: &mut Report) -> Result {
+    let cores = if cpu::count() < 2 { Cores::One } else { Cores::Two };
+    let results = hold(
+        runs,
+        vec![
+            Contender::new("QUIC stream, quinn", || reference(cores, QuinnEcho, QuinnFlood, COUNT)),
+            Contender::new(OURS, || clients(cores, Thread::Shared, ClientFlood, COUNT)),
+            Contender::new("p2pchat, threads of their own", || {
+                clients(cores, Thread::OfItsOwn, ClientFlood, COUNT)
+            }),
+        ],
+    )?;
+    let rates = results.iter().map(|(name, nanos)| (*name, per_second(nanos)));
+    let rows = rates.map(|(name, rate)| {
+        let row = Row::new(name, "messages/s", rate).plotted();
+        if name == OURS { row.aim(Aim::AtLeast(400_000.0)) } else { row }
+    });
+    report.add(Table {
+        name: "rate",
+        title: "Messages a second, 64 under way",
+        about: format!(
+            "{COUNT} messages of {MESSAGE_LEN} bytes on {}, never more than {IN_FLIGHT} without an answer. \
+             quinn: one stream, the other end sends the bytes back. p2pchat: through `Client`, a message \
+             counts when its author is told that the other side stored it.",
+            cores.name()
+        ),
+        rows: rows.collect(),
+    });
+    Ok(())
+}
+
+fn per_second(nanos: &Samples) -> Samples {
+    let one = std::iter::repeat_n(1e9, nanos.count()).collect::<Samples>();
+    one.ratio_to(nanos)
+}

@@ -1,0 +1,223 @@
+//! The product's client as a library: two of them, each in a process of its own, introduced by a
+//! real broker.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use p2pchat_client::command::Target;
+use p2pchat_client::event::{BrokerState, Delivery, FileState, SessionState};
+use p2pchat_client::profile::Home;
+use p2pchat_client::{AcceptPolicy, Client, Command, CommandId, Config, Event, Events, Identity, Request};
+use p2pchat_crypto::Seed;
+use p2pchat_proto::PeerId;
+
+use super::{IN_FLIGHT, MESSAGE_LEN, WARM_UP_SHARE, nanos_each, runtime};
+use crate::Result;
+use crate::role::say;
+
+const ECHO: &str = "echo";
+const PING: &str = "ping";
+/// Longest that the asking side waits for its session.
+const SESSION: Duration = Duration::from_secs(15);
+
+/// On which thread the client runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thread {
+    /// One of its own, as in the program `p2pchat`.
+    OfItsOwn,
+    /// The front end's, for a program that answers by itself.
+    Shared,
+}
+
+impl FromStr for Thread {
+    type Err = ();
+
+    fn from_str(word: &str) -> core::result::Result<Self, ()> {
+        [Self::OfItsOwn, Self::Shared].into_iter().find(|thread| thread.word() == word).ok_or(())
+    }
+}
+
+impl Thread {
+    /// As an argument of a role.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::OfItsOwn => "own",
+            Self::Shared => "shared",
+        }
+    }
+}
+
+/// Says back whatever somebody says, and takes every file into `downloads`.
+pub fn echo(thread: Thread, broker: &str, downloads: &str) -> Result {
+    with_client(thread, ECHO, broker, Path::new(downloads), async |client, mut events| {
+        let mut number = 0;
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Broker(broker) if broker.state == BrokerState::Connected => say("ready", ECHO)?,
+                Event::Message(message) if !message.mine && message.text.starts_with('p') => {
+                    number += 1;
+                    let back = Command::Message { to: message.peer, text: message.text };
+                    client.send(CommandId(number), back).await.map_err(|_| "the client ended")?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Says how long it takes until an answer comes to a message, in nanoseconds.
+pub fn ping(thread: Thread, broker: &str, count: usize) -> Result {
+    with_session(thread, broker, async |client, events, to| {
+        let mut number = 1;
+        let mut round_trips = async |count: usize| -> Result {
+            for _ in 0..count {
+                number += 1;
+                send(client, number, to, 'p').await?;
+                until(events, |event| matches!(event, Event::Message(message) if !message.mine)).await?;
+            }
+            Ok(())
+        };
+        round_trips(count / WARM_UP_SHARE).await?;
+        let start = Instant::now();
+        round_trips(count).await?;
+        say("result", nanos_each(start, count))
+    })
+}
+
+/// Says how many nanoseconds a message takes until the other side has stored it, with [`IN_FLIGHT`]
+/// of them under way.
+pub fn flood(thread: Thread, broker: &str, count: usize) -> Result {
+    with_session(thread, broker, async |client, events, to| {
+        let mut flood = async |count: usize| -> Result {
+            let (mut sent, mut stored) = (0, 0);
+            while stored < count {
+                while sent < count && sent < stored + IN_FLIGHT {
+                    sent += 1;
+                    send(client, sent as u64, to, 'f').await?;
+                }
+                match events.next().await.ok_or("the client ended")? {
+                    Event::Receipt(receipt) if receipt.state == Delivery::Stored => stored += 1,
+                    Event::Failed { failure, .. } => return Err(failure.to_string().into()),
+                    _ => {}
+                }
+            }
+            Ok(())
+        };
+        flood(count / WARM_UP_SHARE).await?;
+        let start = Instant::now();
+        flood(count).await?;
+        say("result", nanos_each(start, count))
+    })
+}
+
+/// Sends a file and says how long it took until the other side had verified it, in nanoseconds.
+pub fn give_file(thread: Thread, broker: &str, path: &str) -> Result {
+    with_session(thread, broker, async |client, events, to| {
+        let start = Instant::now();
+        let request = Request::SendFile { to, path: path.into() };
+        client.send(CommandId(9), request).await.map_err(|_| "the client ended")?;
+        loop {
+            match events.next().await.ok_or("the client ended")? {
+                Event::File(file) if file.state == FileState::Done => break,
+                Event::File(file) if file.state.is_end() => return Err(format!("{file:?}").into()),
+                Event::Failed { failure, .. } => return Err(failure.to_string().into()),
+                _ => {}
+            }
+        }
+        let result = start.elapsed().as_nanos();
+        // What the owner asks this process about, it asks while it still runs.
+        say("result", result)?;
+        core::future::pending().await
+    })
+}
+
+/// Runs `work` in a session with [`echo`].
+fn with_session<F>(thread: Thread, broker: &str, work: F) -> Result
+where
+    F: AsyncFnOnce(&Client, &mut Events, PeerId) -> Result,
+{
+    with_client(thread, PING, broker, &std::env::temp_dir(), async |client, mut events| {
+        let to = tokio::time::timeout(SESSION, session(&client, &mut events)).await??;
+        work(&client, &mut events, to).await
+    })
+}
+
+/// Runs `work` beside a client.
+fn with_client<F>(thread: Thread, name: &str, broker: &str, downloads: &Path, work: F) -> Result
+where
+    F: AsyncFnOnce(Client, Events) -> Result,
+{
+    let config = config(name, broker, downloads)?;
+    runtime()?.block_on(async {
+        match thread {
+            Thread::OfItsOwn => {
+                let (client, events) =
+                    p2pchat_client::spawn(config).map_err(|failure| failure.to_string())?;
+                work(client, events).await
+            }
+            Thread::Shared => {
+                let (client, events, prepared) =
+                    p2pchat_client::prepare(config).map_err(|failure| failure.to_string())?;
+                tokio::select! {
+                    biased;
+                    () = prepared.run() => Err("the client ended".into()),
+                    result = work(client, events) => result,
+                }
+            }
+        }
+    })
+}
+
+async fn session(client: &Client, events: &mut Events) -> Result<PeerId> {
+    until(events, |event| matches!(event, Event::Broker(broker) if broker.state == BrokerState::Connected))
+        .await?;
+    let connect = Command::Connect { to: Target::Name(ECHO.parse()?), wait: SESSION };
+    client.send(CommandId(1), connect).await.map_err(|_| "the client ended")?;
+    let up = |event: &Event| matches!(event, Event::Session(session) if session.state == SessionState::Up);
+    match until(events, up).await? {
+        Event::Session(session) => Ok(session.peer),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+async fn send(client: &Client, number: u64, to: PeerId, kind: char) -> Result {
+    let text = kind.to_string().repeat(MESSAGE_LEN);
+    let message = Command::Message { to, text };
+    client.send(CommandId(number), message).await.map_err(|_| "the client ended".into())
+}
+
+/// The next event that is looked for; what fails meanwhile is an error.
+async fn until(events: &mut Events, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
+    loop {
+        match events.next().await.ok_or("the client ended")? {
+            event if wanted(&event) => return Ok(event),
+            Event::Failed { failure, .. } | Event::Error(failure) => return Err(failure.to_string().into()),
+            Event::Stopped(stopped) => return Err(format!("{stopped:?}").into()),
+            _ => {}
+        }
+    }
+}
+
+fn config(name: &str, broker: &str, downloads: &Path) -> Result<Config> {
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let seed = name.bytes().cycle().take(32).collect::<Vec<_>>();
+    let seed = seed.try_into().map_err(|_| "a seed of 32 bytes")?;
+    Ok(Config {
+        home: Home::nowhere(),
+        identity: Arc::new(Identity::from_seed(&Seed::from_bytes(seed))),
+        name: name.parse()?,
+        broker: broker.parse().map_err(|_| "no address of a broker")?,
+        bind: vec![loopback],
+        advertise: Vec::new(),
+        bind_tcp: vec![loopback],
+        advertise_tcp: Vec::new(),
+        accept: AcceptPolicy::Everyone,
+        accept_files: AcceptPolicy::Everyone,
+        files_from_connected: true,
+        download_dir: downloads.to_owned(),
+    })
+}
