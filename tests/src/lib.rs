@@ -7,10 +7,11 @@
 //! 2. [`broker`] and [`peer`] are the two programs as a test meets them: the broker by its
 //!    address and key, a peer by the events of JSON mode.
 //! 3. [`world`] puts them together: a broker, two people, a session.
-//! 4. [`relay`] sits on a path and drops, doubles, reorders, flips and records; [`stranger`] sends
+//! 4. [`caller`] and [`raw`]: a client of the broker and a reader of plain mode in the harness's own hands.
+//! 5. [`relay`] sits on a path and drops, doubles, reorders, flips and records; [`stranger`] sends
 //!    what nobody asked for; [`double`] is a broker that lies; [`memory`] reads what a process holds.
-//! 5. [`rows`] are the attacks of `make harness`, each with its counter-proof.
-//! 6. [`demo`] is the main job on one machine, for people to look at.
+//! 6. [`rows`] are the attacks of `make harness`, each with its counter-proof.
+//! 7. [`demo`] is the main job on one machine, for people to look at.
 //!
 //! Nothing sleeps to wait for something: each wait blocks on what has to come, with a deadline,
 //! and its failure shows what every process of the test said until then.
@@ -28,12 +29,14 @@
 pub mod actions;
 pub mod binaries;
 pub mod broker;
+pub mod caller;
 pub mod demo;
 pub mod double;
 pub mod event;
 pub mod memory;
 pub mod peer;
 pub mod process;
+pub mod raw;
 pub mod relay;
 pub mod rows;
 pub mod stranger;

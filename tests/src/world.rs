@@ -217,7 +217,10 @@ pub fn udp_address(peer: &mut Peer) -> Result<SocketAddr, Failure> {
 }
 
 /// A port of loopback that nobody used a moment ago.
-fn free_port() -> Result<SocketAddr, Failure> {
+///
+/// # Errors
+/// If the system has none.
+pub fn free_port() -> Result<SocketAddr, Failure> {
     let found = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
     found.map_err(Failure::system("find a free port"))
 }
