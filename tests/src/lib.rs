@@ -10,8 +10,9 @@
 //! 4. [`caller`] and [`raw`]: a client of the broker and a reader of plain mode in the harness's own hands.
 //! 5. [`relay`] sits on a path and drops, doubles, reorders, flips and records; [`stranger`] sends
 //!    what nobody asked for; [`double`] is a broker that lies; [`memory`] reads what a process holds.
-//! 6. [`rows`] are the attacks of `make harness`, each with its counter-proof.
-//! 7. [`demo`] is the main job on one machine, for people to look at.
+//! 6. [`sim`] is two sessions in virtual time, and a peer made by hand; [`meter`] counts memory.
+//! 7. [`rows`] are the attacks of `make harness`, each with its counter-proof.
+//! 8. [`demo`] is the main job on one machine, for people to look at.
 //!
 //! Nothing sleeps to wait for something: each wait blocks on what has to come, with a deadline,
 //! and its failure shows what every process of the test said until then.
@@ -34,11 +35,13 @@ pub mod demo;
 pub mod double;
 pub mod event;
 pub mod memory;
+pub mod meter;
 pub mod peer;
 pub mod process;
 pub mod raw;
 pub mod relay;
 pub mod rows;
+pub mod sim;
 pub mod stranger;
 pub mod trace;
 pub mod world;

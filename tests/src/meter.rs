@@ -1,0 +1,45 @@
+//! How much memory this process has asked for, byte by byte.
+//!
+//! Every allocation of the harness goes through a counter in front of the system's allocator, so
+//! that a row can say what a call took at most and what it kept. All threads count together: a row
+//! that measures runs nothing beside.
+
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// What something took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Took {
+    /// Bytes more than before, at the worst moment.
+    pub peak: usize,
+    /// Bytes more than before, at the end.
+    pub kept: usize,
+}
+
+/// Does `what`, and says what it took.
+pub fn measure<T>(what: impl FnOnce() -> T) -> (T, Took) {
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    let result = what();
+    let peak = MEMORY.peak_usage().saturating_sub(before);
+    (result, Took { peak, kept: MEMORY.current_usage().saturating_sub(before) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_back_counts_for_the_peak_and_what_was_kept_for_both() {
+        const MIB: usize = 1 << 20;
+        let (kept, took) = measure(|| {
+            drop(vec![1_u8; 64 * MIB]);
+            vec![1_u8; 32 * MIB]
+        });
+        // Other tests run beside, and take and give back a few.
+        assert!(took.peak >= 56 * MIB, "{took:?}");
+        assert!((24 * MIB..40 * MIB).contains(&took.kept), "{took:?} of {}", kept.len());
+    }
+}

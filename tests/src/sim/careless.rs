@@ -1,0 +1,244 @@
+//! The double: a receiver without one of its defences.
+//!
+//! It speaks the handshake and opens packets with the product's keys, so that an attack meets the
+//! same thing as at the product. What it does with an opened packet is its own and as simple as it
+//! can be: every frame with a whole body is shown at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2pchat_crypto::data::{Epoch, OpenKey};
+use p2pchat_crypto::handshake::Responder;
+use p2pchat_crypto::{Identity, Introduction};
+use p2pchat_proto::Moment;
+use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, ReceiverId};
+use p2pchat_proto::frame::{Frame, Frames, StreamId, ack};
+use p2pchat_session::{PACKETS_MAX, REPLAY_WINDOW};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+
+use super::hand::with_mac;
+use super::target::{Sent, Target};
+
+/// Most bytes of an acknowledgement made here.
+const ACK_ROOM: usize = 1000;
+/// What it answers to whoever asks.
+const RECEIVER: ReceiverId = ReceiverId(0x5151_5151);
+
+/// The defence that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Packet numbers are not remembered.
+    ReplayWindow,
+    /// Only packets above the highest number are taken.
+    WindowBelowHighest,
+    /// A number is marked before the packet has opened.
+    OpenFirst,
+    /// Any key that it ever had opens any packet.
+    KeySeparation,
+    /// Numbers have no bound, and the one after the last is 0.
+    NumberBound,
+    /// What comes too early is kept, whatever it is.
+    ReassemblyBound,
+    /// Acknowledgements are believed.
+    AckCheck,
+    /// A kind that is not known is an error.
+    Skipping,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Careless {
+    introduction: Introduction,
+    me: Arc<Identity>,
+    rng: ChaCha20Rng,
+    missing: Missing,
+    pending: Option<(Responder, ReceiverId)>,
+    keys: Option<Epoch>,
+    /// For [`Missing::KeySeparation`]: keys of other sessions and of the other direction.
+    ring: Vec<OpenKey>,
+    window: Window,
+    peer: ReceiverId,
+    next: u64,
+    accepted: u64,
+    bodies: Vec<Vec<u8>>,
+    early: BTreeMap<u64, Vec<u8>>,
+    ended: bool,
+    out: Vec<Sent>,
+}
+
+impl Careless {
+    /// One who was just introduced.
+    pub fn new(me: &Arc<Identity>, introduction: Introduction, missing: Missing) -> Self {
+        Self {
+            introduction,
+            me: me.clone(),
+            rng: ChaCha20Rng::from_seed([7; 32]),
+            missing,
+            pending: None,
+            keys: None,
+            ring: Vec::new(),
+            window: Window::default(),
+            peer: ReceiverId(0),
+            next: 0,
+            accepted: 0,
+            bodies: Vec::new(),
+            early: BTreeMap::new(),
+            ended: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// Gives it a further key.
+    pub fn learn(&mut self, key: OpenKey) {
+        self.ring.push(key);
+    }
+
+    fn respond(&mut self, from: SocketAddr, sender: ReceiverId, noise: &[u8; 48]) {
+        let answer = Responder::respond(&self.introduction, &self.me, noise, &mut self.rng);
+        let Ok((responder, message)) = answer else { return };
+        self.pending = Some((responder, sender));
+        let resp = Datagram::Resp { sender: RECEIVER, receiver: sender, noise: message };
+        self.out.push((from, with_mac(&self.introduction, &resp)));
+    }
+
+    fn finish(&mut self, from: SocketAddr, noise: &[u8; 64]) {
+        let Some((responder, sender)) = self.pending.take() else { return };
+        self.peer = sender;
+        self.keys = responder.finish(noise).ok().map(p2pchat_crypto::data::SessionKeys::into_epoch);
+        self.send(from, &[1]);
+    }
+
+    fn send(&mut self, to: SocketAddr, content: &[u8]) {
+        let Some(keys) = &self.keys else { return };
+        let header = DataHeader { epoch: 0, receiver: self.peer, packet_number: self.next }.encode();
+        let mut sealed = content.to_vec();
+        let tag = keys.seal.seal_in_place(self.next, &header, &mut sealed);
+        self.next += 1;
+        self.out.push((to, [&header[..], &sealed, &tag].concat()));
+    }
+
+    fn open(&self, number: u64, datagram: &[u8]) -> Option<Vec<u8>> {
+        let (header, sealed) = datagram.split_at_checked(DATA_HEADER_LEN)?;
+        let own = self.keys.as_ref().map(|keys| &keys.open);
+        let others = self.ring.iter().filter(|_| self.missing == Missing::KeySeparation);
+        own.into_iter().chain(others).find_map(|key| {
+            key.open_in_place(number, header, &mut sealed.to_vec()).map(|content| content.to_vec())
+        })
+    }
+
+    fn data(&mut self, from: SocketAddr, number: u64, datagram: &[u8]) {
+        if self.ended || !self.window.is_fresh(number, self.missing) {
+            return;
+        }
+        if self.missing == Missing::OpenFirst {
+            self.window.mark(number, self.missing);
+        }
+        let Some(content) = self.open(number, datagram) else { return };
+        self.window.mark(number, self.missing);
+        self.accepted += 1;
+        let mut asks = false;
+        for frame in Frames::new(&content) {
+            let Ok(frame) = frame else { return };
+            asks |= frame.is_ack_eliciting();
+            self.frame(&frame);
+        }
+        if asks {
+            let mut content = Vec::new();
+            let ranges = self.window.seen.iter().rev().take(1).map(|number| *number..=*number);
+            ack::write(Duration::ZERO, ranges, ACK_ROOM, &mut content);
+            self.send(from, &content);
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) {
+        if let Frame::Unknown { .. } = frame {
+            self.ended |= self.missing == Missing::Skipping;
+        }
+        let Frame::Stream { stream: StreamId::CONVERSATION, offset, bytes, .. } = frame else { return };
+        if self.missing == Missing::ReassemblyBound {
+            self.early.insert(*offset, bytes.to_vec());
+            return;
+        }
+        // A body of a kind that nobody knows is an error to one who skips nothing.
+        self.ended |= self.missing == Missing::Skipping && bytes.first() != Some(&1);
+        self.bodies.extend(bytes.get(5..).map(<[u8]>::to_vec));
+    }
+}
+
+impl Target for Careless {
+    fn take(&mut self, from: SocketAddr, datagram: &[u8], _: Moment) {
+        match Datagram::decode(datagram) {
+            Some(Datagram::Init { sender, noise, .. }) => self.respond(from, sender, &noise),
+            Some(Datagram::Fin { noise, .. }) => self.finish(from, &noise),
+            Some(Datagram::Data(header)) => self.data(from, header.packet_number, datagram),
+            Some(Datagram::Resp { .. } | Datagram::Punch { .. }) | None => {}
+        }
+    }
+
+    fn sent(&mut self, _: Moment) -> Vec<Sent> {
+        std::mem::take(&mut self.out)
+    }
+
+    fn wait(&mut self, _: Moment) {}
+
+    fn bodies(&self) -> &[Vec<u8>] {
+        &self.bodies
+    }
+
+    fn accepted(&self, _: Moment) -> u64 {
+        self.accepted
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
+
+/// What the product's replay window has to decide, said with a set.
+#[derive(Debug, Default)]
+pub struct Model(Window);
+
+impl Model {
+    /// Whether a packet with this number is taken, and takes it.
+    pub fn takes(&mut self, number: u64) -> bool {
+        let nothing = Missing::Skipping;
+        let fresh = self.0.is_fresh(number, nothing);
+        if fresh {
+            self.0.mark(number, nothing);
+        }
+        fresh
+    }
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    /// One above the highest number.
+    end: u64,
+    seen: BTreeSet<u64>,
+}
+
+impl Window {
+    fn is_fresh(&self, number: u64, missing: Missing) -> bool {
+        if missing == Missing::ReplayWindow {
+            return true;
+        }
+        if number >= self.end {
+            return number < PACKETS_MAX || missing == Missing::NumberBound;
+        }
+        let old = self.end - number > REPLAY_WINDOW || missing == Missing::WindowBelowHighest;
+        !old && !self.seen.contains(&number)
+    }
+
+    fn mark(&mut self, number: u64, missing: Missing) {
+        self.seen.insert(number);
+        if number >= self.end {
+            self.end = number.wrapping_add(1);
+            if missing == Missing::NumberBound {
+                self.seen.retain(|seen| number.wrapping_sub(*seen) < REPLAY_WINDOW);
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Sessions in virtual time, from their public interface alone.
+//!
+//! - [`people`]: two identities and their introductions, drawn from a seed.
+//! - [`pair`]: two endpoints of the product with a network between them.
+//! - [`hand`]: an introduced peer that is made by hand: it holds the keys, and sends what its owner
+//!   wants under any number.
+//! - [`target`]: whom it attacks, the product's endpoint ([`target::Product`]) or the double.
+//! - [`careless`]: the double, a receiver with one of its defences left out.
+
+pub mod careless;
+pub mod hand;
+pub mod pair;
+pub mod people;
+pub mod target;
+
+use p2pchat_proto::Moment;
+
+/// When a simulation begins.
+pub const START: Moment = Moment::from_nanos(1_000_000_000);
