@@ -3,12 +3,12 @@
 //! Every front end comes in here, so a control socket is one more holder of a [`Client`].
 
 use core::fmt;
-use std::panic::AssertUnwindSafe;
 use std::thread;
 
 use p2pchat_engine::event::Stopped;
 use p2pchat_engine::{CommandId, Event, Failure};
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
 use crate::config::Config;
 use crate::driver::{Driver, log};
@@ -16,8 +16,11 @@ use crate::request::Request;
 
 /// Requests that may wait for the driver.
 const REQUEST_QUEUE: usize = 256;
-/// Events that may wait for a front end.
-pub(crate) const EVENT_QUEUE: usize = 1024;
+/// Events that are handed to a front end at once: what one turn of the driver brought, as a channel
+/// costs more for each thing in it than most events cost to make.
+pub(crate) const EVENTS_IN_BATCH: usize = 128;
+/// Batches that may wait for a front end.
+const EVENT_QUEUE: usize = 32;
 
 /// Takes requests. Clones speak to the same client.
 #[derive(Debug, Clone)]
@@ -28,7 +31,8 @@ pub struct Client {
 /// What happens, in order.
 #[derive(Debug)]
 pub struct Events {
-    events: mpsc::Receiver<Event>,
+    batches: mpsc::Receiver<Vec<Event>>,
+    batch: std::vec::IntoIter<Event>,
     stopped: bool,
 }
 
@@ -52,10 +56,16 @@ impl Events {
         if self.stopped {
             return None;
         }
-        let event = self.events.recv().await.unwrap_or_else(|| {
-            // The thread ended without a word: not even its panic could be told.
-            stopped(Some(Failure::Internal("the client ended unexpectedly".to_owned())))
-        });
+        let event = loop {
+            if let Some(event) = self.batch.next() {
+                break event;
+            }
+            let Some(batch) = self.batches.recv().await else {
+                // The client ended without a word: not even its panic could be told.
+                break stopped(Some(Failure::Internal("the client ended unexpectedly".to_owned())));
+            };
+            self.batch = batch.into_iter();
+        };
         self.stopped = matches!(event, Event::Stopped(_));
         Some(event)
     }
@@ -64,7 +74,7 @@ impl Events {
 /// A client that its owner runs: see [`prepare`].
 pub struct Prepared {
     driver: Driver,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<Vec<Event>>,
 }
 
 impl fmt::Debug for Prepared {
@@ -77,9 +87,10 @@ impl Prepared {
     /// Runs the client to its end. Dropped before, its other sides hear nothing of it.
     pub async fn run(self) {
         let Self { driver, events } = self;
-        let failure = driver.run().await;
+        let last = stopped(driver.run().await);
+        log::event(&last);
         // Nobody listens any more where the front end ended first.
-        let _nobody_listens = events.send(stopped(failure)).await;
+        let _nobody_listens = events.send(vec![last]).await;
     }
 }
 
@@ -92,7 +103,8 @@ pub fn prepare(config: Config) -> Result<(Client, Events, Prepared), Failure> {
     let (requests, to_do) = mpsc::channel(REQUEST_QUEUE);
     let (events, happened) = mpsc::channel(EVENT_QUEUE);
     let driver = Driver::new(config, to_do, events.clone())?;
-    Ok((Client { requests }, Events { events: happened, stopped: false }, Prepared { driver, events }))
+    let happened = Events { batches: happened, batch: Vec::new().into_iter(), stopped: false };
+    Ok((Client { requests }, happened, Prepared { driver, events }))
 }
 
 /// Starts a client on a thread of its own.
@@ -109,16 +121,15 @@ pub fn spawn(config: Config) -> Result<(Client, Events), Failure> {
         prepare(config)?
     };
     let run = move || {
-        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.run())));
-        let failure = match outcome {
-            Ok(failure) => failure,
-            Err(panic) => Some(Failure::Internal(panic_message(panic.as_ref()).to_owned())),
-        };
+        // As a task of its own, which wakes itself without a call to the system.
+        let task = runtime.spawn(driver.run());
+        let failure =
+            runtime.block_on(task).unwrap_or_else(|ended| Some(Failure::Internal(message_of(ended))));
         // Files under way hold threads of the runtime; they have been told to end.
         runtime.shutdown_background();
         let last = stopped(failure);
         log::event(&last);
-        let _nobody_listens = events.blocking_send(last);
+        let _nobody_listens = events.blocking_send(vec![last]);
     };
     thread::Builder::new()
         .name("p2pchat-client".to_owned())
@@ -135,10 +146,9 @@ fn local(what: &str, error: &std::io::Error) -> Failure {
     Failure::Local { what: what.to_owned(), reason: error.to_string() }
 }
 
-fn panic_message(panic: &(dyn core::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a defect without a message")
+fn message_of(ended: JoinError) -> String {
+    const UNKNOWN: &str = "a defect without a message";
+    let Ok(panic) = ended.try_into_panic() else { return UNKNOWN.to_owned() };
+    let message = panic.downcast_ref::<&str>().copied();
+    message.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or(UNKNOWN).to_owned()
 }

@@ -10,25 +10,27 @@ mod profile;
 mod tcp;
 mod udp;
 
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use p2pchat_conversation::Memory;
 use p2pchat_engine::event::Ready;
-use p2pchat_engine::{Command, CommandId, Effect, Engine, EngineConfig, Event, Failure, TransferNumber};
+use p2pchat_engine::{Command, CommandId, Effect, Engine, EngineConfig, Event, Failure, Now, TransferNumber};
 use p2pchat_proto::{Name, PeerId, TransferId, UdpEndpoints};
 use p2pchat_session::Transmit;
 use p2pchat_transfer::CarrierEvent;
 use rand::Rng;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
 
 use crate::config::Config;
 use crate::endpoints::announced;
 use crate::files::{FileConfig, FileDriver, open_source};
+use crate::handle::EVENTS_IN_BATCH;
 use crate::random::system_rng;
 use crate::request::Request;
 use clock::Clock;
@@ -42,7 +44,7 @@ const CARRIER_QUEUE: usize = 256;
 /// nothing more is taken from the network until it reads.
 const EVENTS_WAITING_MAX: usize = 8192;
 /// Requests that are taken before the network has its turn again.
-const REQUESTS_AT_ONCE: usize = 256;
+const REQUESTS_AT_ONCE: usize = 32;
 /// Longest that the end of the client waits for the other sides to hear of it: a few round trips.
 const FAREWELL: Duration = Duration::from_millis(600);
 
@@ -50,6 +52,11 @@ const FAREWELL: Duration = Duration::from_millis(600);
 pub(crate) struct Driver {
     engine: Engine,
     clock: Clock,
+    /// When this turn began; clocks are read a few times a turn, not for each thing in it.
+    now: Now,
+    /// Fires at the next timeout or before it: it is set anew only to fire earlier, as most timeouts
+    /// move away with every packet.
+    timer: Pin<Box<Sleep>>,
     profile: Profile,
     sockets: Sockets,
     advertise: Vec<SocketAddr>,
@@ -59,8 +66,8 @@ pub(crate) struct Driver {
     files: FileDriver,
     carriers: mpsc::Receiver<(TransferId, CarrierEvent)>,
     requests: mpsc::Receiver<(CommandId, Request)>,
-    events: mpsc::Sender<Event>,
-    waiting: VecDeque<Event>,
+    events: mpsc::Sender<Vec<Event>>,
+    waiting: Vec<Event>,
     unsent: Option<Transmit>,
     transmit: Vec<u8>,
     batch: Batch,
@@ -83,7 +90,7 @@ impl Driver {
     pub(crate) fn new(
         config: Config,
         requests: mpsc::Receiver<(CommandId, Request)>,
-        events: mpsc::Sender<Event>,
+        events: mpsc::Sender<Vec<Event>>,
     ) -> Result<Self, Failure> {
         let profile = Profile::load(config.home)?;
         let sockets = Sockets::bind(&config.bind, profile.last_port()?)?;
@@ -116,6 +123,8 @@ impl Driver {
         let mut driver = Self {
             engine: Engine::new(engine, seed, clock.now()),
             clock,
+            now: clock.now(),
+            timer: Box::pin(tokio::time::sleep_until(Instant::now())),
             profile,
             sockets,
             advertise: config.advertise,
@@ -126,7 +135,7 @@ impl Driver {
             carriers,
             requests,
             events,
-            waiting: VecDeque::new(),
+            waiting: Vec::new(),
             unsent: None,
             transmit: Vec::new(),
             batch: Batch::new(),
@@ -143,7 +152,7 @@ impl Driver {
 
     fn say(&mut self, event: Event) {
         log::event(&event);
-        self.waiting.push_back(event);
+        self.waiting.push(event);
     }
 
     /// Runs until a front end wants the end or none is left; why it ended, where nobody wanted it.
@@ -177,11 +186,10 @@ impl Driver {
             self.say(event);
         }
         let mut handed_on = false;
-        while let Some(event) = self.waiting.pop_front() {
-            if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
-                self.waiting.push_front(event);
-                break;
-            }
+        while !self.waiting.is_empty()
+            && let Ok(place) = self.events.try_reserve()
+        {
+            place.send(next_batch(&mut self.waiting));
             handed_on = true;
         }
         self.stopping |= self.events.is_closed();
@@ -191,6 +199,7 @@ impl Driver {
     /// Does what front ends have asked for until now, all of it before anything is sent, so that
     /// many messages share a packet.
     fn take_requests(&mut self) {
+        self.now = self.clock.now();
         for _ in 0..REQUESTS_AT_ONCE {
             if self.stopping {
                 return;
@@ -204,6 +213,11 @@ impl Driver {
         let listening = self.waiting.len() < EVENTS_WAITING_MAX;
         let full = self.unsent.as_ref().and_then(|transmit| self.sockets.towards(transmit.to));
         let due = self.clock.instant(self.engine.poll_timeout());
+        if let Some(due) = due
+            && (due < self.timer.deadline() || self.timer.is_elapsed())
+        {
+            self.timer.as_mut().reset(due);
+        }
         tokio::select! {
             request = self.requests.recv(), if !self.stopping => Woken::Request(request),
             report = self.broker.report(), if listening => Woken::Broker(report),
@@ -211,12 +225,13 @@ impl Driver {
             () = self.sockets.readable(), if listening => Woken::Udp,
             () = writable(full), if full.is_some() => Woken::Writable,
             _permit = self.events.reserve(), if !self.waiting.is_empty() => Woken::Room,
-            () = until(due) => Woken::Timeout,
+            () = &mut self.timer, if due.is_some() => Woken::Timeout,
         }
     }
 
     fn wake(&mut self, woken: Woken) {
-        let now = self.clock.now();
+        self.now = self.clock.now();
+        let now = self.now;
         match woken {
             Woken::Request(Some((id, request))) => self.request(id, request),
             Woken::Request(None) => self.stopping = true,
@@ -241,7 +256,7 @@ impl Driver {
     }
 
     fn request(&mut self, id: CommandId, request: Request) {
-        let now = self.clock.now();
+        let now = self.now;
         match request {
             Request::Engine(command) => self.engine.handle_command(id, command, now),
             Request::SendFile { to, path } => self.send_file(id, to, &path),
@@ -249,6 +264,12 @@ impl Driver {
             Request::Stop => self.stopping = true,
         }
     }
+}
+
+/// Takes the oldest of the events that wait, as many as go at once.
+fn next_batch(waiting: &mut Vec<Event>) -> Vec<Event> {
+    let rest = if waiting.len() > EVENTS_IN_BATCH { waiting.split_off(EVENTS_IN_BATCH) } else { Vec::new() };
+    core::mem::replace(waiting, rest)
 }
 
 /// Lets every task of this thread that can go on do so, once.
@@ -271,16 +292,9 @@ async fn writable(udp: Option<&udp::Udp>) {
     }
 }
 
-async fn until(due: Option<tokio::time::Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => core::future::pending().await,
-    }
-}
-
 impl Driver {
     fn perform(&mut self, effect: Effect) -> Result<(), Failure> {
-        let now = self.clock.now();
+        let now = self.now;
         match effect {
             Effect::DialBroker => self.broker.dial(self.broker_address.clone()),
             Effect::ToBroker(bytes) => self.broker.send(bytes),
@@ -325,7 +339,7 @@ impl Driver {
     }
 
     fn receive(&mut self) {
-        let now = self.clock.now();
+        let now = self.now;
         for udp in self.sockets.iter() {
             if udp.receive(&mut self.batch) {
                 for (received, datagrams) in self.batch.drain() {
@@ -366,21 +380,14 @@ impl Driver {
         self.settle();
         self.transmit();
         while !self.engine.is_idle() && self.clock.now().moment < deadline {
-            let late = until(self.clock.instant(deadline));
-            let woken = tokio::select! {
-                woken = self.sleep() => woken,
-                () = late => break,
-            };
+            let left = deadline.saturating_since(self.clock.now().moment);
+            let Ok(woken) = tokio::time::timeout(left, self.sleep()).await else { break };
             self.wake(woken);
             self.settle();
             self.transmit();
         }
         self.broker.finish(FAREWELL).await;
         self.files.close().await;
-        while let Some(event) = self.waiting.pop_front() {
-            if self.events.send(event).await.is_err() {
-                break;
-            }
-        }
+        while !self.waiting.is_empty() && self.events.send(next_batch(&mut self.waiting)).await.is_ok() {}
     }
 }
