@@ -2,7 +2,7 @@
 //! real broker.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,17 +10,23 @@ use std::time::{Duration, Instant};
 use p2pchat_client::command::Target;
 use p2pchat_client::event::{BrokerState, Delivery, FileState, SessionState};
 use p2pchat_client::profile::Home;
-use p2pchat_client::{AcceptPolicy, Client, Command, CommandId, Config, Event, Events, Identity, Request};
+use p2pchat_client::{
+    AcceptPolicy, Client, Command, CommandId, Config, Ended, Event, Events, Identity, Request,
+};
 use p2pchat_crypto::Seed;
 use p2pchat_proto::PeerId;
 
 use super::{IN_FLIGHT, MESSAGE_LEN, WARM_UP_SHARE, nanos_each, runtime};
-use crate::Result;
 use crate::role::say;
+use crate::{Failure, Result};
 
 const ECHO: &str = "echo";
 const PING: &str = "ping";
-/// Longest that the asking side waits for its session.
+const ENDED: &str = "the client ended";
+/// What messages are made of that want an answer, and those that want none.
+const ANSWER_ME: char = 'p';
+const KEEP_IT: char = 'k';
+/// Longest that the asking side waits for an answer to its request.
 const SESSION: Duration = Duration::from_secs(15);
 
 /// On which thread the client runs.
@@ -52,15 +58,15 @@ impl Thread {
 
 /// Says back whatever somebody says, and takes every file into `downloads`.
 pub fn echo(thread: Thread, broker: &str, downloads: &str) -> Result {
-    with_client(thread, ECHO, broker, Path::new(downloads), async |client, mut events| {
+    run(thread, config(ECHO, broker, Path::new(downloads))?, async |client, mut events| {
         let mut number = 0;
         while let Some(event) = events.next().await {
             match event {
                 Event::Broker(broker) if broker.state == BrokerState::Connected => say("ready", ECHO)?,
-                Event::Message(message) if !message.mine && message.text.starts_with('p') => {
+                Event::Message(message) if !message.mine && message.text.starts_with(ANSWER_ME) => {
                     number += 1;
                     let back = Command::Message { to: message.peer, text: message.text };
-                    client.send(CommandId(number), back).await.map_err(|_| "the client ended")?;
+                    client.send(CommandId(number), back).await.map_err(ended)?;
                 }
                 _ => {}
             }
@@ -71,57 +77,60 @@ pub fn echo(thread: Thread, broker: &str, downloads: &str) -> Result {
 
 /// Says how long it takes until an answer comes to a message, in nanoseconds.
 pub fn ping(thread: Thread, broker: &str, count: usize) -> Result {
-    with_session(thread, broker, async |client, events, to| {
-        let mut number = 1;
-        let mut round_trips = async |count: usize| -> Result {
-            for _ in 0..count {
-                number += 1;
-                send(client, number, to, 'p').await?;
-                until(events, |event| matches!(event, Event::Message(message) if !message.mine)).await?;
-            }
-            Ok(())
-        };
-        round_trips(count / WARM_UP_SHARE).await?;
+    run(thread, config(PING, broker, &std::env::temp_dir())?, async move |client, mut events| {
+        let to = session(&client, &mut events).await?;
+        round_trips(&client, &mut events, to, count / WARM_UP_SHARE).await?;
         let start = Instant::now();
-        round_trips(count).await?;
+        round_trips(&client, &mut events, to, count).await?;
         say("result", nanos_each(start, count))
     })
+}
+
+async fn round_trips(client: &Client, events: &mut Events, to: PeerId, count: usize) -> Result {
+    for number in 0..count {
+        send(client, number, to, ANSWER_ME).await?;
+        until(events, |event| matches!(event, Event::Message(message) if !message.mine)).await?;
+    }
+    Ok(())
 }
 
 /// Says how many nanoseconds a message takes until the other side has stored it, with [`IN_FLIGHT`]
 /// of them under way.
 pub fn flood(thread: Thread, broker: &str, count: usize) -> Result {
-    with_session(thread, broker, async |client, events, to| {
-        let mut flood = async |count: usize| -> Result {
-            let (mut sent, mut stored) = (0, 0);
-            while stored < count {
-                while sent < count && sent < stored + IN_FLIGHT {
-                    sent += 1;
-                    send(client, sent as u64, to, 'f').await?;
-                }
-                match events.next().await.ok_or("the client ended")? {
-                    Event::Receipt(receipt) if receipt.state == Delivery::Stored => stored += 1,
-                    Event::Failed { failure, .. } => return Err(failure.to_string().into()),
-                    _ => {}
-                }
-            }
-            Ok(())
-        };
-        flood(count / WARM_UP_SHARE).await?;
+    run(thread, config(PING, broker, &std::env::temp_dir())?, async move |client, mut events| {
+        let to = session(&client, &mut events).await?;
+        pour(&client, &mut events, to, count / WARM_UP_SHARE).await?;
         let start = Instant::now();
-        flood(count).await?;
+        pour(&client, &mut events, to, count).await?;
         say("result", nanos_each(start, count))
     })
 }
 
+async fn pour(client: &Client, events: &mut Events, to: PeerId, count: usize) -> Result {
+    let (mut sent, mut stored) = (0, 0);
+    while stored < count {
+        while sent < count && sent < stored + IN_FLIGHT {
+            sent += 1;
+            send(client, sent, to, KEEP_IT).await?;
+        }
+        match events.next().await.ok_or(ENDED)? {
+            Event::Receipt(receipt) if receipt.state == Delivery::Stored => stored += 1,
+            Event::Failed { failure, .. } => return Err(failure.to_string().into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Sends a file and says how long it took until the other side had verified it, in nanoseconds.
 pub fn give_file(thread: Thread, broker: &str, path: &str) -> Result {
-    with_session(thread, broker, async |client, events, to| {
+    let path = PathBuf::from(path);
+    run(thread, config(PING, broker, &std::env::temp_dir())?, async move |client, mut events| {
+        let to = session(&client, &mut events).await?;
         let start = Instant::now();
-        let request = Request::SendFile { to, path: path.into() };
-        client.send(CommandId(9), request).await.map_err(|_| "the client ended")?;
+        client.send(CommandId(9), Request::SendFile { to, path }).await.map_err(ended)?;
         loop {
-            match events.next().await.ok_or("the client ended")? {
+            match events.next().await.ok_or(ENDED)? {
                 Event::File(file) if file.state == FileState::Done => break,
                 Event::File(file) if file.state.is_end() => return Err(format!("{file:?}").into()),
                 Event::Failed { failure, .. } => return Err(failure.to_string().into()),
@@ -135,48 +144,46 @@ pub fn give_file(thread: Thread, broker: &str, path: &str) -> Result {
     })
 }
 
-/// Runs `work` in a session with [`echo`].
-fn with_session<F>(thread: Thread, broker: &str, work: F) -> Result
+/// Runs `work` beside a client. Both are one task where they share a thread, so that each has its
+/// turn after the other without a call to the system.
+fn run<W, F>(thread: Thread, config: Config, work: W) -> Result
 where
-    F: AsyncFnOnce(&Client, &mut Events, PeerId) -> Result,
+    W: FnOnce(Client, Events) -> F,
+    F: Future<Output = Result> + Send + 'static,
 {
-    with_client(thread, PING, broker, &std::env::temp_dir(), async |client, mut events| {
-        let to = tokio::time::timeout(SESSION, session(&client, &mut events)).await??;
-        work(&client, &mut events, to).await
-    })
-}
-
-/// Runs `work` beside a client.
-fn with_client<F>(thread: Thread, name: &str, broker: &str, downloads: &Path, work: F) -> Result
-where
-    F: AsyncFnOnce(Client, Events) -> Result,
-{
-    let config = config(name, broker, downloads)?;
-    runtime()?.block_on(async {
-        match thread {
-            Thread::OfItsOwn => {
-                let (client, events) =
-                    p2pchat_client::spawn(config).map_err(|failure| failure.to_string())?;
-                work(client, events).await
-            }
-            Thread::Shared => {
-                let (client, events, prepared) =
-                    p2pchat_client::prepare(config).map_err(|failure| failure.to_string())?;
+    let runtime = runtime()?;
+    let task = match thread {
+        Thread::OfItsOwn => {
+            let (client, events) = p2pchat_client::spawn(config).map_err(|failure| failure.to_string())?;
+            runtime.spawn(work(client, events))
+        }
+        Thread::Shared => {
+            let _entered = runtime.enter();
+            let prepared = p2pchat_client::prepare(config).map_err(|failure| failure.to_string())?;
+            let (client, events, prepared) = prepared;
+            let work = work(client, events);
+            runtime.spawn(async {
                 tokio::select! {
                     biased;
-                    () = prepared.run() => Err("the client ended".into()),
-                    result = work(client, events) => result,
+                    () = prepared.run() => Err(ENDED.into()),
+                    result = work => result,
                 }
-            }
+            })
         }
-    })
+    };
+    runtime.block_on(task)?
+}
+
+fn ended(_: Ended) -> Failure {
+    ENDED.into()
 }
 
 async fn session(client: &Client, events: &mut Events) -> Result<PeerId> {
-    until(events, |event| matches!(event, Event::Broker(broker) if broker.state == BrokerState::Connected))
-        .await?;
+    let connected =
+        |event: &Event| matches!(event, Event::Broker(broker) if broker.state == BrokerState::Connected);
+    until(events, connected).await?;
     let connect = Command::Connect { to: Target::Name(ECHO.parse()?), wait: SESSION };
-    client.send(CommandId(1), connect).await.map_err(|_| "the client ended")?;
+    client.send(CommandId(1), connect).await.map_err(ended)?;
     let up = |event: &Event| matches!(event, Event::Session(session) if session.state == SessionState::Up);
     match until(events, up).await? {
         Event::Session(session) => Ok(session.peer),
@@ -184,16 +191,16 @@ async fn session(client: &Client, events: &mut Events) -> Result<PeerId> {
     }
 }
 
-async fn send(client: &Client, number: u64, to: PeerId, kind: char) -> Result {
+async fn send(client: &Client, number: usize, to: PeerId, kind: char) -> Result {
     let text = kind.to_string().repeat(MESSAGE_LEN);
     let message = Command::Message { to, text };
-    client.send(CommandId(number), message).await.map_err(|_| "the client ended".into())
+    client.send(CommandId(number as u64), message).await.map_err(ended)
 }
 
 /// The next event that is looked for; what fails meanwhile is an error.
 async fn until(events: &mut Events, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
     loop {
-        match events.next().await.ok_or("the client ended")? {
+        match events.next().await.ok_or(ENDED)? {
             event if wanted(&event) => return Ok(event),
             Event::Failed { failure, .. } | Event::Error(failure) => return Err(failure.to_string().into()),
             Event::Stopped(stopped) => return Err(format!("{stopped:?}").into()),
