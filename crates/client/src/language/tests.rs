@@ -68,6 +68,7 @@ fn arguments_are_quoted_as_in_a_shell() {
         ])
     );
     assert_eq!(slash(r#"/sendf "a\"b\\c\d""#), Slash::SendFiles(vec![r#"a"b\c\d"#.into()]));
+    assert_eq!(slash(r#"/sendf "\$5 \`x\`""#), Slash::SendFiles(vec!["$5 `x`".into()]));
     assert!(matches!(failure("/sendf \"open"), Failure::Usage(_)));
     assert!(matches!(failure("/sendf a\\"), Failure::Usage(_)));
 }

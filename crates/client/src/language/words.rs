@@ -1,5 +1,6 @@
 //! Arguments quoted as in a shell (POSIX.1-2024, XCU section 2.2): `'…'` takes everything as it is,
-//! `"…"` all but `\"` and `\\`, a backslash outside takes the next character as it is.
+//! `"…"` all but a backslash before `"`, `\`, `$` or a backtick, a backslash outside takes the next
+//! character as it is.
 
 use std::path::{Path, PathBuf};
 
@@ -58,7 +59,7 @@ impl<'a> Words<'a> {
                 (Some(open), c) if open == c => quote = None,
                 (None, '\\') => text.push(next_of(&mut chars)?),
                 (Some('"'), '\\') => match next_of(&mut chars)? {
-                    c @ ('"' | '\\') => text.push(c),
+                    c @ ('"' | '\\' | '$' | '`') => text.push(c),
                     c => text.extend(['\\', c]),
                 },
                 (None | Some(_), c) => text.push(c),
