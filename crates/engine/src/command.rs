@@ -68,6 +68,8 @@ pub enum Command {
     DeclineFile {
         /// Which.
         transfer: TransferNumber,
+        /// Why, for the other side; may be empty.
+        reason: String,
     },
     /// Stop a transfer, from either side.
     CancelFile {

@@ -83,7 +83,9 @@ impl Desk {
                 let (open, reason) = self.declined(first.as_deref(), rest, whole)?;
                 match open {
                     Open::Request(request) => self.ask(Command::Decline { request, reason }, tag, actions),
-                    Open::File(transfer) => self.ask(Command::DeclineFile { transfer }, tag, actions),
+                    Open::File(transfer) => {
+                        self.ask(Command::DeclineFile { transfer, reason }, tag, actions);
+                    }
                 }
             }
             Slash::Requests => {

@@ -232,6 +232,14 @@ fn ones_own_request_is_not_there_to_accept_but_to_cancel() {
 }
 
 #[test]
+fn the_reason_against_a_file_goes_to_who_offered_it() {
+    let mut desk = Desk::new(None);
+    desk.observe(&file(3, Direction::In, FileState::Offered));
+    let decline = Command::DeclineFile { transfer: TransferNumber(3), reason: "too large".into() };
+    assert_eq!(command(&typed(&mut desk, "/decline 3 too large")).1, decline);
+}
+
+#[test]
 fn a_reason_may_follow_a_name_or_stand_alone() {
     let mut desk = Desk::new(None);
     desk.observe(&request(1, BOB, "bob", Direction::In, RequestState::Open));

@@ -137,8 +137,8 @@ impl Engine {
             Command::Close { peer } => self.close_session(id, peer, now),
             Command::Message { to, text } => self.compose(id, to, text, now),
             Command::Shown { message } => self.conversations.shown(message),
-            Command::AcceptFile { transfer } => self.answer_file(id, transfer, true, now),
-            Command::DeclineFile { transfer } => self.answer_file(id, transfer, false, now),
+            Command::AcceptFile { transfer } => self.accept_file(id, transfer, now),
+            Command::DeclineFile { transfer, reason } => self.decline_file(id, transfer, &reason, now),
             Command::CancelFile { transfer } => self.cancel_file(id, transfer, now),
             Command::Info => self.report(id, now),
         }

@@ -74,14 +74,15 @@ impl Engine {
         self.settle(now);
     }
 
-    pub(super) fn answer_file(&mut self, id: CommandId, number: TransferNumber, accept: bool, now: Now) {
-        let outcome = self.on_transfer(number, |transfers, transfer| {
-            if accept {
-                transfers.accept(transfer, now.moment)
-            } else {
-                transfers.decline(transfer, DeclineReason::Person(Reason::default()), now.moment)
-            }
-        });
+    pub(super) fn accept_file(&mut self, id: CommandId, number: TransferNumber, now: Now) {
+        let outcome = self.on_transfer(number, |transfers, transfer| transfers.accept(transfer, now.moment));
+        self.file_command_done(id, outcome);
+    }
+
+    pub(super) fn decline_file(&mut self, id: CommandId, number: TransferNumber, reason: &str, now: Now) {
+        let why = DeclineReason::Person(Reason::new(reason));
+        let outcome =
+            self.on_transfer(number, |transfers, transfer| transfers.decline(transfer, why, now.moment));
         self.file_command_done(id, outcome);
     }
 
@@ -186,7 +187,7 @@ impl Engine {
 
     fn file_event(&self, number: TransferNumber, update: Update) -> FileEvent {
         let Update { peer, direction, state, name, bytes, total, rate, tcp, .. } = update;
-        let shown = Shown::of(state, &name, &self.people.label(peer));
+        let shown = Shown::of(state, direction, &name, &self.people.label(peer));
         FileEvent {
             transfer: number,
             peer,
@@ -217,14 +218,21 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(state: State, file: &str, peer: &str) -> Self {
+    fn of(state: State, direction: transfer::Direction, file: &str, peer: &str) -> Self {
         let plain = |state| Self { state, path: None, hash: None, reason: None };
         match state {
             State::Offered => plain(FileState::Offered),
             State::Accepted => plain(FileState::Accepted),
             State::Running => plain(FileState::Running),
             State::Verifying => plain(FileState::Verifying),
-            State::Declined(why) => Self { reason: Some(declined(file, why)), ..plain(FileState::Declined) },
+            State::Declined(why) => {
+                let reason = match direction {
+                    transfer::Direction::Incoming => declined_here(why),
+                    transfer::Direction::Outgoing => declined(why),
+                };
+                let reason = Failure::FileRefused { name: file.to_owned(), reason };
+                Self { reason: Some(reason), ..plain(FileState::Declined) }
+            }
             State::Done { path, hash } => Self { path, hash: Some(hash), ..plain(FileState::Done) },
             State::Failed(why) => {
                 Self { reason: Some(transfer_failure(file, peer, why)), ..plain(FileState::Failed) }
@@ -241,8 +249,8 @@ impl Shown {
     }
 }
 
-fn declined(file: &str, why: DeclineReason) -> Failure {
-    let reason = match why {
+fn declined(why: DeclineReason) -> String {
+    match why {
         DeclineReason::Person(reason) if reason.as_str().is_empty() => {
             "the other side declined it".to_owned()
         }
@@ -250,8 +258,17 @@ fn declined(file: &str, why: DeclineReason) -> Failure {
         DeclineReason::Policy => "the other side takes no files from you".to_owned(),
         DeclineReason::Unsupported => "the other side does not understand the offer".to_owned(),
         DeclineReason::TooManyOffers => "too many offers wait at the other side".to_owned(),
-    };
-    Failure::FileRefused { name: file.to_owned(), reason }
+    }
+}
+
+fn declined_here(why: DeclineReason) -> String {
+    match why {
+        DeclineReason::Person(_) => "declined here",
+        DeclineReason::Policy => "--accept-files takes none of this person here",
+        DeclineReason::Unsupported => "the offer is not understood here",
+        DeclineReason::TooManyOffers => "too many offers wait here",
+    }
+    .to_owned()
 }
 
 fn transfer_failure(file: &str, peer: &str, why: TransferFailure) -> Failure {
@@ -300,5 +317,26 @@ fn command_failure(error: CommandError) -> Failure {
     match error {
         CommandError::NoSuchTransfer => Failure::NoSuch { what: "transfer" },
         CommandError::NotPending => Failure::NoSuch { what: "offered file" },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(direction: transfer::Direction, why: DeclineReason) -> Option<Failure> {
+        Shown::of(State::Declined(why), direction, "song.mp3", "bob").reason
+    }
+
+    #[test]
+    fn who_declined_is_told_apart_from_who_was_declined() {
+        let refused = |reason: &str| {
+            Some(Failure::FileRefused { name: "song.mp3".to_owned(), reason: reason.to_owned() })
+        };
+        let person = || DeclineReason::Person(Reason::new("too large"));
+        assert_eq!(told(transfer::Direction::Outgoing, person()), refused("too large"));
+        assert_eq!(told(transfer::Direction::Incoming, person()), refused("declined here"));
+        let nameless = DeclineReason::Person(Reason::default());
+        assert_eq!(told(transfer::Direction::Outgoing, nameless), refused("the other side declined it"));
     }
 }
