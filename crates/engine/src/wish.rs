@@ -131,6 +131,19 @@ impl Wish {
         self.not_before = now.after(wait);
     }
 
+    /// The broker did not take the request and wants no other one before this moment. What it took
+    /// earlier stays there; only the renewal is late.
+    pub(crate) fn held_up(&mut self, until: Moment) {
+        if let (None, Some(open)) = (self.command, &mut self.open) {
+            open.renew_at = until;
+            return;
+        }
+        self.open = None;
+        self.not_before = until;
+        // Whoever answers is there: from now on only the user's patience counts.
+        self.broker_deadline = self.deadline;
+    }
+
     /// When something is due for this wish; `ready` says whether the broker can be spoken to.
     pub(crate) fn poll_timeout(&self, ready: bool) -> Moment {
         match &self.open {

@@ -266,6 +266,29 @@ fn a_long_wait_renews_the_request() {
 }
 
 #[test]
+fn who_asks_more_often_than_the_broker_takes_waits_and_is_heard() {
+    let manner = Manner { accept: AcceptPolicy::Nobody, ..Manner::default() };
+    let mut world = two(14, manner, Manner::default(), &calm());
+    let declined = |world: &World| {
+        let states = request_states(&world.people[BOB]);
+        states.iter().filter(|&&state| state == RequestState::Declined).count()
+    };
+    for asked in 1..=8 {
+        world.connect(BOB, "alice");
+        world.run_until(MINUTE, "alice has declined", |world| declined(world) == asked);
+    }
+    assert!(failures(&world.people[BOB]).is_empty(), "{:?}", failures(&world.people[BOB]));
+    let wait = Duration::from_secs(1);
+    world.command(BOB, Command::Connect { to: Target::Name(name("alice")), wait });
+    world.run_for(wait * 2);
+    assert!(
+        matches!(failures(&world.people[BOB])[..], [Failure::NotAllowed { .. }]),
+        "{:?}",
+        failures(&world.people[BOB])
+    );
+}
+
+#[test]
 fn nobody_of_that_name_and_somebody_who_left_are_told_apart() {
     let mut world = two(8, Manner::default(), Manner::default(), &calm());
     world.connect(BOB, "nobody");

@@ -191,6 +191,11 @@ impl Engine {
             Outcome::NotOnline => Failure::NotOnline { who },
             Outcome::Unknown => Failure::UnknownPeer { who },
             Outcome::RateLimited(seconds) => {
+                let again = now.after(Duration::from_secs(seconds.into()));
+                if again < wish.deadline {
+                    wish.held_up(again);
+                    return;
+                }
                 Failure::NotAllowed { what: format!("another request within {seconds} s") }
             }
             Outcome::Unavailable
