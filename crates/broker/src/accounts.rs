@@ -70,7 +70,7 @@ impl fmt::Display for AccountsError {
                 write!(f, "accounts {} were written by a later version; use that version", path.display())
             }
             Self::Write(error) => {
-                write!(f, "accounts cannot be written: {error}; check the disk and start again")
+                write!(f, "accounts cannot be written: {error}; check the disk")
             }
         }
     }
@@ -81,7 +81,10 @@ impl std::error::Error for AccountsError {}
 /// The open file.
 #[derive(Debug)]
 pub struct Accounts {
-    database: Database,
+    path: PathBuf,
+    /// None after a write that failed: redb refuses everything from then on, also when the disk has
+    /// room again, until the file is opened anew.
+    database: Option<Database>,
 }
 
 impl Accounts {
@@ -94,21 +97,21 @@ impl Accounts {
         if !path.exists() {
             create(path)?;
         }
-        quietly(|| {
-            let accounts = read_copy(path)?;
-            let database = builder().open(path).map_err(|error| opening(path, error))?;
-            Ok((Self { database }, accounts))
-        })
-        .unwrap_or_else(|Panicked| Err(AccountsError::Damaged(path.to_owned())))
+        let (database, accounts) = open_checked(path)?;
+        Ok((Self { path: path.to_owned(), database: Some(database) }, accounts))
     }
 
     /// Stores all of `accounts` durably, or none.
     ///
     /// # Errors
-    /// [`AccountsError::Write`].
-    pub fn store<'a>(&self, accounts: impl IntoIterator<Item = &'a Account>) -> Result<(), AccountsError> {
-        let store = || {
-            let transaction = begin(&self.database)?;
+    /// [`AccountsError::Write`]; the next write is tried on the file as it is then, and fails like
+    /// [`Accounts::open`] where that does.
+    pub fn store<'a>(
+        &mut self,
+        accounts: impl IntoIterator<Item = &'a Account>,
+    ) -> Result<(), AccountsError> {
+        self.write(|database| {
+            let transaction = begin(database)?;
             let mut table = transaction.open_table(ACCOUNTS)?;
             for account in accounts {
                 let mut value = [0; VALUE_LEN];
@@ -119,23 +122,43 @@ impl Accounts {
             }
             drop(table);
             Ok(transaction.commit()?)
-        };
-        store().map_err(AccountsError::Write)
+        })
     }
 
     /// Frees `name` for everybody. Whether there was such an account.
     ///
     /// # Errors
-    /// [`AccountsError::Write`].
-    pub fn remove(&self, name: &Name) -> Result<bool, AccountsError> {
-        let remove = || {
-            let transaction = begin(&self.database)?;
+    /// As [`Accounts::store`].
+    pub fn remove(&mut self, name: &Name) -> Result<bool, AccountsError> {
+        self.write(|database| {
+            let transaction = begin(database)?;
             let found = transaction.open_table(ACCOUNTS)?.remove(name.as_str())?.is_some();
             transaction.commit()?;
             Ok(found)
-        };
-        remove().map_err(AccountsError::Write)
+        })
     }
+
+    fn write<T>(
+        &mut self,
+        write: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, AccountsError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => open_checked(&self.path)?.0,
+        };
+        let outcome = write(&database).map_err(AccountsError::Write)?;
+        self.database = Some(database);
+        Ok(outcome)
+    }
+}
+
+fn open_checked(path: &Path) -> Result<(Database, Vec<Account>), AccountsError> {
+    quietly(|| {
+        let accounts = read_copy(path)?;
+        let database = builder().open(path).map_err(|error| opening(path, error))?;
+        Ok((database, accounts))
+    })
+    .unwrap_or_else(|Panicked| Err(AccountsError::Damaged(path.to_owned())))
 }
 
 /// Checks and reads a copy in memory: redb writes to whatever it opens, damaged or not.
@@ -265,6 +288,8 @@ fn state_from(byte: u8) -> Option<AccountState> {
 mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn account(name: &str, peer: u8, state: AccountState) -> Account {
         Account { name: name.parse().unwrap(), peer: PeerId([peer; 32]), state }
@@ -283,7 +308,7 @@ mod tests {
         let path = dir.path().join("accounts.redb");
         let mut all = vec![account("alice", 1, AccountState::Held), account("bob", 2, AccountState::Held)];
         Accounts::open(&path).unwrap().0.store(&all).unwrap();
-        let (accounts, loaded) = Accounts::open(&path).unwrap();
+        let (mut accounts, loaded) = Accounts::open(&path).unwrap();
         assert_eq!(loaded, all);
         all[1].state = AccountState::Reserved;
         accounts.store([&all[1]]).unwrap();
@@ -299,7 +324,7 @@ mod tests {
     fn a_copy_made_while_it_was_open_as_after_a_crash_has_every_commit() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("accounts.redb");
-        let (accounts, _) = Accounts::open(&path).unwrap();
+        let (mut accounts, _) = Accounts::open(&path).unwrap();
         let mut all = Vec::new();
         for n in 0..30u8 {
             all.push(account(&format!("user-{n:03}"), n, AccountState::Held));
@@ -350,12 +375,61 @@ mod tests {
         assert!(matches!(Accounts::open(&path), Err(AccountsError::Damaged(_))));
     }
 
+    /// A disk without room.
+    #[derive(Debug, Default)]
+    struct Full {
+        disk: InMemoryBackend,
+        full: Arc<AtomicBool>,
+    }
+
+    impl StorageBackend for Full {
+        fn len(&self) -> io::Result<u64> {
+            self.disk.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.disk.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.disk.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.disk.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            if self.full.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.disk.write(offset, data)
+        }
+    }
+
+    #[test]
+    fn after_a_full_disk_the_next_write_goes_to_the_file_opened_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("accounts.redb");
+        let (alice, bob) = (account("alice", 1, AccountState::Held), account("bob", 2, AccountState::Held));
+        Accounts::open(&path).unwrap().0.store([&alice]).unwrap();
+        let disk = Full::default();
+        let full = Arc::clone(&disk.full);
+        let database = builder().create_with_backend(disk).unwrap();
+        full.store(true, Ordering::Relaxed);
+        let mut accounts = Accounts { path: path.clone(), database: Some(database) };
+        assert!(matches!(accounts.store([&bob]), Err(AccountsError::Write(_))));
+        accounts.store([&bob]).unwrap();
+        drop(accounts);
+        assert_eq!(Accounts::open(&path).unwrap().1, [alice, bob]);
+    }
+
     #[test]
     fn a_file_of_a_later_layout_is_refused_by_that_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("accounts.redb");
         let (accounts, _) = Accounts::open(&path).unwrap();
-        let transaction = begin(&accounts.database).unwrap();
+        let transaction = begin(accounts.database.as_ref().unwrap()).unwrap();
         transaction.open_table(META).unwrap().insert(LAYOUT_KEY, LAYOUT + 1).unwrap();
         transaction.commit().unwrap();
         drop(accounts);

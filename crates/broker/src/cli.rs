@@ -213,7 +213,7 @@ fn list(data: Option<PathBuf>) -> Result<(), Failure> {
 fn remove(name: Name, data: Option<PathBuf>) -> Result<(), Failure> {
     let home = Home::open(&dir(data)?).map_err(Failure::Home)?;
     let _lock = home.lock().map_err(Failure::Home)?;
-    let (accounts, _) = Accounts::open(&home.accounts()).map_err(Failure::Accounts)?;
+    let (mut accounts, _) = Accounts::open(&home.accounts()).map_err(Failure::Accounts)?;
     let found = accounts.remove(&name).map_err(Failure::Accounts)?;
     if found { Ok(()) } else { Err(Failure::NoAccount(name)) }
 }

@@ -33,7 +33,7 @@ impl Writer {
         let (done, results) = tokio_mpsc::unbounded_channel();
         let thread = thread::Builder::new()
             .name("accounts".to_owned())
-            .spawn(move || write_all(&accounts, &waiting, &done))?;
+            .spawn(move || write_all(accounts, &waiting, &done))?;
         Ok((Self { writes, thread }, results))
     }
 
@@ -52,7 +52,7 @@ impl Writer {
 }
 
 fn write_all(
-    accounts: &Accounts,
+    mut accounts: Accounts,
     waiting: &mpsc::Receiver<(Ticket, Account)>,
     done: &tokio_mpsc::UnboundedSender<Results>,
 ) {
