@@ -56,9 +56,41 @@ fn writable(line: &str) -> Option<(u64, u64)> {
     readable_and_writable.then_some((number(from)?, number(to)?))
 }
 
+/// How much memory a process holds, in bytes (proc_pid_status(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resident {
+    /// Now: `VmRSS`.
+    pub now: u64,
+    /// At most so far: `VmHWM`.
+    pub peak: u64,
+}
+
+/// How much memory process `pid` holds.
+///
+/// # Errors
+/// If there is no such process.
+pub fn resident(pid: u32) -> io::Result<Resident> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).ok_or(io::ErrorKind::InvalidData)
+    };
+    Ok(Resident { now: field("VmRSS:")?, peak: field("VmHWM:")? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_takes_memory_is_seen_to_hold_it() {
+        let before = resident(std::process::id()).unwrap();
+        let taken = vec![1u8; 64 << 20];
+        let after = resident(std::process::id()).unwrap();
+        assert!(after.now >= before.now + (32 << 20) && after.peak >= after.now, "{before:?} {after:?}");
+        drop(taken);
+    }
 
     #[test]
     fn what_a_process_holds_is_found_and_what_it_does_not_hold_is_not() {

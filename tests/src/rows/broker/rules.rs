@@ -1,0 +1,323 @@
+//! B7, B8, B15: what clients say of others, out of order, and from beyond the grave.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use p2pchat_crypto::offer::{PendingRequest, RequestTerms, suites};
+use p2pchat_proto::broker::{
+    Answer, AnswerBody, Answered, Cancel, CancelledWhy, Endpoints, FromBroker, Hello, Incoming, Outcome,
+    PresenceDelta, Reason, Register, Replaced, Request, SealedEndpoints, Status, ToBroker, Watch,
+};
+use p2pchat_proto::codec::decode;
+use p2pchat_proto::offer::{Addressee, OfferBody, Purpose, SignedOffer};
+use p2pchat_proto::{BrokerKey, Moment, Name, PeerId, RequestId, WallTime};
+use p2pchat_registry::limits::DEAD_AFTER;
+use p2pchat_registry::{Command, Config, ConnId, Registry};
+use rand::RngExt;
+
+use crate::caller::{Caller, identity};
+use crate::rows::{Defence, Lab, NotRun, Seen};
+use crate::world::World;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// What four clients say in one run of the state machine.
+const STEPS: usize = 20_000;
+/// Few ids, so that they meet again.
+const IDS: u8 = 12;
+/// How long nothing more is expected.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// An offer of `author`, as honest as can be, for `to`.
+fn offer(
+    author: u8,
+    to: &str,
+    request: RequestId,
+    broker_key: BrokerKey,
+    lab: &mut Lab,
+) -> Result<SignedOffer, NotRun> {
+    let terms = RequestTerms {
+        request,
+        to: Addressee::Name(to.parse()?),
+        broker_key,
+        made: WallTime(0),
+        purpose: Purpose::Chat,
+        suites: suites(),
+    };
+    Ok(PendingRequest::new(&identity(author), terms, &mut lab.rng)?.offer().clone())
+}
+
+/// B7. Mallory sends what alice signed, and speaks in requests of others.
+pub(super) fn forged_from(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
+    let (alice, mallory) = (identity(1).peer_id(), identity(3).peer_id());
+    let request = RequestId([5; 16]);
+    let (from, slipped) = match defence {
+        Defence::InPlace => {
+            let world = World::new()?;
+            let to = world.broker.address();
+            let mut bob = Caller::login(to, identity(2))?;
+            let mut alice = Caller::login(to, identity(1))?;
+            let mut mallory = Caller::login(to, identity(3))?;
+            if bob.register("bob") != Some(Outcome::Done) {
+                return Err(NotRun("bob gets no name".to_owned()));
+            }
+            let signed = offer(1, "bob", request, bob.link.key, lab)?;
+            let asks =
+                |request, offer| Request { request, to: None, name: "bob".parse::<Name>().ok(), offer };
+            mallory.call(asks(request, signed.clone()));
+            let Some((_, FromBroker::Incoming(incoming))) = bob.hear() else {
+                return Err(NotRun("bob is not asked".to_owned()));
+            };
+            // Now a request of alice's, into which mallory speaks in every way there is.
+            let hers = RequestId([6; 16]);
+            alice.call(asks(hers, signed.clone()));
+            bob.hear();
+            let sealed = SealedEndpoints::new(vec![6; 40]).unwrap_or_else(|| unreachable!("40 bytes fit"));
+            let decline = AnswerBody::Decline { reason: Reason::new("no") };
+            let accept = AnswerBody::Accept { offer: signed, endpoints: sealed.clone() };
+            let forged: [ToBroker; 4] = [
+                Answer { request: hers, answer: decline }.into(),
+                Answer { request: hers, answer: accept }.into(),
+                Cancel { request: hers }.into(),
+                Endpoints { request: hers, sealed }.into(),
+            ];
+            let mut slipped = 0;
+            for message in forged {
+                slipped += usize::from(mallory.call(message) != Some(Outcome::NoSuchRequest));
+            }
+            for victim in [&mut alice, &mut bob] {
+                victim.wait_for(SILENCE);
+                slipped += usize::from(victim.hear().is_some());
+            }
+            (incoming.from, slipped)
+        }
+        // Believes what the offer says.
+        Defence::Removed => {
+            let signed = offer(1, "bob", request, BrokerKey([1; 32]), lab)?;
+            (decode::<OfferBody>(&signed.body)?.from, 0)
+        }
+    };
+    let held = from == mallory && slipped == 0;
+    let who = if from == alice { "alice" } else { "who sent it" };
+    Ok(Seen::when(held, format!("the request comes from {who}; {slipped} forged messages got through"))
+        .figure("5 forged messages"))
+}
+
+/// Who may say what about a request, as the protocol has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Open {
+    from: ConnId,
+    to: ConnId,
+    accepted: bool,
+}
+
+/// Takes what a client says; what others hear of it.
+trait Rules {
+    fn say(&mut self, conn: ConnId, message: ToBroker) -> Vec<(ConnId, FromBroker)>;
+}
+
+struct Real(Registry);
+
+impl Rules for Real {
+    fn say(&mut self, conn: ConnId, message: ToBroker) -> Vec<(ConnId, FromBroker)> {
+        self.0.handle(conn, 1, message, Moment::from_nanos(1));
+        commands(&mut self.0)
+    }
+}
+
+fn commands(registry: &mut Registry) -> Vec<(ConnId, FromBroker)> {
+    let mut sent = Vec::new();
+    while let Some(command) = registry.poll_command() {
+        match command {
+            Command::Send { conn, message, .. } => sent.push((conn, message)),
+            Command::Persist { ticket, .. } => registry.persisted(ticket, Ok(())),
+            Command::Close { .. } => {}
+        }
+    }
+    sent
+}
+
+/// The double: it passes everything on and keeps only who asked whom last.
+#[derive(Default)]
+struct PassesOn(BTreeMap<RequestId, (ConnId, ConnId)>);
+
+impl Rules for PassesOn {
+    fn say(&mut self, conn: ConnId, message: ToBroker) -> Vec<(ConnId, FromBroker)> {
+        let from = peer(conn);
+        if let ToBroker::Request(Request { request, to, offer, .. }) = message {
+            let to = to.map_or(conn, |to| ConnId(u64::from(to.0[0])));
+            self.0.insert(request, (conn, to));
+            return vec![(to, Incoming { request, from, name: None, offer }.into())];
+        }
+        let ToBroker::Answer(Answer { request, answer }) = message else { return Vec::new() };
+        let asker = self.0.get(&request).map(|(asker, _)| *asker);
+        asker.map(|asker| (asker, Answered { request, from, answer }.into())).into_iter().collect()
+    }
+}
+
+fn peer(conn: ConnId) -> PeerId {
+    PeerId([u8::try_from(conn.0).unwrap_or(0); 32])
+}
+
+fn member(registry: &mut Registry, conn: ConnId, now: Moment) {
+    registry.connected(conn, LOOPBACK, now);
+    let hello = Hello { versions: vec![1], features: 0, peer: peer(conn), signature: [0; 64] };
+    registry.login(conn, 1, &hello, WallTime(0), now);
+}
+
+/// B8. Four clients say whatever they like; everything forwarded is held against the model.
+pub(super) fn requests(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
+    let conns = [1, 2, 3, 4].map(ConnId);
+    let mut rules: Box<dyn Rules> = match defence {
+        Defence::InPlace => {
+            let generous = p2pchat_registry::Rate { burst: u32::MAX, refill: Duration::from_nanos(1) };
+            let config = Config {
+                requests: generous,
+                requests_per_pair: generous,
+                messages: generous,
+                ..Config::default()
+            };
+            let mut registry =
+                Registry::new(config, None, []).map_err(|conflict| NotRun(format!("{conflict:?}")))?;
+            conns.iter().for_each(|conn| member(&mut registry, *conn, Moment::from_nanos(1)));
+            commands(&mut registry);
+            Box::new(Real(registry))
+        }
+        Defence::Removed => Box::<PassesOn>::default(),
+    };
+    let mut open: BTreeMap<RequestId, Open> = BTreeMap::new();
+    let (mut forwarded, mut wrong) = (0, 0);
+    for _ in 0..STEPS {
+        let conn = conns[lab.rng.random_range(0..conns.len())];
+        let said = saying(lab, &conns);
+        for (to, heard) in rules.say(conn, said) {
+            let Some(allowed) = follow(&mut open, conn, to, &heard) else { continue };
+            forwarded += 1;
+            wrong += usize::from(!allowed);
+        }
+    }
+    let what = format!("{wrong} of {forwarded} forwarded messages were not allowed");
+    Ok(Seen::when(wrong == 0 && forwarded > 0, what).figure(format!("{STEPS} steps, {forwarded} forwarded")))
+}
+
+fn saying(lab: &mut Lab, conns: &[ConnId]) -> ToBroker {
+    let request = RequestId([lab.rng.random_range(0..IDS); 16]);
+    let offer = SignedOffer { body: vec![1; 10], signature: [1; 64] };
+    let sealed = || SealedEndpoints::new(vec![5; 40]).unwrap_or_else(|| unreachable!("40 bytes fit"));
+    match lab.rng.random_range(0..5) {
+        0 => {
+            let to = Some(peer(conns[lab.rng.random_range(0..conns.len())]));
+            Request { request, to, name: None, offer }.into()
+        }
+        1 => Answer { request, answer: AnswerBody::Accept { offer, endpoints: sealed() } }.into(),
+        2 => Answer { request, answer: AnswerBody::Decline { reason: Reason::new("no") } }.into(),
+        3 => Cancel { request }.into(),
+        _ => Endpoints { request, sealed: sealed() }.into(),
+    }
+}
+
+/// Whether `conn` was allowed to make `to` hear this; none for what is no forwarding.
+fn follow(
+    open: &mut BTreeMap<RequestId, Open>,
+    conn: ConnId,
+    to: ConnId,
+    heard: &FromBroker,
+) -> Option<bool> {
+    match heard {
+        FromBroker::Incoming(Incoming { request, from, .. }) => {
+            let fresh = !open.contains_key(request) && *from == peer(conn) && to != conn;
+            open.insert(*request, Open { from: conn, to, accepted: false });
+            Some(fresh)
+        }
+        FromBroker::Answered(Answered { request, from, answer }) => {
+            let state = open.get(request).copied();
+            let allowed = state == Some(Open { from: to, to: conn, accepted: false }) && *from == peer(conn);
+            match answer {
+                AnswerBody::Accept { .. } => open.entry(*request).and_modify(|state| state.accepted = true),
+                AnswerBody::Decline { .. } => {
+                    open.remove(request);
+                    return Some(allowed);
+                }
+            };
+            Some(allowed)
+        }
+        FromBroker::Endpoints(Endpoints { request, .. }) => Some(open.get(request).is_some_and(|state| {
+            state.accepted && [(state.from, state.to), (state.to, state.from)].contains(&(conn, to))
+        })),
+        FromBroker::Cancelled(cancelled) => {
+            let state = open.remove(&cancelled.request);
+            let own = state == Some(Open { from: conn, to, accepted: false });
+            Some(own && cancelled.why == CancelledWhy::TakenBack)
+        }
+        FromBroker::Welcome(_)
+        | FromBroker::Refused(_)
+        | FromBroker::Reply(_)
+        | FromBroker::PresenceSnapshot(_)
+        | FromBroker::PresenceDelta(_)
+        | FromBroker::Replaced(_)
+        | FromBroker::Restarting(_)
+        | FromBroker::Pong(_)
+        | FromBroker::Unsupported(_) => None,
+    }
+}
+
+/// B15. In virtual time a link that fell silent; at the real broker two logins of one key.
+pub(super) fn ghosts(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
+    let (gone, twice) = match defence {
+        Defence::InPlace => (ghost_leaves()?, newest_wins()?),
+        Defence::Removed => {
+            // Whoever is there stays there, until it says goodbye.
+            let mut online = BTreeSet::from([peer(ConnId(1))]);
+            (None, online.insert(peer(ConnId(1))))
+        }
+    };
+    let shown = gone.map_or("never".to_owned(), |gone| format!("after {} s", gone.as_secs()));
+    let held = gone == Some(DEAD_AFTER) && twice;
+    let what = format!("the ghost is gone {shown}; the newest login wins and both are told: {twice}");
+    Ok(Seen::when(held, what).figure(format!("ghost gone {shown}")))
+}
+
+/// When watchers hear that somebody is gone who fell silent without a word; none if never.
+fn ghost_leaves() -> Result<Option<Duration>, NotRun> {
+    let begin = Moment::from_nanos(1);
+    let mut registry =
+        Registry::new(Config::default(), None, []).map_err(|conflict| NotRun(format!("{conflict:?}")))?;
+    let (ghost, watcher) = (ConnId(1), ConnId(2));
+    member(&mut registry, ghost, begin);
+    member(&mut registry, watcher, begin);
+    registry.handle(watcher, 2, Watch { add: vec![peer(ghost)], remove: vec![] }.into(), begin);
+    let name = Register { name: "ghost".parse()?, token: None };
+    registry.handle(ghost, 2, name.into(), begin);
+    commands(&mut registry);
+    for second in 1..120 {
+        let now = begin + Duration::from_secs(second);
+        if second % 15 == 0 {
+            registry.handle(watcher, 3, p2pchat_proto::broker::Ping.into(), now);
+        }
+        registry.handle_timeout(now);
+        let offline = |(to, message): &(ConnId, FromBroker)| {
+            let delta = matches!(message, FromBroker::PresenceDelta(PresenceDelta { peer: who, status: Status::Offline, .. }) if *who == peer(ghost));
+            *to == watcher && delta
+        };
+        if commands(&mut registry).iter().any(offline) {
+            return Ok(Some(Duration::from_secs(second)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether of two logins of one key the older one is told and closed, and the newer one is found.
+fn newest_wins() -> Result<bool, NotRun> {
+    let world = World::new()?;
+    let to = world.broker.address();
+    let mut older = Caller::login(to, identity(1))?;
+    older.register("alice");
+    let mut newer = Caller::login(to, identity(1))?;
+    let told = older.hear() == Some((0, Replaced.into())) && older.hear().is_none();
+    let mut bob = Caller::login(to, identity(2))?;
+    let offer = SignedOffer { body: vec![1; 10], signature: [1; 64] };
+    let name = Some("alice".parse()?);
+    let asked = bob.call(Request { request: RequestId([1; 16]), to: None, name, offer });
+    let found = matches!(newer.hear(), Some((0, FromBroker::Incoming(_))));
+    Ok(told && found && asked == Some(Outcome::Done))
+}
