@@ -11,8 +11,7 @@ use snow::{Builder, HandshakeState};
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
-use resolver::Resolver;
-pub(crate) use resolver::noise_nonce;
+pub(crate) use resolver::{Resolver, noise_nonce};
 
 /// Most bytes of one handshake message here: the second of NX, 96, with the room that snow wants
 /// behind an unencrypted payload.
