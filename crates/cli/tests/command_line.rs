@@ -133,6 +133,25 @@ fn a_hostile_argument_does_not_reach_the_terminal() {
     assert_eq!(p2pchat(dir.path(), &["\u{1b}]0;x\u{7}"]).err.matches('\u{1b}').count(), 0);
 }
 
+/// `/dev/full` is a disk without room that every Linux has.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_finds_no_room_is_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().to_str().unwrap();
+    let nobody = "127.0.0.1:9";
+    for arguments in [&["id"][..], &["--json", "id"], &["--help"], &["--json", "--broker", nobody, "listen"]]
+    {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_p2pchat"));
+        command.args(["--home", home, "--name", "alice", "--bind", "127.0.0.1:0"]).args(arguments);
+        let ran = command.stdin(std::process::Stdio::null()).stdout(full).output().unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("write to standard output"), "{arguments:?}: {said}");
+    }
+}
+
 #[test]
 fn the_config_file_counts_under_flags_and_environment() {
     let dir = tempfile::tempdir().unwrap();

@@ -190,8 +190,11 @@ impl Session {
             let saved = (input == Input::Editor).then(Saved::now);
             let front = Front::new(Running { client, events }, desk, task, screen, style, input);
             let front = if bars { front.with_bars() } else { front };
-            let ended = front.run(first).await;
+            let mut ended = front.run(first).await;
             ended.screen.flush().await;
+            if let (None, Some(error)) = (&ended.failure, ended.screen.fault()) {
+                ended.failure = Some(output::not_written(error));
+            }
             drop(saved);
             Ok(say_goodbye(ended, settings.json).await)
         })

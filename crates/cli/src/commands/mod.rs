@@ -24,8 +24,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
     let outcome = match Cli::try_parse_from(arguments) {
         Ok(cli) => dispatch(&cli, &mut json),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            output::print(&error.render().to_string());
-            return 0;
+            output::print(&error.render().to_string()).map(|()| 0)
         }
         Err(error) => Err(usage(&error)),
     };
@@ -65,8 +64,10 @@ fn end_before_the_client(failure: &Failure, json: bool) -> u8 {
     let exit = failure.exit();
     if json {
         let at = wall_time();
-        output::print(&json::error(failure, at));
-        output::print(&json::stopped(Some(failure), exit, at));
+        for line in [json::error(failure, at), json::stopped(Some(failure), exit, at)] {
+            // Standard error, below, says the same.
+            let _ = output::print(&line);
+        }
     }
     output::print_error(&Shown::failure(failure));
     exit

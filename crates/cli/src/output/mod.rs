@@ -18,9 +18,21 @@ pub use screen::{Closed, Colors, Screen, Sink};
 pub use text::{TimeOfDay, bytes, duration, table};
 
 /// Writes text of this program to standard output, for commands that end at once.
-pub fn print(text: &str) {
-    // Whoever closed it does not want to know.
-    let _ = writeln!(io::stdout(), "{}", text.trim_end_matches('\n'));
+///
+/// # Errors
+///
+/// [`Failure::Local`] if the system does not take it; a reader who left does not want to know.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(not_written(&error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Standard output takes no more.
+pub fn not_written(error: &io::Error) -> Failure {
+    Failure::Local { what: "write to standard output".to_owned(), reason: error.to_string() }
 }
 
 /// Writes a line to standard error.
@@ -36,10 +48,7 @@ pub fn print_error(shown: &Shown) {
 /// [`Failure::Local`] if it cannot be written.
 pub fn print_raw(data: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout();
-    out.write_all(data).and_then(|()| out.flush()).map_err(|error| Failure::Local {
-        what: "write to standard output".to_owned(),
-        reason: error.to_string(),
-    })
+    out.write_all(data).and_then(|()| out.flush()).map_err(|error| not_written(&error))
 }
 
 /// Where a line goes.

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::io::{self, Write as _};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use indicatif::MultiProgress;
@@ -26,6 +27,7 @@ pub struct Screen {
     pieces: mpsc::Sender<Piece>,
     written: mpsc::UnboundedReceiver<MessageId>,
     quiet: bool,
+    fault: Arc<OnceLock<io::Error>>,
 }
 
 enum Piece {
@@ -66,9 +68,11 @@ impl Screen {
     pub fn on(sink: Box<dyn Sink>, colors: Colors, quiet: bool) -> io::Result<Self> {
         let (pieces, to_write) = mpsc::channel(LINES_WAITING_MAX);
         let (report, written) = mpsc::unbounded_channel();
-        let writer = Writer { sink, colors, editor: None, bars: None, dots: false, report };
+        let fault = Arc::default();
+        let writer =
+            Writer { sink, colors, editor: None, bars: None, dots: false, report, fault: Arc::clone(&fault) };
         thread::Builder::new().name("p2pchat-screen".to_owned()).spawn(move || writer.run(to_write))?;
-        Ok(Self { pieces, written, quiet })
+        Ok(Self { pieces, written, quiet, fault })
     }
 
     /// Shows a line; notices only where the user wants them.
@@ -151,6 +155,11 @@ impl Screen {
         self.written.recv().await
     }
 
+    /// Why the system took no more lines, where it was not for a reader who left.
+    pub fn fault(&self) -> Option<&io::Error> {
+        self.fault.get()
+    }
+
     /// Waits until everything was written, or for as long as somebody may take to read it.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
@@ -211,12 +220,17 @@ struct Writer {
     /// A line of dots is not finished.
     dots: bool,
     report: mpsc::UnboundedSender<MessageId>,
+    fault: Arc<OnceLock<io::Error>>,
 }
 
 impl Writer {
     fn run(mut self, mut pieces: mpsc::Receiver<Piece>) {
         while let Some(piece) = pieces.blocking_recv() {
-            if self.write(piece).is_err() {
+            if let Err(error) = self.write(piece) {
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    // The first one is the cause; there is none before it.
+                    let _ = self.fault.set(error);
+                }
                 return;
             }
         }
@@ -297,6 +311,29 @@ impl Writer {
         if let Some(message) = message {
             // The front end has ended: no receipt is sent any more.
             let _ = self.report.send(message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Refusing(io::ErrorKind);
+
+    impl Sink for Refusing {
+        fn write(&mut self, _stream: Stream, _text: &str) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_full_is_a_fault_and_a_reader_who_left_is_none() {
+        for (kind, fault) in [(io::ErrorKind::StorageFull, true), (io::ErrorKind::BrokenPipe, false)] {
+            let screen = Screen::on(Box::new(Refusing(kind)), Colors::default(), false).unwrap();
+            screen.show(Shown::data("a line")).await.unwrap();
+            screen.flush().await;
+            assert_eq!(screen.fault().is_some(), fault, "{kind}");
         }
     }
 }
