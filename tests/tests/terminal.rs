@@ -1,11 +1,13 @@
 //! Plain mode on a terminal.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+use std::fs;
 use std::io::{Read, Write};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use p2pchat_harness::actions::{TRANSFER, random_content};
 use p2pchat_harness::event::{message, session};
 use p2pchat_harness::peer::Setup;
 use p2pchat_harness::process::PROMPT;
@@ -90,9 +92,9 @@ impl Terminal {
         self.expect(text, within, |terminal| terminal.text().contains(text));
     }
 
-    /// The row of a text, counted from the top.
+    /// The lowest row with a text, counted from the top.
     fn row_of(&self, text: &str) -> Option<usize> {
-        self.text().lines().position(|line| line.contains(text))
+        self.text().lines().enumerate().filter(|(_, line)| line.contains(text)).map(|(row, _)| row).last()
     }
 
     /// Waits for the end and takes in what was said until then; the exit code.
@@ -138,6 +140,48 @@ type Modes = [u32; 3];
 fn modes(master: &(dyn MasterPty + Send)) -> Modes {
     let termios = master.get_termios().unwrap();
     [termios.input_flags.bits(), termios.output_flags.bits(), termios.local_flags.bits()]
+}
+
+#[test]
+fn the_main_job_at_two_terminals() {
+    let world = World::new().unwrap();
+    let mut alice = Terminal::start(&world.person("alice").unwrap(), &["listen"]);
+    alice.expect_text("at the broker", MEETING);
+    let mut bob = Terminal::start(&world.person("bob").unwrap(), &["connect", "--to", "alice"]);
+    alice.expect_text("bob", MEETING);
+    alice.press("/accept\r");
+    alice.expect_text("you talk to bob", MEETING);
+    bob.expect_text("you talk to alice", MEETING);
+
+    bob.press("hello alice\r");
+    alice.expect_text("hello alice", PROMPT);
+    alice.press("hello bob\r");
+    bob.expect_text("hello bob", PROMPT);
+
+    let song = world.file("song.mp3", &random_content(1, 300_000)).unwrap();
+    bob.press(&format!("/sendf {}\r", song.display()));
+    alice.expect_text("offers file 1", PROMPT);
+    alice.press("/save 1\r");
+    let received = |setup: &str| world.directory(setup).unwrap().join("downloads/song.mp3");
+    alice.expect("the file", TRANSFER, |_| received("home-alice").is_file());
+    assert_eq!(fs::read(received("home-alice")).unwrap(), fs::read(&song).unwrap());
+
+    // Who connected takes the files of the person they connected to.
+    alice.press(&format!("/sendf {}\r", song.display()));
+    bob.expect("the file", TRANSFER, |_| received("home-bob").is_file());
+    assert_eq!(fs::read(received("home-bob")).unwrap(), fs::read(&song).unwrap());
+
+    bob.press("/info\r");
+    bob.expect_text("packets: ", PROMPT);
+    // Lines that are pasted together are all taken.
+    bob.press("one\rtwo\r/quit\r");
+    assert_eq!(bob.end(), 0);
+    bob.assert_clean();
+    alice.expect_text("bob: one", PROMPT);
+    alice.expect_text("bob: two", PROMPT);
+    alice.press("/quit\r");
+    assert_eq!(alice.end(), 0);
+    alice.assert_clean();
 }
 
 /// Text that nobody should be able to turn into something else on a terminal.
