@@ -19,7 +19,7 @@ FUZZ := PATH="$(TOOLS)/bin:$$PATH" $(CARGO) fuzz
 FUZZ_FLAGS := -s none --target-dir $(abspath $(TARGET))/fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-broker demo test lint purity musts fuzz fuzz-build bench install clean
+.PHONY: help build run-broker demo test harness lint purity musts fuzz fuzz-build bench install clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -37,6 +37,10 @@ demo: ## Two people talk and pass a file, on this machine alone (FILE=song.mp3)
 test: ## Run every test, the end-to-end ones with the real binaries
 	$(CARGO) build --locked --workspace --bins --profile ci
 	$(CARGO) test --locked --workspace --profile ci
+
+harness: ## Attack what was built, row by row; the report is harness.json in the target directory
+	$(CARGO) build --locked --workspace --bins --profile ci
+	"$(TARGET)/ci/p2pchat-harness" run --report "$(TARGET)/harness.json"
 
 lint: purity musts ## Check format, lints, architecture, the protocol page, licences and sources
 	$(CARGO) fmt --all --check

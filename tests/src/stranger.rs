@@ -53,11 +53,16 @@ impl Stranger {
         for _ in 0..count {
             let datagram = self.datagram(flood);
             // A full buffer loses a datagram, as a network would.
-            if self.socket.send(&datagram).is_ok() {
-                self.sent += 1;
-            }
-            self.hear();
+            self.send(&datagram);
         }
+    }
+
+    /// Sends this.
+    pub fn send(&mut self, datagram: &[u8]) {
+        if self.socket.send(datagram).is_ok() {
+            self.sent += 1;
+        }
+        self.hear();
     }
 
     /// How many datagrams left.

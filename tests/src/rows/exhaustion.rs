@@ -1,6 +1,14 @@
 //! Floods and limits.
+//!
+//! - [`flood`]: datagrams without end, in virtual time and at the port of a running program.
+//! - [`decoders`]: how much memory a decoder can be talked into.
+//! - [`descriptors`]: connections without end.
+
+mod decoders;
+mod descriptors;
+mod flood;
 
 use super::Row;
 
 /// The rows of this subject.
-pub const ROWS: &[Row] = &[];
+pub const ROWS: &[Row] = &[flood::PORT, decoders::LENGTHS_THAT_LIE, flood::SPOOFED, descriptors::FULL];

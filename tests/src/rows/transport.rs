@@ -3,10 +3,12 @@
 //! - [`packets`]: what somebody on the path does to packets: doubles, forges, flips, mixes up.
 //! - [`numbers`]: that no key ever seals two packets under one number.
 //! - [`peer`]: what an accepted peer, who holds the keys, sends on purpose.
+//! - [`port`]: what arrives at the port of a running program.
 
 mod numbers;
 mod packets;
 mod peer;
+mod port;
 
 use p2pchat_crypto::Introduction;
 use rand::RngExt;
@@ -32,6 +34,7 @@ pub const ROWS: &[Row] = &[
     peer::ACKS,
     peer::ENDLESS_GAPS,
     packets::JUMPED,
+    port::GARBAGE,
     peer::UNKNOWN,
 ];
 
