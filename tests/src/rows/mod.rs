@@ -17,6 +17,7 @@ pub mod broker;
 pub mod exhaustion;
 pub mod files;
 pub mod handshake;
+mod hidden;
 pub mod identity;
 pub mod report;
 pub mod terminal;

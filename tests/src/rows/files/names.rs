@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Component, Path};
 
-use p2pchat_client::sanitise;
 use p2pchat_proto::transfer::{FileOffer, OfferedName, TransferBody};
 use p2pchat_proto::{Moment, PeerId, TransferId};
 use p2pchat_transfer::{BodyError, CarrierEnd, Effect, Transfers};
@@ -13,6 +12,7 @@ use super::line::{SUITE, below};
 use crate::event::{file, session};
 use crate::process::Stream;
 use crate::raw::Raw;
+use crate::rows::hidden::any_steers;
 use crate::rows::{Defence, Lab, NotRun, Seen};
 use crate::world::{MEETING, World};
 
@@ -179,16 +179,13 @@ pub(super) fn shown(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
             (lines.collect(), STEERING.map(str::to_owned).into())
         }
     };
-    let unsafe_lines = lines.iter().filter(|line| steers(line) || line.starts_with("FORGED")).count();
-    let unsafe_names = kept.iter().filter(|name| steers(name) || name.starts_with(['.', '\u{301}'])).count();
+    let unsafe_lines = lines.iter().filter(|line| any_steers(line) || line.starts_with("FORGED")).count();
+    let unsafe_names =
+        kept.iter().filter(|name| any_steers(name) || name.starts_with(['.', '\u{301}'])).count();
     let missing = STEERING.len().saturating_sub(kept.len());
     let what = format!("{unsafe_lines} lines and {unsafe_names} stored names steer, {missing} files missing");
     let held = unsafe_lines + unsafe_names + missing == 0;
     Ok(Seen::when(held, what).figure(format!("{} names, {} lines", STEERING.len(), lines.len())))
-}
-
-fn steers(text: &str) -> bool {
-    text.chars().any(sanitise::needs_escape)
 }
 
 /// What the receiver's program wrote, and the names in its download directory.
