@@ -20,6 +20,7 @@ use std::time::Duration;
 use p2pchat_conversation::Memory;
 use p2pchat_engine::event::Ready;
 use p2pchat_engine::{Command, CommandId, Effect, Engine, EngineConfig, Event, Failure, Now, TransferNumber};
+use p2pchat_proto::endpoint::is_dialable;
 use p2pchat_proto::{Name, PeerId, TransferId, UdpEndpoints};
 use p2pchat_session::Transmit;
 use p2pchat_transfer::CarrierEvent;
@@ -94,7 +95,9 @@ impl Driver {
     ) -> Result<Self, Failure> {
         let profile = Profile::load(config.home)?;
         let sockets = Sockets::bind(&config.bind, profile.last_port()?)?;
-        profile.keep_port(&sockets)?;
+        profile.keep_port(&sockets);
+        check_announced(&config.advertise)?;
+        check_announced(&config.advertise_tcp)?;
         let mut seed = [0; 32];
         system_rng()?.fill_bytes(&mut seed);
         let clock = Clock::start();
@@ -285,6 +288,24 @@ async fn turn_of_others() {
     .await;
 }
 
+/// Addresses that nobody could dial are a slip of the user's.
+fn check_announced(addresses: &[SocketAddr]) -> Result<(), Failure> {
+    match addresses.iter().find(|address| !is_dialable(**address)) {
+        Some(address) => {
+            Err(Failure::Usage(format!("nobody can reach {address}, so it cannot be announced")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Makes a directory for files where there is none.
+fn usable(dir: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(dir).map_err(|error| Failure::Local {
+        what: format!("save files in {}", dir.display()),
+        reason: error.to_string(),
+    })
+}
+
 async fn writable(udp: Option<&udp::Udp>) {
     if let Some(udp) = udp {
         // An error shows at the next send.
@@ -333,6 +354,11 @@ impl Driver {
 
     fn save_file(&mut self, id: CommandId, number: TransferNumber, dir: Option<PathBuf>) {
         if let (Some(dir), Some(transfer)) = (dir, self.engine.transfer_of(number)) {
+            // Found out now, the offer stays open for another place.
+            if let Err(failure) = usable(&dir) {
+                self.say(Event::Failed { id, failure });
+                return;
+            }
             self.files.save_in(transfer, dir);
         }
         self.engine.handle_command(id, Command::AcceptFile { transfer: number }, self.clock.now());

@@ -26,11 +26,14 @@ impl Profile {
         self.home.udp_port()
     }
 
-    /// Keeps the UDP port for next time.
-    pub(crate) fn keep_port(&self, sockets: &Sockets) -> Result<(), Failure> {
-        let Some(udp) = sockets.iter().next() else { return Ok(()) };
+    /// Keeps the UDP port for next time. A convenience: without room for it, everything else works.
+    pub(crate) fn keep_port(&self, sockets: &Sockets) {
+        let Some(udp) = sockets.iter().next() else { return };
         let port = udp.local().port();
-        if self.home.udp_port()? == Some(port) { Ok(()) } else { self.home.store_udp_port(port) }
+        let known = self.home.udp_port().ok().flatten() == Some(port);
+        if !known && let Err(failure) = self.home.store_udp_port(port) {
+            tracing::warn!(code = failure.code(), "the UDP port could not be kept for next time");
+        }
     }
 
     /// The key that the broker must have.

@@ -14,6 +14,10 @@ use rustix::io::Errno;
 
 /// How many numbers are tried until a name is free.
 const NUMBERS_MAX: u32 = 10_000;
+/// What the name of an unfinished file begins with.
+const PREFIX: &str = ".p2pchat-";
+/// What it ends with; between the two stands the transfer's id.
+const SUFFIX: &str = ".part";
 
 /// An unfinished file. Dropped without [`Part::publish`], it is removed.
 #[derive(Debug)]
@@ -36,12 +40,18 @@ impl Part {
         std::fs::create_dir_all(&dir_path).map_err(fault)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(&dir_path, flags, Mode::empty()).map_err(|e| fault(e.into()))?;
+        remove_leftovers(&handle);
         check_room(&handle, &dir_path, total)?;
-        let name = format!(".p2pchat-{transfer}.part");
+        let name = format!("{PREFIX}{transfer}{SUFFIX}");
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // For the owner only: what friends send is nobody else's to read.
         let file = rustix::fs::openat(&handle, &name, flags, Mode::RUSR | Mode::WUSR);
         let file = File::from(file.map_err(|e| fault(e.into()))?);
+        // Locked, it is no leftover to another process. A file system without locks has only the
+        // moment between to fear.
+        if let Err(error) = file.try_lock() {
+            tracing::debug!(%error, "unfinished file not locked");
+        }
         Ok(Self { dir: handle, dir_path, name, file, published: false })
     }
 
@@ -96,6 +106,31 @@ impl Drop for Part {
             Err(error) => tracing::warn!(%error, name = self.name, "unfinished file not removed"),
         }
     }
+}
+
+/// Removes unfinished files whose process is gone: a crash leaves them, and nothing goes on with
+/// them. Whoever still writes one holds its lock.
+fn remove_leftovers(dir: &OwnedFd) {
+    let Ok(entries) = rustix::fs::Dir::read_from(dir) else { return };
+    for entry in entries.flatten() {
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if !is_unfinished(name) {
+            continue;
+        }
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(dir, name, flags, Mode::empty()) else { continue };
+        if File::from(file).try_lock().is_ok()
+            && let Err(error) = rustix::fs::unlinkat(dir, name, AtFlags::empty())
+        {
+            tracing::debug!(%error, name, "leftover not removed");
+        }
+    }
+}
+
+fn is_unfinished(name: &str) -> bool {
+    name.strip_prefix(PREFIX)
+        .and_then(|name| name.strip_suffix(SUFFIX))
+        .is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Refuses what cannot fit, before a byte of it came.
@@ -161,6 +196,23 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn what_a_crash_left_goes_and_what_somebody_still_writes_or_owns_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let leftover = format!("{PREFIX}{}{SUFFIX}", TransferId([8; 16]));
+        fs::write(dir.path().join(&leftover), b"half").unwrap();
+        let others = [".p2pchat-notes.part", "p2pchat.part", ".p2pchat-0123.txt"];
+        for name in others {
+            fs::write(dir.path().join(name), b"mine").unwrap();
+        }
+        let first = Part::create(dir.path(), TRANSFER, 4).unwrap();
+        let second = Part::create(dir.path(), TransferId([9; 16]), 4).unwrap();
+        let mut expected: Vec<String> = others.map(str::to_owned).into();
+        expected.extend([first.name.clone(), second.name.clone()]);
+        expected.sort();
+        assert_eq!(names(dir.path()), expected);
     }
 
     #[test]

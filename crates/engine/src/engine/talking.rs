@@ -47,7 +47,7 @@ pub(super) struct Meeting {
     pub(super) peer: PeerId,
     pub(super) bond: Bond,
     pub(super) state: SessionState,
-    /// What was known of the peer before.
+    /// What is known of the peer's key; at a first contact it is new until the session is up.
     pub(super) trust: Trust,
     request: RequestId,
     endpoints: EndpointBox,
@@ -219,6 +219,9 @@ impl Engine {
         }
         let pin = Pin { peer, name, broker };
         self.people.pin(pin.clone());
+        for meeting in self.meetings.values_mut().filter(|meeting| meeting.peer == peer) {
+            meeting.trust = Trust::Pinned;
+        }
         self.effects.push_back(Effect::Pin(pin));
         self.ask(Watch { add: vec![peer], remove: Vec::new() }.into(), Asked::Nothing);
         self.events.push_back(Event::Trust(TrustEvent {
