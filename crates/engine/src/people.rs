@@ -7,6 +7,10 @@ use p2pchat_proto::{BrokerKey, Name, PeerId};
 
 use crate::event::{Person, PersonStatus, Trust};
 
+/// Most people whose names are remembered without a pin: those of several full answers to `/who`,
+/// of about 100 bytes each. A broker can name more people than there are.
+const STRANGERS_MAX: usize = 16_384;
+
 /// An identity that was accepted once and is recognised from then on, with its name at one broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
@@ -83,11 +87,16 @@ impl People {
         }
     }
 
-    /// Remembers what the broker calls an identity. A pinned name stays.
+    /// Remembers what the broker calls an identity. A pinned name stays; beyond [`STRANGERS_MAX`]
+    /// other strangers are forgotten.
     pub(crate) fn learn_name(&mut self, peer: PeerId, name: &Name) {
-        if self.check(Some(name), peer).is_ok() && !self.is_pinned(peer) {
-            self.names.insert(peer, name.clone());
+        if self.check(Some(name), peer).is_err() || self.is_pinned(peer) {
+            return;
         }
+        if self.names.len() >= STRANGERS_MAX.saturating_add(self.pinned.len()) {
+            self.names.retain(|known, _| self.pinned.contains(known));
+        }
+        self.names.insert(peer, name.clone());
     }
 
     pub(crate) fn name(&self, peer: PeerId) -> Option<Name> {
@@ -156,6 +165,18 @@ mod tests {
         assert_eq!(people.name(peer(1)), Some(name("alice")));
         people.learn_name(peer(2), &name("alice"));
         assert_eq!(people.name(peer(2)), None);
+    }
+
+    #[test]
+    fn a_broker_that_names_people_without_end_costs_bounded_memory_and_no_contact_its_name() {
+        let mut people = knowing_alice();
+        for number in 0..40_000u32 {
+            let mut stranger = [2; 32];
+            stranger[..4].copy_from_slice(&number.to_be_bytes());
+            people.learn_name(PeerId(stranger), &name("somebody"));
+        }
+        assert!(people.names.len() <= STRANGERS_MAX + 1, "{}", people.names.len());
+        assert_eq!(people.name(peer(1)), Some(name("alice")));
     }
 
     #[test]

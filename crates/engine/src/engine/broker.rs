@@ -50,8 +50,19 @@ impl Engine {
     /// Asks the broker; whether there is a link to ask on.
     pub(super) fn ask(&mut self, message: ToBroker, asked: Asked) -> bool {
         let Some(call) = self.link.call(message) else { return false };
-        self.calls.insert(call, asked);
+        self.await_reply(call, asked);
         true
+    }
+
+    /// Keeps what a reply is for. Where nothing depends on it nothing is kept: a broker that makes
+    /// this side decline without end, and never replies, costs no memory.
+    fn await_reply(&mut self, call: Call, asked: Asked) {
+        match asked {
+            Asked::Nothing => {}
+            Asked::People { .. } | Asked::Request(_) | Asked::Answer(_) => {
+                self.calls.insert(call, asked);
+            }
+        }
     }
 
     pub(super) fn ask_people(&mut self, id: CommandId, prefix: String) {
@@ -195,5 +206,41 @@ impl Engine {
             Status::Offline => PersonStatus::Offline,
         };
         Person { peer: entry.peer, name: Some(entry.name), status, trust: self.people.trust(entry.peer) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use p2pchat_crypto::{Identity, Seed};
+    use p2pchat_proto::{Moment, WallTime};
+
+    use super::*;
+    use crate::config::{AcceptPolicy, EngineConfig, Ports};
+    use crate::now::Now;
+
+    #[test]
+    fn a_call_whose_reply_means_nothing_is_not_kept() {
+        let config = EngineConfig {
+            me: Arc::new(Identity::from_seed(&Seed::from_bytes([1; 32]))),
+            name: "alice".parse().expect("a name"),
+            broker: "127.0.0.1:1".to_owned(),
+            broker_key: None,
+            pins: Vec::new(),
+            accept: AcceptPolicy::Ask,
+            accept_files: AcceptPolicy::Ask,
+            files_from_connected: false,
+            ports: Ports::default(),
+            loopback_only: true,
+        };
+        let now = Now { moment: Moment::ZERO, wall: WallTime(0) };
+        let mut engine = Engine::new(config, [1; 32], now);
+        for call in 1..1000 {
+            engine.await_reply(call, Asked::Nothing);
+        }
+        assert!(engine.calls.is_empty());
+        engine.await_reply(1000, Asked::Answer(RequestId([1; 16])));
+        assert_eq!(engine.calls.len(), 1);
     }
 }
