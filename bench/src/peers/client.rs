@@ -23,9 +23,10 @@ use crate::{Failure, Result};
 const ECHO: &str = "echo";
 const PING: &str = "ping";
 const ENDED: &str = "the client ended";
-/// What messages are made of that want an answer, and those that want none.
-const ANSWER_ME: char = 'p';
-const KEEP_IT: char = 'k';
+/// A message that wants an answer, and one that wants none.
+const ANSWER_ME: &str = "p234567890123456789012345678901234567890123456789012345678901234";
+const KEEP_IT: &str = "k234567890123456789012345678901234567890123456789012345678901234";
+const _: () = assert!(ANSWER_ME.len() == MESSAGE_LEN && KEEP_IT.len() == MESSAGE_LEN);
 /// Longest that the asking side waits for an answer to its request.
 const SESSION: Duration = Duration::from_secs(15);
 
@@ -63,7 +64,7 @@ pub fn echo(thread: Thread, broker: &str, downloads: &str) -> Result {
         while let Some(event) = events.next().await {
             match event {
                 Event::Broker(broker) if broker.state == BrokerState::Connected => say("ready", ECHO)?,
-                Event::Message(message) if !message.mine && message.text.starts_with(ANSWER_ME) => {
+                Event::Message(message) if !message.mine && message.text == ANSWER_ME => {
                     number += 1;
                     let back = Command::Message { to: message.peer, text: message.text };
                     client.send(CommandId(number), back).await.map_err(ended)?;
@@ -191,9 +192,8 @@ async fn session(client: &Client, events: &mut Events) -> Result<PeerId> {
     }
 }
 
-async fn send(client: &Client, number: usize, to: PeerId, kind: char) -> Result {
-    let text = kind.to_string().repeat(MESSAGE_LEN);
-    let message = Command::Message { to, text };
+async fn send(client: &Client, number: usize, to: PeerId, text: &str) -> Result {
+    let message = Command::Message { to, text: text.to_owned() };
     client.send(CommandId(number as u64), message).await.map_err(ended)
 }
 
