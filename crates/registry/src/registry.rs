@@ -126,7 +126,9 @@ impl Registry {
         // The identity stays online; what hung on the older connection does not.
         self.send(older, 0, Replaced);
         self.detach(older);
-        self.end_requests_of(hello.peer);
+        for ended in self.requests.leave(hello.peer) {
+            self.tell_gone(hello.peer, &ended);
+        }
         self.close(older, CloseReason::Replaced);
     }
 
@@ -173,6 +175,9 @@ impl Registry {
                 RECONNECT_LEAST_MS.saturating_add(u32::try_from(share).unwrap_or(RECONNECT_SPREAD_MS));
             self.send(conn, 0, Restarting { reconnect_in });
             // Nobody needs to hear that the others leave: all do.
+            if let Some(peer) = self.detach(conn) {
+                self.go_offline(peer);
+            }
             self.close(conn, CloseReason::Draining);
         }
     }
@@ -312,12 +317,19 @@ impl Registry {
     /// Undoes the login of `conn`, if it has one.
     fn leave(&mut self, conn: ConnId) {
         let Some(peer) = self.detach(conn) else { return };
+        for ended in self.go_offline(peer) {
+            self.tell_gone(peer, &ended);
+        }
+        self.tell_watchers(peer, Status::Offline);
+    }
+
+    /// Nobody finds `peer` any more. Its open requests are over, and returned.
+    fn go_offline(&mut self, peer: PeerId) -> Vec<Ended> {
         self.online.remove(&peer);
-        self.end_requests_of(peer);
         if let Some(name) = self.names.name_of(&peer) {
             self.directory.remove(name);
         }
-        self.tell_watchers(peer, Status::Offline);
+        self.requests.leave(peer)
     }
 
     /// Takes the login from `conn`, with what it watched.
@@ -350,11 +362,9 @@ impl Registry {
         }
     }
 
-    fn end_requests_of(&mut self, peer: PeerId) {
-        for ended in self.requests.leave(peer) {
-            let other = if ended.from == peer { ended.to } else { ended.from };
-            self.tell_end(other, &ended, CancelledWhy::Gone);
-        }
+    fn tell_gone(&mut self, peer: PeerId, ended: &Ended) {
+        let other = if ended.from == peer { ended.to } else { ended.from };
+        self.tell_end(other, ended, CancelledWhy::Gone);
     }
 
     fn tell_end(&mut self, whom: PeerId, ended: &Ended, why: CancelledWhy) {

@@ -484,3 +484,22 @@ fn a_stop_tells_everybody_to_come_back_spread_out() {
     }
     assert_eq!(world.registry.poll_timeout(), None);
 }
+
+#[test]
+fn after_a_stop_nobody_counts_as_online_and_who_comes_again_hears_nothing_of_before() {
+    let mut world = world();
+    let (alice, bob) = (world.join(peer(1)), world.join(peer(2)));
+    world.register(alice, "alice");
+    assert_eq!(world.call(bob, request(1, Some(peer(1)), None)), Some(Outcome::Done));
+    world.registry.drain();
+    world.drain();
+    assert_eq!(world.registry.online(), 0);
+    // Its socket is still there: the older connection hears nothing after its end.
+    let again = world.join(peer(2));
+    assert_eq!(world.call(again, request(2, None, Some("alice"))), Some(Outcome::NotOnline));
+    for conn in [alice, bob, again] {
+        world.disconnect(conn);
+    }
+    world.pass(Duration::from_secs(120));
+    assert_eq!(world.registry.poll_timeout(), None);
+}

@@ -1,6 +1,6 @@
 //! A registry with its commands taken apart, for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 pub(crate) struct World {
     pub(crate) registry: Registry,
     pub(crate) now: Moment,
+    /// Connections whose socket is there.
+    pub(crate) open: BTreeSet<ConnId>,
     pub(crate) sent: BTreeMap<ConnId, Vec<(Call, FromBroker)>>,
     pub(crate) closed: BTreeMap<ConnId, CloseReason>,
     pub(crate) writes: Vec<(Ticket, Account)>,
@@ -32,6 +34,7 @@ impl World {
         Self {
             registry: Registry::new(config, None, accounts).unwrap(),
             now: Moment::from_nanos(1),
+            open: BTreeSet::new(),
             sent: BTreeMap::new(),
             closed: BTreeMap::new(),
             writes: Vec::new(),
@@ -43,6 +46,7 @@ impl World {
     pub(crate) fn connect_from(&mut self, ip: IpAddr) -> ConnId {
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
+        self.open.insert(conn);
         self.registry.connected(conn, ip, self.now);
         self.drain();
         conn
@@ -91,6 +95,7 @@ impl World {
     }
 
     pub(crate) fn disconnect(&mut self, conn: ConnId) {
+        self.open.remove(&conn);
         self.registry.disconnected(conn);
         self.drain();
     }
@@ -139,9 +144,11 @@ impl World {
             match command {
                 Command::Send { conn, call, message } => {
                     assert!(!self.closed.contains_key(&conn), "said {message:?} after the end");
+                    assert!(self.open.contains(&conn), "said {message:?} to nobody");
                     self.sent.entry(conn).or_default().push((call, message));
                 }
                 Command::Close { conn, why } => {
+                    assert!(self.open.contains(&conn), "closed nobody");
                     assert_eq!(self.closed.insert(conn, why), None, "closed twice");
                 }
                 Command::Persist { ticket, account } => self.writes.push((ticket, account)),
