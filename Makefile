@@ -5,8 +5,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 TOOLS := $(abspath $(TARGET))/tools
 # The demo's file; without it an 8 MiB file is made.
 FILE ?=
-# Seconds for each fuzz target.
+# Seconds for each fuzz target; 0 only replays the committed inputs. How many run at once, and which.
 TIME ?= 10
+JOBS ?= 1
+TARGETS ?=
 # Runs of each contender in `make bench`.
 RUNS ?= 5
 # Where the development broker listens.
@@ -16,7 +18,8 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 # Sanitisers need a nightly compiler; without one the targets still run with every check on.
 FUZZ := PATH="$(TOOLS)/bin:$$PATH" $(CARGO) fuzz
-FUZZ_FLAGS := -s none --target-dir $(abspath $(TARGET))/fuzz
+FUZZ_DIR := $(abspath $(TARGET))/fuzz
+FUZZ_FLAGS := -s none --target-dir "$(FUZZ_DIR)"
 
 .DEFAULT_GOAL := help
 .PHONY: help build run-broker demo test harness lint purity musts fuzz fuzz-build bench install clean
@@ -53,11 +56,8 @@ purity: ## Check that the manifests keep to the architecture
 musts: ## Check that a test holds each numbered sentence of the protocol page
 	@scripts/musts
 
-fuzz: fuzz-tool ## Run every fuzz target for a while (TIME=seconds)
-	@for target in $$($(FUZZ) list); do \
-		echo "fuzz $$target"; \
-		$(FUZZ) run $(FUZZ_FLAGS) $$target -- -max_total_time=$(TIME) -verbosity=0 || exit 1; \
-	done
+fuzz: fuzz-build ## Run every fuzz target for a while (TIME=seconds, JOBS=at once, TARGETS=names)
+	@scripts/fuzz "$(FUZZ_DIR)" $(TIME) $(JOBS) $(TARGETS)
 
 fuzz-build: fuzz-tool
 	$(FUZZ) build $(FUZZ_FLAGS)
