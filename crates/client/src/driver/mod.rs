@@ -308,8 +308,7 @@ fn usable(dir: &Path) -> Result<(), Failure> {
 
 async fn writable(udp: Option<&udp::Udp>) {
     if let Some(udp) = udp {
-        // An error shows at the next send.
-        let _at_send = udp.writable().await;
+        udp.writable().await;
     }
 }
 
@@ -378,7 +377,7 @@ impl Driver {
 
     /// Hands datagrams to the system until the engine has none left or the system takes no more.
     fn transmit(&mut self) {
-        let now = self.clock.now();
+        let now = self.now;
         let segments = self.sockets.max_segments();
         loop {
             if self.unsent.is_none() {
@@ -401,8 +400,9 @@ impl Driver {
 
     /// Ends sessions and the link in order, within [`FAREWELL`].
     async fn finish(&mut self) {
-        self.engine.stop(self.clock.now());
-        let deadline = self.clock.now().moment + FAREWELL;
+        self.now = self.clock.now();
+        self.engine.stop(self.now);
+        let deadline = self.now.moment + FAREWELL;
         self.settle();
         self.transmit();
         while !self.engine.is_idle() && self.clock.now().moment < deadline {

@@ -3,12 +3,13 @@
 mod duo;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
 use p2pchat_proto::transfer::{CHUNK_LEN, FailureReason};
 use p2pchat_transfer::{CarrierFault, CarrierLoss, Party, State, TransferFailure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -102,11 +103,13 @@ async fn strangers_who_come_first_get_no_byte_and_keep_nobody_out() {
     let mut strangers = Vec::new();
     for port in &ports {
         for n in 0..20usize {
-            let mut stranger = TcpStream::connect(port).await.unwrap();
+            // Blocking, so that all of them are there before the two have had another turn.
+            let mut stranger = std::net::TcpStream::connect(port).unwrap();
             // Silent, slow, garbage, and what begins like a hello.
             let bytes = [vec![], vec![b'D'], vec![0xff; 600], [&b"D"[..], &[7; 48]].concat()][n % 4].clone();
-            stranger.write_all(&bytes).await.unwrap();
-            strangers.push(stranger);
+            stranger.write_all(&bytes).unwrap();
+            stranger.set_nonblocking(true).unwrap();
+            strangers.push(TcpStream::from_std(stranger).unwrap());
         }
     }
     let ended = duo.ended().await;
