@@ -5,6 +5,7 @@ mod product;
 mod rate;
 mod round_trip;
 mod sealing;
+mod ssh;
 mod world;
 
 use crate::Result;
