@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use p2pchat_proto::{BrokerKey, Name};
 use p2pchat_registry::AccountState;
@@ -128,9 +129,28 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The parser's error: it writes paragraphs, the first of which says what is wrong.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first = text.lines().take_while(|line| !line.is_empty());
+    let words: Vec<_> = first.flat_map(str::split_whitespace).collect();
+    let line = words.join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}
+
 /// Runs the program. The exit code is 0 when done, 1 on a failure and 2 on wrong usage.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error)
+            if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+        {
+            eprintln!("p2pchat-broker: {}; see --help", in_one_line(&error));
+            return ExitCode::from(2);
+        }
+        // Help, or the version.
+        Err(shown) => shown.exit(),
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
     let result = match arguments.command {

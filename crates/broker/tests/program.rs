@@ -180,10 +180,16 @@ fn a_key_that_others_can_read_is_one_line_with_the_remedy_and_1() {
 }
 
 #[test]
-fn wrong_usage_is_2() {
-    for args in [&["run", "--listen", "nowhere"][..], &["run", "--max-connections", "0"], &["dance"], &[]] {
-        assert_eq!(output(args).status.code(), Some(2), "{args:?}");
+fn wrong_usage_is_one_line_and_2() {
+    for args in [&["run", "--listen", "nowhere"][..], &["run", "--max-connections", "0"], &["dance"]] {
+        let output = output(args);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{args:?}: {error}");
+        assert!(error.starts_with("p2pchat-broker: ") && error.ends_with("; see --help\n"), "{error}");
     }
+    let nothing = output(&[]);
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(String::from_utf8(nothing.stderr).unwrap().contains("\nUsage: p2pchat-broker <COMMAND>"));
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ pub fn target(who: &str) -> Result<Target, Failure> {
         return Ok(Target::Peer(peer));
     }
     who.parse::<Name>().map(Target::Name).map_err(|_| {
-        Failure::Usage(format!("{who} is neither a name ({NAME_RULE}) nor an id (52 characters)"))
+        Failure::Usage(format!("\"{who}\" is neither a name ({NAME_RULE}) nor an id (52 characters)"))
     })
 }
 
