@@ -145,7 +145,8 @@ pub fn main() -> ExitCode {
         Err(error)
             if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
         {
-            eprintln!("p2pchat-broker: {}; see --help", in_one_line(&error));
+            // With standard error closed the exit code still says it.
+            let _closed = writeln!(io::stderr(), "p2pchat-broker: {}; see --help", in_one_line(&error));
             return ExitCode::from(2);
         }
         // Help, or the version.
