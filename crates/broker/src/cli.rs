@@ -212,7 +212,8 @@ fn show_key(place: &Place) -> Result<(), Failure> {
         Some(path) => path.clone(),
         None => Home::open(&dir(place.data.clone())?).map_err(Failure::Home)?.key(),
     };
-    let secret = key::open_or_create(&path, &mut rand::rng()).map_err(Failure::Key)?;
+    let mut rng = key::system_rng().map_err(Failure::Key)?;
+    let secret = key::open_or_create(&path, &mut rng).map_err(Failure::Key)?;
     writeln!(io::stdout(), "{}", secret.public()).map_err(Failure::Output)
 }
 

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// Bit of a mode by which everybody may write. A group may be the operator's own.
+const EVERYBODY_WRITES: u32 = 0o002;
 
 /// A directory that cannot be used. Local, and for the operator to mend.
 #[derive(Debug)]
@@ -13,6 +16,8 @@ pub enum HomeError {
     Io(PathBuf, io::Error),
     /// Another broker runs with it.
     InUse(PathBuf),
+    /// Everybody may put a key or accounts of their own into it.
+    Writable(PathBuf),
 }
 
 impl fmt::Display for HomeError {
@@ -26,6 +31,11 @@ impl fmt::Display for HomeError {
             Self::InUse(path) => write!(
                 f,
                 "a broker already runs with the data directory {}; stop it or choose another with --data",
+                path.display()
+            ),
+            Self::Writable(path) => write!(
+                f,
+                "data directory {0}: everybody may write to it; run `chmod o-w {0}`, and look whether its key is yours",
                 path.display()
             ),
         }
@@ -50,10 +60,13 @@ impl Home {
     /// The directory `dir`, made if absent with access for its owner alone.
     ///
     /// # Errors
-    /// [`HomeError::Io`].
+    /// [`HomeError::Io`], [`HomeError::Writable`].
     pub fn open(dir: &Path) -> Result<Self, HomeError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(|error| HomeError::Io(dir.to_owned(), error))?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir).and_then(|()| dir.metadata());
+        let meta = made.map_err(|error| HomeError::Io(dir.to_owned(), error))?;
+        if meta.mode() & EVERYBODY_WRITES != 0 {
+            return Err(HomeError::Writable(dir.to_owned()));
+        }
         Ok(Self { dir: dir.to_owned() })
     }
 
@@ -87,7 +100,7 @@ impl Home {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_directory_is_made_for_its_owner_and_taken_once() {
@@ -98,6 +111,17 @@ mod tests {
         assert!(matches!(home.lock(), Err(HomeError::InUse(_))));
         drop(lock);
         home.lock().unwrap();
+    }
+
+    #[test]
+    fn a_directory_in_which_everybody_writes_is_refused_with_the_command_that_mends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Home::open(dir.path()).unwrap_err();
+        assert!(matches!(error, HomeError::Writable(_)));
+        assert!(error.to_string().contains(&format!("chmod o-w {}", dir.path().display())), "{error}");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o775)).unwrap();
+        assert!(Home::open(dir.path()).is_ok());
     }
 
     #[test]

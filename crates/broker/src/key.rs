@@ -9,8 +9,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use p2pchat_crypto::generator;
 use p2pchat_crypto::link::BrokerSecret;
 use rand::CryptoRng;
+use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
 /// First line of a key file.
@@ -60,6 +62,15 @@ impl fmt::Display for KeyError {
 }
 
 impl std::error::Error for KeyError {}
+
+/// A generator seeded by the system. A broker asks for one when it starts, whether or not it needs
+/// a key: on a system without randomness its links would be open to everybody.
+///
+/// # Errors
+/// [`KeyError::Randomness`] if the system gives none, or nothing but zeros.
+pub fn system_rng() -> Result<impl CryptoRng, KeyError> {
+    generator(&mut SysRng).map_err(|_| KeyError::Randomness)
+}
 
 /// The key in the file at `path`; a new one where there is no file.
 ///

@@ -115,7 +115,8 @@ impl Config {
         let home = Home::open(dir).map_err(StartError::Home)?;
         let lock = home.lock().map_err(StartError::Home)?;
         let key = key.map_or_else(|| home.key(), Path::to_owned);
-        let secret = key::open_or_create(&key, &mut rand::rng()).map_err(StartError::Key)?;
+        let mut rng = key::system_rng().map_err(StartError::Key)?;
+        let secret = key::open_or_create(&key, &mut rng).map_err(StartError::Key)?;
         let (accounts, known) = Accounts::open(&home.accounts()).map_err(StartError::Accounts)?;
         let registry = Registry::new(limits, None, known).map_err(StartError::Conflict)?;
         Ok(Self { secret, accounts, registry, max_connections: limits.max_connections, _lock: lock })

@@ -13,7 +13,7 @@ use crate::identity::Identity;
 use crate::introduction::{Introduction, Role, Suite};
 use crate::noise::{Finished, Noise, Setup};
 use crate::schedule;
-use crate::secret::redacted;
+use crate::secret::{RandomnessFailed, redacted};
 
 const PATTERN: &str = "Noise_XKpsk3_25519_ChaChaPoly_BLAKE2s";
 /// Position of the psk in the pattern: at the end of the third message.
@@ -27,7 +27,8 @@ pub const MESSAGE_2_LEN: usize = 48;
 /// Length of the third message: a sealed static key and a tag.
 pub const MESSAGE_3_LEN: usize = 64;
 
-/// Why a handshake failed. The peer's act, as the MAC of the datagram was right.
+/// Why a handshake failed. The peer's act, as the MAC of the datagram was right, unless it says
+/// otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeError {
     /// The message does not open: other keys, another psk, another introduction, or damage.
@@ -36,6 +37,8 @@ pub enum HandshakeError {
     WeakKey,
     /// The static key of message 3 is not the one in the signed offer.
     OtherStatic,
+    /// The source of randomness gave nothing but zeros. A local error.
+    Randomness,
 }
 
 impl fmt::Display for HandshakeError {
@@ -44,6 +47,7 @@ impl fmt::Display for HandshakeError {
             Self::Unauthentic => "handshake message does not open",
             Self::WeakKey => "handshake message with a weak key",
             Self::OtherStatic => "static key is not the one that was offered",
+            Self::Randomness => return RandomnessFailed.fmt(f),
         })
     }
 }
@@ -67,6 +71,10 @@ redacted!(Initiator, Responder);
 
 impl Initiator {
     /// Begins: the state and message 1. To be sent again as the same bytes.
+    ///
+    /// # Panics
+    /// If `rng` gives 32 zeros: then it is no generator (see [`crate::generator`]), and nothing may
+    /// go on with it.
     #[expect(
         clippy::expect_used,
         reason = "the pattern is a constant, keys are 32 bytes by type, and the offer's static key was checked to be contributory"
@@ -152,7 +160,13 @@ fn session_keys(finished: &Finished, role: Role, suite: Suite) -> SessionKeys {
 }
 
 fn refused(error: snow::Error) -> HandshakeError {
-    if error == snow::Error::Dh { HandshakeError::WeakKey } else { HandshakeError::Unauthentic }
+    if error == snow::Error::Dh {
+        HandshakeError::WeakKey
+    } else if error == snow::Error::Rng {
+        HandshakeError::Randomness
+    } else {
+        HandshakeError::Unauthentic
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +177,7 @@ mod tests {
     use crate::data::Epoch;
     use crate::introduction::{Terms, Ticket};
     use crate::schedule::IntroductionSecret;
-    use crate::testing::{BOTH_SUITES, Pair, identity, rng};
+    use crate::testing::{BOTH_SUITES, Pair, Recorded, identity, rng};
 
     const TRANSCRIPT: [u8; 32] = [5; 32];
 
@@ -326,6 +340,18 @@ mod tests {
         let mut second = messages.second;
         second[..32].fill(0);
         assert_eq!(messages.initiator.read_response(&second).unwrap_err(), HandshakeError::WeakKey);
+    }
+
+    #[test]
+    fn no_side_goes_on_with_an_ephemeral_key_of_zeros() {
+        let pair = Pair::new();
+        let [bobs, alices] = equal_introductions(&pair);
+        let (_, first) = Initiator::start(&bobs, &pair.bob, &mut rng(20));
+        let zeros = || Recorded(vec![0; 32]);
+        let answer = Responder::respond(&alices, &pair.alice, &first, &mut zeros());
+        assert_eq!(answer.unwrap_err(), HandshakeError::Randomness);
+        let begun = std::panic::catch_unwind(|| Initiator::start(&bobs, &pair.bob, &mut zeros()).1);
+        assert!(begun.is_err());
     }
 
     #[test]

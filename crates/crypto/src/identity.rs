@@ -100,8 +100,13 @@ impl Label {
 /// Whether `peer` signed `body` under `label` (strict verification, RFC 8032 section 5.1.7 without
 /// the cofactor, keys and nonces of small order refused).
 pub(crate) fn verify(peer: PeerId, label: Label, body: &[u8], signature: &[u8; 64]) -> bool {
+    verify_bytes(peer, &labelled(label, body), signature)
+}
+
+/// The same for a message as it is.
+pub(crate) fn verify_bytes(peer: PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
     let Some(key) = verifying_key(peer) else { return false };
-    key.verify_strict(&labelled(label, body), &Signature::from_bytes(signature)).is_ok()
+    key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
 }
 
 /// `u8 length of label | label | body` (protocol section 2).

@@ -32,6 +32,8 @@ pub mod introduction;
 pub mod keyfile;
 pub mod link;
 pub mod offer;
+#[cfg(any(test, feature = "simulation"))]
+pub mod primitives;
 pub mod safety;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
@@ -52,4 +54,4 @@ mod vectors;
 pub use endpoints::{EndpointBox, EndpointsError};
 pub use identity::{Identity, Seed};
 pub use introduction::{Introduction, MAC_LEN, Role, Suite, TICKET_LEN, Ticket};
-pub use secret::RandomnessFailed;
+pub use secret::{RandomnessFailed, generator};

@@ -101,6 +101,10 @@ pub struct ClientHandshake(Noise);
 
 impl ClientHandshake {
     /// Begins: the state and message 1.
+    ///
+    /// # Panics
+    /// If `rng` gives 32 zeros: then it is no generator (see [`crate::generator`]), and nothing may
+    /// go on with it.
     #[expect(clippy::expect_used, reason = "the pattern is a constant and no key of others is in it")]
     pub fn start(rng: &mut dyn CryptoRng) -> (Self, Vec<u8>) {
         let mut noise = Noise::initiator(&setup(None), rng).expect("a valid setup");

@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use rand::CryptoRng;
+use rand::rngs::StdRng;
+use rand::{CryptoRng, SeedableRng, TryCryptoRng};
 use zeroize::Zeroizing;
 
 /// Implements a `Debug` that tells the type and nothing of the value.
@@ -60,10 +61,25 @@ pub(crate) fn random<const N: usize>(
     if bytes.iter().all(|&b| b == 0) { Err(RandomnessFailed) } else { Ok(bytes) }
 }
 
+/// A generator seeded by 32 bytes of `source`, the system's randomness. What a generator gives looks
+/// random whatever its seed was, so here is the last place where a source that is broken can be
+/// told.
+///
+/// # Errors
+/// If the source fails or gives nothing but zeros.
+pub fn generator<R: TryCryptoRng + ?Sized>(
+    source: &mut R,
+) -> Result<impl CryptoRng + use<R>, RandomnessFailed> {
+    let mut seed = Zeroizing::new([0; 32]);
+    source.try_fill_bytes(&mut *seed).map_err(|_| RandomnessFailed)?;
+    if *seed == [0; 32] { Err(RandomnessFailed) } else { Ok(StdRng::from_seed(*seed)) }
+}
+
 #[cfg(test)]
 mod tests {
     use core::fmt::Debug;
 
+    use super::generator;
     use crate::carrier::{CarrierSecret, RecordOpener, RecordSealer};
     use crate::handshake::{Initiator, Responder};
     use crate::keyfile::Passphrase;
@@ -125,6 +141,34 @@ mod tests {
         says_only(&sealer, "RecordSealer");
         let opener = RecordOpener::new(Suite::Aes256Gcm, &carrier, transfer, &[1; 16], &[2; 16]);
         says_only(&opener, "RecordOpener");
+    }
+
+    /// A source that fails, or gives one byte again and again.
+    struct Source(Option<u8>);
+
+    impl rand::TryRng for Source {
+        type Error = core::fmt::Error;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            self.0.map(|byte| u32::from_ne_bytes([byte; 4])).ok_or(core::fmt::Error)
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            self.0.map(|byte| u64::from_ne_bytes([byte; 8])).ok_or(core::fmt::Error)
+        }
+
+        fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), Self::Error> {
+            self.0.map(|byte| dest.fill(byte)).ok_or(core::fmt::Error)
+        }
+    }
+
+    impl rand::TryCryptoRng for Source {}
+
+    #[test]
+    fn a_source_that_fails_or_gives_zeros_seeds_no_generator() {
+        assert!(generator(&mut Source(None)).is_err());
+        assert!(generator(&mut Source(Some(0))).is_err());
+        assert!(generator(&mut Source(Some(1))).is_ok());
     }
 
     #[test]

@@ -150,11 +150,11 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A nonce from the system. `None` where it gives none: no hello then.
+/// A nonce from the system. `None` where it gives none, or nothing but zeros: no hello then.
 pub(super) fn nonce() -> Option<CarrierNonce> {
     let mut bytes = [0; 16];
     SysRng.try_fill_bytes(&mut bytes).ok()?;
-    Some(CarrierNonce(bytes))
+    (bytes != [0; 16]).then_some(CarrierNonce(bytes))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::aead::TAG_LEN;
 use crate::curve::is_sound_x25519;
+use crate::secret::random;
 
 /// Length of a Curve25519 key and of a cipher key, in bytes (Noise sections 12.1 and 12.3).
 const KEY_LEN: usize = 32;
@@ -23,21 +24,20 @@ const HASH_LEN: usize = 32;
 
 /// Resolves `25519`, `ChaChaPoly` and `BLAKE2s`, nothing else.
 pub(crate) struct Resolver {
-    ephemeral: Zeroizing<[u8; KEY_LEN]>,
+    ephemeral: Option<Zeroizing<[u8; KEY_LEN]>>,
 }
 
 impl Resolver {
-    /// Draws the one ephemeral key that a side of our handshakes needs.
+    /// Draws the one ephemeral key that a side of our handshakes needs. If it is nothing but zeros
+    /// there is none, and the handshake ends where it is needed.
     pub(crate) fn new(rng: &mut dyn CryptoRng) -> Self {
-        let mut ephemeral = Zeroizing::new([0; KEY_LEN]);
-        rng.fill_bytes(&mut *ephemeral);
-        Self { ephemeral }
+        Self { ephemeral: random(rng).ok() }
     }
 }
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(OneDraw(Some(self.ephemeral.clone()))))
+        Some(Box::new(OneDraw(self.ephemeral.clone())))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
@@ -240,7 +240,7 @@ impl Hash for Blake2s {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::rng;
+    use crate::testing::{Recorded, rng};
 
     #[test]
     fn a_public_key_that_is_weak_or_misspelled_ends_the_exchange() {
@@ -276,6 +276,14 @@ mod tests {
         assert_eq!(random.try_fill_bytes(&mut key), Ok(()));
         assert_ne!(key, [0; 32]);
         assert_eq!(random.try_fill_bytes(&mut key), Err(Error::Rng));
+    }
+
+    #[test]
+    fn an_ephemeral_key_of_zeros_is_never_given() {
+        let mut random = Resolver::new(&mut Recorded(vec![0; 32])).resolve_rng().unwrap();
+        let mut key = [7; 32];
+        assert_eq!(random.try_fill_bytes(&mut key), Err(Error::Rng));
+        assert_eq!(key, [7; 32]);
     }
 
     #[test]
