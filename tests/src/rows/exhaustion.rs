@@ -1,9 +1,11 @@
 //! Floods and limits.
 //!
+//! - [`amplification`]: what a port sends to an address that somebody else wrote on a datagram.
 //! - [`flood`]: datagrams without end, in virtual time and at the port of a running program.
 //! - [`decoders`]: how much memory a decoder can be talked into.
 //! - [`descriptors`]: connections without end.
 
+mod amplification;
 mod decoders;
 mod descriptors;
 mod flood;
@@ -11,4 +13,5 @@ mod flood;
 use super::Row;
 
 /// The rows of this subject.
-pub const ROWS: &[Row] = &[flood::PORT, decoders::LENGTHS_THAT_LIE, flood::SPOOFED, descriptors::FULL];
+pub const ROWS: &[Row] =
+    &[flood::PORT, decoders::LENGTHS_THAT_LIE, flood::SPOOFED, descriptors::FULL, amplification::RATIO];

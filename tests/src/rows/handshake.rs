@@ -7,10 +7,10 @@ mod line;
 mod messages;
 mod noise;
 mod offers;
-mod people;
+pub(super) mod people;
 mod pins;
-mod recorded;
-mod second;
+pub(super) mod recorded;
+pub(super) mod second;
 mod twisted;
 mod vectors;
 
