@@ -22,7 +22,7 @@ FUZZ_DIR := $(abspath $(TARGET))/fuzz
 FUZZ_FLAGS := -s none --target-dir "$(FUZZ_DIR)"
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-broker demo test harness lint purity musts fuzz fuzz-build bench install clean
+.PHONY: help build run-broker demo test harness harness-long lint purity musts fuzz fuzz-build bench install clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -44,6 +44,12 @@ test: ## Run every test, the end-to-end ones with the real binaries
 harness: ## Attack what was built, row by row; the report is harness.json in the target directory
 	$(CARGO) build --locked --workspace --bins --profile ci
 	"$(TARGET)/ci/p2pchat-harness" run --report "$(TARGET)/harness.json"
+
+harness-long: ## The attacks that need packages of Debian and PyPI, which it fetches; report in harness-long.json
+	$(CARGO) build --locked --workspace --bins --profile ci
+	@scripts/long-packages "$(TARGET)/harness-long"
+	P2PCHAT_HARNESS_PACKAGES="$(abspath $(TARGET))/harness-long" \
+		"$(TARGET)/ci/p2pchat-harness" run --long --report "$(TARGET)/harness-long.json"
 
 lint: purity musts ## Check format, lints, architecture, the protocol page, licences and sources
 	$(CARGO) fmt --all --check

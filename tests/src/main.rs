@@ -11,12 +11,13 @@ use p2pchat_harness::rows::{self, Row, report};
 const USAGE: &str = "\
 usage: p2pchat-harness demo [--file FILE]
        p2pchat-harness list
-       p2pchat-harness run [ROW...] [--seed S] [--report FILE]
+       p2pchat-harness run [ROW...] [--long] [--seed S] [--report FILE]
 
   demo   two people talk and pass a file, on this machine alone
   list   every attack, with what has to happen
   run    mounts the attacks named, or all of them: each against the product, where it
-         must fail, and against a double without the defence, where it must succeed
+         must fail, and against a double without the defence, where it must succeed;
+         with --long those that need packages of others, which `make harness-long` fetches
 ";
 
 /// What to do, as the command line says it.
@@ -24,7 +25,7 @@ enum Task {
     Help,
     Demo(Option<PathBuf>),
     List,
-    Run { rows: Vec<String>, seed: u64, report: Option<PathBuf> },
+    Run { rows: Vec<String>, long: bool, seed: u64, report: Option<PathBuf> },
 }
 
 fn main() -> ExitCode {
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         Some(Task::Help) => write!(io::stdout(), "{USAGE}").map(|()| ExitCode::SUCCESS),
         Some(Task::Demo(file)) => return play(file),
         Some(Task::List) => list(),
-        Some(Task::Run { rows, seed, report }) => attack(&rows, seed, report),
+        Some(Task::Run { rows, long, seed, report }) => attack(&rows, long, seed, report),
         None => write!(io::stderr(), "{USAGE}").map(|()| ExitCode::from(2)),
     };
     // A closed output is nobody to tell about it.
@@ -54,7 +55,7 @@ fn task(arguments: &[String]) -> Option<Task> {
 }
 
 fn run_task(mut rest: &[String]) -> Option<Task> {
-    let (mut rows, mut seed, mut report) = (Vec::new(), 1, None);
+    let (mut rows, mut long, mut seed, mut report) = (Vec::new(), false, 1, None);
     while let Some((first, others)) = rest.split_first() {
         rest = others;
         if first == "--seed" || first == "--report" {
@@ -65,11 +66,15 @@ fn run_task(mut rest: &[String]) -> Option<Task> {
             } else {
                 report = Some(value.into());
             }
+        } else if first == "--long" {
+            long = true;
+        } else if first.starts_with('-') {
+            return None;
         } else {
             rows.push(first.to_ascii_uppercase());
         }
     }
-    Some(Task::Run { rows, seed, report })
+    Some(Task::Run { rows, long, seed, report })
 }
 
 fn play(file: Option<PathBuf>) -> ExitCode {
@@ -84,14 +89,18 @@ fn play(file: Option<PathBuf>) -> ExitCode {
 
 fn list() -> io::Result<ExitCode> {
     let mut out = io::stdout();
-    for row in rows::all() {
+    for row in rows::all().chain(rows::long()) {
         writeln!(out, "{:<4} {}: {}", row.id, row.attack, row.expected)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn attack(wanted: &[String], seed: u64, file: Option<PathBuf>) -> io::Result<ExitCode> {
-    let all: Vec<Row> = rows::all().collect();
+fn attack(wanted: &[String], long: bool, seed: u64, file: Option<PathBuf>) -> io::Result<ExitCode> {
+    let all: Vec<Row> = match (wanted, long) {
+        ([], false) => rows::all().collect(),
+        ([], true) => rows::long().collect(),
+        ([..], _) => rows::all().chain(rows::long()).collect(),
+    };
     if let Some(unknown) = wanted.iter().find(|id| !all.iter().any(|row| row.id == id.as_str())) {
         writeln!(io::stderr(), "no row {unknown}; p2pchat-harness list shows them")?;
         return Ok(ExitCode::from(2));

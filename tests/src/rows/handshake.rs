@@ -5,14 +5,14 @@ use super::Row;
 mod endpoints;
 mod line;
 mod messages;
-mod noise;
+pub(super) mod noise;
 mod offers;
 pub(super) mod people;
 mod pins;
 pub(super) mod recorded;
 pub(super) mod second;
-mod twisted;
-mod vectors;
+pub(super) mod twisted;
+pub(super) mod vectors;
 
 /// The rows of this subject.
 pub const ROWS: &[Row] = &[

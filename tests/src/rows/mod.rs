@@ -19,6 +19,7 @@ pub mod files;
 pub mod handshake;
 mod hidden;
 pub mod identity;
+pub mod long;
 pub mod report;
 pub mod terminal;
 pub mod transport;
@@ -151,6 +152,11 @@ pub fn all() -> impl Iterator<Item = Row> {
     .copied()
 }
 
+/// The rows that need packages of others, and run only if they are asked for.
+pub fn long() -> impl Iterator<Item = Row> {
+    long::ROWS.iter().copied()
+}
+
 /// Runs one row both ways. A panic in it is a failure of the row, not of the harness.
 pub fn run(row: Row, seed: u64) -> Finding {
     let begin = Instant::now();
@@ -207,7 +213,7 @@ mod tests {
 
     #[test]
     fn no_number_stands_for_two_rows() {
-        let mut ids: Vec<_> = all().map(|row| row.id).collect();
+        let mut ids: Vec<_> = all().chain(long()).map(|row| row.id).collect();
         ids.sort_unstable();
         assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
     }

@@ -314,8 +314,12 @@ pub(crate) fn array<const N: usize>(message: &[u8]) -> Result<[u8; N], NotRun> {
 /// The secret of epoch 0 after a finished handshake.
 pub(crate) fn session_secret(finished: &mut HandshakeState) -> [u8; 32] {
     let (first, second) = finished.dangerously_get_raw_split();
-    let hash = finished.get_handshake_hash().to_vec();
-    blake3::derive_key("p2pchat 1 session", &[&first[..], &second, &hash].concat())
+    session_secret_of(&first, &second, finished.get_handshake_hash())
+}
+
+/// The same of the split and the hash.
+pub(crate) fn session_secret_of(first: &[u8; 32], second: &[u8; 32], hash: &[u8]) -> [u8; 32] {
+    blake3::derive_key("p2pchat 1 session", &[first, second, hash].concat())
 }
 
 /// A DATA packet as a second implementation seals it with ChaCha20-Poly1305.

@@ -19,7 +19,7 @@ use super::twisted::{self, Twist};
 use crate::rows::{Defence, Lab, NotRun, Seen};
 
 /// The names with the primitives that are shipped; the two (XKpsk3, NX) are among them.
-const SHIPPED: &str = "_25519_ChaChaPoly_BLAKE2s";
+pub(crate) const SHIPPED: &str = "_25519_ChaChaPoly_BLAKE2s";
 /// The sets in the package of snow.
 const SETS: [&str; 3] = ["cacophony.txt", "snow.txt", "snow-extended.txt"];
 
@@ -109,7 +109,8 @@ fn is_reproduced(
     Ok(true)
 }
 
-fn side(
+/// One side of a vector, with the keys that snow's sets name so.
+pub(crate) fn side(
     vector: &Value,
     name: &str,
     role: &str,
