@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use p2pchat_crypto::Seed;
 use p2pchat_crypto::keyfile::{self, Passphrase};
@@ -11,10 +12,11 @@ use rand::Rng;
 use tempfile::TempDir;
 
 use crate::peer::{Outcome, Setup};
-use crate::process::PROMPT;
 use crate::rows::{Lab, NotRun};
 use crate::trace::Trace;
 
+/// How long the program may take to open a key: Argon2 over 64 MiB, on a machine that is busy.
+const OPENS: Duration = Duration::from_secs(60);
 /// The passphrase of the key, where it has one.
 pub(super) const RIGHT: &str = "correct horse battery staple";
 
@@ -77,7 +79,7 @@ impl Home {
 
     /// What the program says of who it is.
     pub(super) fn id(&self) -> Result<Outcome, NotRun> {
-        Ok(self.setup.run(&["id"], PROMPT)?)
+        Ok(self.setup.run(&["id"], OPENS)?)
     }
 }
 

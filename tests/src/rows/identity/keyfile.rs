@@ -12,7 +12,6 @@ use rand::Rng;
 
 use super::home::{Home, RIGHT};
 use crate::meter;
-use crate::process::PROMPT;
 use crate::rows::handshake::recorded::{Vectors, from_hex};
 use crate::rows::{Defence, Lab, NotRun, Seen};
 
@@ -235,7 +234,7 @@ fn program_refuses(file: &[u8], lab: &mut Lab) -> Result<bool, NotRun> {
     write(home.key(), file)?;
     let ended = home.id()?;
     let advice = ended.err.iter().any(|line| line.contains("excessive parameters"));
-    Ok(ended.exit == 1 && advice && ended.took < PROMPT)
+    Ok(ended.exit == 1 && advice)
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), NotRun> {
