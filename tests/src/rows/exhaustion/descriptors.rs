@@ -18,6 +18,8 @@ const FILES: usize = 64;
 const CONNECTIONS: usize = 200;
 /// How long the server is watched while it has no room.
 const WATCHED: Duration = Duration::from_secs(3);
+/// How often the careless server is watched until it is seen to spin.
+const PERIODS: usize = 10;
 /// Share of a core that a server without room may use.
 const CORES_MAX: f64 = 0.2;
 /// How long it may take until a client is served again: the time for a hello, 5 s, and its retries.
@@ -42,7 +44,8 @@ fn full(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
             };
             let url = broker.find("line with its address and key", PROMPT, key)?;
             let address = url.split('#').next().unwrap_or_default().parse()?;
-            let (cores, connections) = crowd(&broker, address)?;
+            let connections = crowd(address)?;
+            let cores = watch(&broker)?;
             drop(connections);
             let again = serves_again(&world, &url);
             let what = match &again {
@@ -55,7 +58,15 @@ fn full(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
             let data = world.directory("careless")?;
             let mut server = limited(CARELESS, &data, &world)?;
             let address = server.find("its address", PROMPT, |line| line.text.parse().ok())?;
-            let (cores, _connections) = crowd(&server, address)?;
+            let _connections = crowd(address)?;
+            // Others on the machine may leave it no core to spin on for a while.
+            let mut cores = watch(&server)?;
+            for _ in 1..PERIODS {
+                if cores > CORES_MAX {
+                    break;
+                }
+                cores = watch(&server)?;
+            }
             Ok(Seen::when(cores <= CORES_MAX, "it spun").figure(format!("{cores:.2} cores")))
         }
     }
@@ -71,8 +82,8 @@ fn limited(program: &'static str, data: &Path, world: &World) -> Result<Process,
     Process::spawn(program, command, &world.trace)
 }
 
-/// Fills a server with connections that say nothing; how busy it is then.
-fn crowd(server: &Process, address: SocketAddr) -> Result<(f64, Vec<TcpStream>), NotRun> {
+/// Fills a server with connections that say nothing.
+fn crowd(address: SocketAddr) -> Result<Vec<TcpStream>, NotRun> {
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
         // The system takes what the server does not, up to the length of its queue.
@@ -82,13 +93,17 @@ fn crowd(server: &Process, address: SocketAddr) -> Result<(f64, Vec<TcpStream>),
     if connections.len() < FILES {
         return Err(NotRun(format!("only {} connections could be made", connections.len())));
     }
+    Ok(connections)
+}
+
+/// How many cores a server keeps busy for a while.
+fn watch(server: &Process) -> Result<f64, NotRun> {
     let before = Load::of(server.id())?;
     let end = Instant::now() + WATCHED;
     while Instant::now() < end {
         std::thread::park_timeout(end.saturating_duration_since(Instant::now()));
     }
-    let cores = Load::of(server.id())?.cores_since(&before);
-    Ok((cores, connections))
+    Ok(Load::of(server.id())?.cores_since(&before))
 }
 
 /// Waits until somebody new is served.
