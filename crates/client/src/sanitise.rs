@@ -239,6 +239,40 @@ mod tests {
     }
 
     #[test]
+    fn a_joiner_stays_only_between_two_that_it_can_join() {
+        assert_eq!(line("a\u{200d}👩"), "a\\u{200d}👩", "nothing of ASCII joins before");
+        assert_eq!(line("👩\u{200d}a"), "👩\\u{200d}a", "nor after");
+        assert_eq!(line("👩\u{200d}"), "👩\\u{200d}");
+        assert_eq!(line("👩\u{200d}\u{202e}"), "👩\\u{200d}\\u{202e}", "nothing hidden is joined");
+        assert_eq!(line("👩\u{200d}\u{85}"), "👩\\u{200d}\\u{85}", "nor a control");
+        assert_eq!(line("👩\u{200d}\u{301}"), "👩\\u{200d}\u{25cc}\u{301}", "nor a mark");
+        let stacked = format!("ש{}", "\u{5b0}".repeat(MARKS_MAX + 1));
+        assert!(line(&format!("{stacked}\u{200d}ש")).ends_with("\u{fffd}\\u{200d}ש"), "nor what spills over");
+    }
+
+    #[test]
+    fn a_tabulator_becomes_spaces_that_carry_no_mark() {
+        assert_eq!(line("a\tb"), "a    b");
+        assert_eq!(line("a\t\u{301}"), "a    \u{25cc}\u{301}");
+    }
+
+    #[test]
+    fn the_last_two_of_every_plane_are_no_characters_and_are_spelled_out() {
+        assert_eq!(line("\u{fffe}\u{ffff}"), "\\u{fffe}\\u{ffff}");
+        assert_eq!(line("\u{1fffe}\u{10ffff}"), "\\u{1fffe}\\u{10ffff}");
+    }
+
+    #[test]
+    fn what_json_must_escape_are_controls_and_what_is_hidden_and_nothing_else() {
+        assert!(
+            ['\u{0}', '\n', '\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}', '\u{200b}']
+                .into_iter()
+                .all(needs_escape)
+        );
+        assert!(!['a', ' ', 'ü', 'ש', '👩'].into_iter().any(needs_escape));
+    }
+
+    #[test]
     fn stacked_marks_are_bounded_and_say_so() {
         let stacked = format!("a{}b", "\u{301}".repeat(1000));
         assert_eq!(line(&stacked), format!("a{}\u{fffd}b", "\u{301}".repeat(MARKS_MAX)));
