@@ -118,6 +118,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_marked_twice_stays_marked() {
+        let mut window = ReplayWindow::new();
+        for number in [5, 9, 5] {
+            window.mark(number);
+        }
+        assert!(!window.is_fresh(5));
+        assert!(!window.is_fresh(9));
+    }
+
+    #[test]
     fn a_number_that_is_only_asked_for_moves_nothing() {
         let mut window = ReplayWindow::new();
         window.mark(5);

@@ -62,7 +62,7 @@ impl fmt::Display for SafeName {
 
 /// `name` with `suffix` before its extension, the stem cut so that all of it fits.
 fn shortened(name: &str, suffix: &str) -> String {
-    let dot = name.rfind('.').filter(|at| *at > 0 && name.len() - at <= EXTENSION_MAX);
+    let dot = name.rfind('.').filter(|at| name.len() - at <= EXTENSION_MAX);
     let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
     let room = SAFE_NAME_MAX - extension.len() - suffix.len();
     format!("{}{suffix}{extension}", cut(stem, room))
@@ -149,6 +149,11 @@ mod tests {
         ] {
             assert_eq!(renamed(name), name);
         }
+    }
+
+    #[test]
+    fn a_name_is_shown_as_it_is() {
+        assert_eq!(SafeName::parse_or_rename("song.mp3").to_string(), "song.mp3");
     }
 
     #[test]
