@@ -4,17 +4,21 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::sync::Arc;
 
+use p2pchat_crypto::data::Epoch;
 use p2pchat_crypto::{Identity, Introduction, handshake};
 use p2pchat_proto::datagram::{self, DataHeader, Datagram, ReceiverId};
+use p2pchat_proto::frame::Frame;
 use p2pchat_proto::{Moment, UdpEndpoints};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
 use super::pair::received;
 use super::people::{identity, introduced};
-use crate::{Endpoint, EndpointConfig, SessionEvent, SessionId};
+use crate::{CloseCode, Endpoint, EndpointConfig, PACKETS_MAX, Received, SessionEvent, SessionId};
 
 const START: Moment = Moment::from_nanos(1_000_000_000);
+/// A Ping frame.
+const PING: [u8; 1] = [1];
 
 /// Alice with one introduction to bob, and bob without an endpoint: what he sends is made by hand.
 struct Flood {
@@ -223,20 +227,74 @@ fn a_resp_that_does_not_open_is_the_peers_act_and_ends_the_session() {
     assert!(bob.is_empty() && bob.poll_timeout().is_none());
 }
 
-/// A handshake of bob's as far as FIN, and the first packet under its keys.
-fn fin_and_data(flood: &mut Flood) -> (Vec<u8>, Vec<u8>) {
+/// What bob seals under the keys of one handshake.
+struct Hand {
+    keys: Epoch,
+    receiver: ReceiverId,
+}
+
+impl Hand {
+    fn packet(&self, epoch: u8, packet_number: u64, content: &[u8]) -> Vec<u8> {
+        let mut data = DataHeader { epoch, receiver: self.receiver, packet_number }.encode().to_vec();
+        let mut content = content.to_vec();
+        let tag = self.keys.seal.seal_in_place(packet_number, &data, &mut content);
+        data.extend(content);
+        data.extend(tag);
+        data
+    }
+}
+
+/// A handshake of bob's as far as FIN.
+fn fin_and_hand(flood: &mut Flood) -> (Vec<u8>, Hand) {
     let (noise, init) = flood.init();
     flood.hand_over(&init, source(1), START);
     let resp = flood.answers(START).remove(0).1;
     let Some(Datagram::Resp { sender, noise: message, .. }) = Datagram::decode(&resp) else { panic!() };
     let (keys, message) = noise.read_response(&message).unwrap();
     let fin = flood.sealed(&Datagram::Fin { receiver: sender, noise: message });
-    let mut data = DataHeader { epoch: 0, receiver: sender, packet_number: 0 }.encode().to_vec();
-    let mut content = [1];
-    let tag = keys.into_epoch().seal.seal_in_place(0, &data, &mut content);
-    data.extend(content);
-    data.extend(tag);
-    (fin, data)
+    (fin, Hand { keys: keys.into_epoch(), receiver: sender })
+}
+
+/// Likewise, and the first packet under its keys.
+fn fin_and_data(flood: &mut Flood) -> (Vec<u8>, Vec<u8>) {
+    let (fin, hand) = fin_and_hand(flood);
+    (fin, hand.packet(0, 0, &PING))
+}
+
+#[test]
+fn a_packet_of_another_epoch_or_past_the_last_number_is_dropped_although_it_would_open() {
+    let mut flood = Flood::new();
+    let (fin, hand) = fin_and_hand(&mut flood);
+    flood.hand_over(&fin, source(1), START);
+    for (epoch, number) in [(1, 0), (0xff, 7), (0, PACKETS_MAX), (1, PACKETS_MAX), (0, u64::MAX - 1)] {
+        let before = flood.alice.stats();
+        flood.hand_over(&hand.packet(epoch, number, &PING), source(1), START);
+        let after = flood.alice.stats();
+        assert_eq!(after.dropped, before.dropped + 1, "epoch {epoch}, number {number}");
+        assert_eq!(after.mac_failed, before.mac_failed, "it is not even opened");
+        assert!(flood.alice.poll_event().is_none());
+    }
+    flood.hand_over(&hand.packet(0, PACKETS_MAX - 1, &PING), source(1), START);
+    assert!(matches!(flood.alice.poll_event(), Some((_, SessionEvent::Up { .. }))));
+}
+
+#[test]
+fn an_end_that_comes_again_is_answered_eight_times_more_and_nothing_else_is() {
+    let mut flood = Flood::new();
+    let (fin, hand) = fin_and_hand(&mut flood);
+    flood.hand_over(&fin, source(1), START);
+    let mut close = Vec::new();
+    Frame::Close { code: CloseCode::Done }.encode(&mut close);
+    flood.hand_over(&hand.packet(0, 0, &PING), source(1), START);
+    flood.answers(START);
+    let mut answered = 0;
+    for number in (1..60).step_by(2) {
+        flood.hand_over(&hand.packet(0, number, &close), source(1), START);
+        answered += flood.answers(START).len();
+        flood.hand_over(&hand.packet(0, number + 1, &PING), source(1), START);
+        assert_eq!(flood.answers(START), []);
+    }
+    assert_eq!(answered, 1 + 8);
 }
 
 #[test]
@@ -249,6 +307,41 @@ fn data_before_fin_is_dropped_and_the_same_data_after_it_is_taken() {
     flood.hand_over(&fin, source(1), START);
     flood.hand_over(&data, source(1), START);
     assert!(matches!(flood.alice.poll_event(), Some((_, SessionEvent::Up { .. }))));
+}
+
+#[test]
+fn a_handshake_that_is_done_leaves_the_others_at_the_same_port_as_they_were() {
+    let mut flood = Flood::new();
+    let (introduction, alices) = introduced(&flood.bob, &identity(1), 2);
+    flood.alice.introduce(alices, &UdpEndpoints::default(), START);
+    let (fin, _) = fin_and_hand(&mut flood);
+    flood.hand_over(&fin, source(1), START);
+    flood.answers(START);
+    flood.introduction = introduction;
+    let (_, init) = flood.init();
+    flood.hand_over(&init, source(2), START);
+    let answers = flood.answers(START);
+    assert!(answers.iter().any(|(to, bytes)| *to == source(2) && bytes[0] == datagram::RESP));
+}
+
+#[test]
+fn what_the_system_hands_over_together_is_taken_apart_where_it_says() {
+    let mut flood = Flood::new();
+    let (fin, hand) = fin_and_hand(&mut flood);
+    flood.hand_over(&fin, source(1), START);
+    let before = flood.alice.stats();
+    let long = [PING, PING].concat();
+    let mut batch = [hand.packet(0, 0, &long), hand.packet(0, 1, &long), hand.packet(0, 2, &PING)].concat();
+    let segment_size = Some(hand.packet(0, 0, &long).len());
+    flood.alice.handle_datagram(Received { segment_size, ..received(source(1)) }, &mut batch, START);
+    let after = flood.alice.stats();
+    assert_eq!((after.received, after.dropped), (before.received + 3, before.dropped));
+    // A size of nothing says nothing: it is one datagram.
+    let segment_size = Some(0);
+    let mut one = hand.packet(0, 3, &PING);
+    flood.alice.handle_datagram(Received { segment_size, ..received(source(1)) }, &mut one, START);
+    assert_eq!(flood.alice.stats().received, after.received + 1);
+    assert_eq!(flood.alice.stats().dropped, after.dropped);
 }
 
 #[test]
