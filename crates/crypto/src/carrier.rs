@@ -196,7 +196,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::rng;
+    use crate::testing::{rng, say_something_each_of_its_own};
 
     const TRANSFER: TransferId = TransferId([2; 16]);
     const D: [u8; 16] = [3; 16];
@@ -324,6 +324,12 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(!verify_hello_mac(&secret(), &parts, &flipped), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn every_refusal_has_words_of_its_own() {
+        use CarrierError::{AfterLast, TooMany, Unauthentic};
+        say_something_each_of_its_own(&[&Exhausted, &Unauthentic, &AfterLast, &TooMany]);
     }
 
     #[test]

@@ -102,7 +102,7 @@ const fn counter_bytes(counter: u64) -> [u8; COUNTER_LEN] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Pair;
+    use crate::testing::{Pair, say_something_each_of_its_own};
 
     const SECRET: [u8; 32] = [1; 32];
     const TRANSCRIPT: [u8; 32] = [2; 32];
@@ -188,6 +188,12 @@ mod tests {
             .unwrap();
         let sealed = SealedEndpoints::new([&counter_bytes(0)[..], &body].concat()).unwrap();
         assert_eq!(bob.open(&sealed), Err(EndpointsError::Malformed));
+    }
+
+    #[test]
+    fn every_refusal_has_words_of_its_own() {
+        use EndpointsError::{Malformed, Stale, Unauthentic};
+        say_something_each_of_its_own(&[&Unauthentic, &Stale, &Malformed]);
     }
 
     #[test]

@@ -177,7 +177,7 @@ mod tests {
     use crate::data::Epoch;
     use crate::introduction::{Terms, Ticket};
     use crate::schedule::IntroductionSecret;
-    use crate::testing::{BOTH_SUITES, Pair, Recorded, identity, rng};
+    use crate::testing::{BOTH_SUITES, Pair, Recorded, identity, rng, say_something_each_of_its_own};
 
     const TRANSCRIPT: [u8; 32] = [5; 32];
 
@@ -362,6 +362,12 @@ mod tests {
         let messages = two_messages(&pair, &both);
         let (other, _) = Initiator::start(bobs, &pair.bob, &mut rng(40));
         assert_eq!(other.read_response(&messages.second).unwrap_err(), HandshakeError::Unauthentic);
+    }
+
+    #[test]
+    fn every_refusal_has_words_of_its_own() {
+        use HandshakeError::{OtherStatic, Unauthentic, WeakKey};
+        say_something_each_of_its_own(&[&Unauthentic, &WeakKey, &OtherStatic]);
     }
 
     #[test]

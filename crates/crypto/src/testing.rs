@@ -24,6 +24,13 @@ pub(crate) fn identity(seed: u8) -> Arc<Identity> {
     Arc::new(Identity::from_seed(&Seed::from_bytes([seed; 32])))
 }
 
+/// Errors that read alike would send whoever reads them the wrong way.
+pub(crate) fn say_something_each_of_its_own(errors: &[&dyn core::fmt::Display]) {
+    let words: std::collections::BTreeSet<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(words.len(), errors.len(), "{words:?}");
+    assert!(!words.contains(""), "{words:?}");
+}
+
 /// Gives out recorded bytes, and fails the test when they run out.
 pub(crate) struct Recorded(pub(crate) Vec<u8>);
 

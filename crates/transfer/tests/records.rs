@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use p2pchat_crypto::Suite;
-use p2pchat_crypto::carrier::{RecordOpener, RecordSealer};
+use p2pchat_crypto::carrier::{CarrierError, RecordOpener, RecordSealer};
 use p2pchat_proto::TransferId;
 use p2pchat_proto::carrier::{CarrierNonce, RecordHeader};
 use p2pchat_proto::transfer::{CHUNK_LEN, SecretBytes};
-use p2pchat_transfer::hello::Hellos;
-use p2pchat_transfer::receiver::{FinishError, Opened, Receiver};
+use p2pchat_transfer::hello::{HelloError, Hellos};
+use p2pchat_transfer::receiver::{FinishError, Opened, ReceiveError, Receiver};
 use p2pchat_transfer::sender::{SendError, Sender, Taken};
 use p2pchat_transfer::tree::TreeHasher;
 use proptest::prelude::*;
@@ -205,6 +205,26 @@ fn a_stream_longer_or_shorter_than_offered_is_refused_where_it_differs() {
         assert!(receiver.held() <= 1, "{declared}");
         assert_eq!(receiver.finish(&stated), Err(FinishError::Incomplete), "{declared}");
     }
+}
+
+#[test]
+fn every_refusal_has_words_of_its_own() {
+    let words = [
+        HelloError::Malformed.to_string(),
+        HelloError::OtherTransfer.to_string(),
+        HelloError::WrongMac.to_string(),
+        HelloError::Replayed.to_string(),
+        HelloError::TooMany.to_string(),
+        SendError::WrongLength.to_string(),
+        SendError::Exhausted.to_string(),
+        ReceiveError::Misplaced.to_string(),
+        ReceiveError::Sealed(CarrierError::Unauthentic).to_string(),
+        FinishError::Incomplete.to_string(),
+        FinishError::Corrupt.to_string(),
+    ];
+    assert!(words.iter().all(|text| !text.is_empty()), "{words:?}");
+    let told_apart: std::collections::BTreeSet<&String> = words.iter().collect();
+    assert_eq!(told_apart.len(), words.len(), "{words:?}");
 }
 
 #[test]

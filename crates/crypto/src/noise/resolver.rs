@@ -297,6 +297,43 @@ mod tests {
     }
 
     #[test]
+    fn each_primitive_has_the_name_and_the_lengths_that_noise_gives_it() {
+        let mut dh = X25519::default();
+        assert_eq!((dh.name(), dh.pub_len(), dh.priv_len()), ("25519", 32, 32));
+        assert!(dh.privkey().is_empty(), "no key, and none is made up");
+        dh.set(&[7; 32]);
+        assert_eq!(dh.privkey(), [7; 32]);
+        assert_eq!(dh.pubkey(), PublicKey::from(&StaticSecret::from([7; 32])).as_bytes());
+        let hash = Blake2s::default();
+        assert_eq!((hash.name(), hash.block_len(), hash.hash_len()), ("BLAKE2s", 64, 32));
+        assert_eq!(ChaChaPoly::default().name(), "ChaChaPoly");
+    }
+
+    #[test]
+    fn a_hash_that_is_reset_forgets_what_was_put_in() {
+        let hash_of = |used: bool| {
+            let mut hash = Blake2s::default();
+            if used {
+                hash.input(b"before");
+                hash.reset();
+            }
+            hash.input(b"abc");
+            let mut out = [0; 64];
+            hash.result(&mut out);
+            out
+        };
+        assert_eq!(hash_of(true), hash_of(false));
+    }
+
+    #[test]
+    fn an_ephemeral_key_has_the_length_that_was_asked_for_or_is_not_given() {
+        for length in [0, 31, 33] {
+            let mut random = Resolver::new(&mut rng(1)).resolve_rng().unwrap();
+            assert_eq!(random.try_fill_bytes(&mut vec![0; length]), Err(Error::Rng), "{length}");
+        }
+    }
+
+    #[test]
     fn a_ciphertext_shorter_than_its_tag_or_than_its_room_is_refused() {
         let cipher = ChaChaPoly::default();
         assert_eq!(cipher.decrypt(0, &[], &[0; 15], &mut [0; 64]), Err(Error::Decrypt));

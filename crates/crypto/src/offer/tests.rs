@@ -12,7 +12,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::identity::{Identity, Label};
 use crate::introduction::{Role, Suite};
-use crate::testing::{BOTH_SUITES, BROKER, NOW, Pair, REQUEST, identity, resigned_by, rng};
+use crate::testing::{
+    BOTH_SUITES, BROKER, NOW, Pair, REQUEST, identity, resigned_by, rng, say_something_each_of_its_own,
+};
 
 /// A change that the signer itself made, and what the receiver makes of it.
 type Case = (OfferError, fn(&mut OfferBody));
@@ -307,6 +309,42 @@ fn the_two_sides_of_an_introduction_mirror_each_other() {
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert!(!bobs.verify_mac(b"datagram", &flipped), "bit {bit}");
     }
+}
+
+/// Everything that can be wrong with an offer.
+const WRONG: [OfferError; 16] = [
+    OfferError::Malformed,
+    OfferError::Version(2),
+    OfferError::Kind,
+    OfferError::Request,
+    OfferError::From,
+    OfferError::Signature,
+    OfferError::Pin,
+    OfferError::To,
+    OfferError::Own,
+    OfferError::NoiseStatic,
+    OfferError::Ephemeral,
+    OfferError::Kem,
+    OfferError::Suites,
+    OfferError::Broker,
+    OfferError::Clocks { differ: Duration::from_secs(660) },
+    OfferError::Answers,
+];
+
+#[test]
+fn every_refusal_has_words_of_its_own() {
+    let local = [OfferError::from(RandomnessFailed), kem_of_mine(KemFailed)];
+    let all: Vec<&dyn core::fmt::Display> = WRONG.iter().chain(&local).map(|error| error as _).collect();
+    say_something_each_of_its_own(&all);
+    assert!(OfferError::Clocks { differ: Duration::from_secs(660) }.to_string().contains("660"));
+}
+
+#[test]
+fn what_failed_here_is_told_from_what_the_other_side_did() {
+    assert!(OfferError::from(RandomnessFailed).is_local());
+    assert!(kem_of_mine(KemFailed).is_local());
+    assert!(!kem_of_peer(KemFailed).is_local());
+    assert!(WRONG.iter().all(|error| !error.is_local()));
 }
 
 #[test]
