@@ -46,6 +46,9 @@ const CARRIER_QUEUE: usize = 256;
 const EVENTS_WAITING_MAX: usize = 8192;
 /// Requests that are taken before the network has its turn again.
 const REQUESTS_AT_ONCE: usize = 32;
+/// In one of so many turns another source than UDP is looked at first, each in its turn, so that datagrams
+/// without end keep nothing waiting.
+const OTHERS_FIRST_EVERY: usize = 4;
 /// Longest that the end of the client waits for the other sides to hear of it: a few round trips.
 const FAREWELL: Duration = Duration::from_millis(600);
 
@@ -69,10 +72,38 @@ pub(crate) struct Driver {
     requests: mpsc::Receiver<(CommandId, Request)>,
     events: mpsc::Sender<Vec<Event>>,
     waiting: Vec<Event>,
+    /// Counts turns.
+    turn: usize,
     unsent: Option<Transmit>,
     transmit: Vec<u8>,
     batch: Batch,
     stopping: bool,
+}
+
+/// Where something may come from, in the order in which it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Udp,
+    Request,
+    Broker,
+    Carrier,
+    Timer,
+}
+
+impl Source {
+    const ALL: [Self; 5] = [Self::Udp, Self::Request, Self::Broker, Self::Carrier, Self::Timer];
+
+    /// What is looked at first in this turn.
+    fn first(turn: usize) -> Self {
+        let others = turn.is_multiple_of(OTHERS_FIRST_EVERY).then_some(turn / OTHERS_FIRST_EVERY);
+        others.and_then(|round| Self::ALL.get(round % Self::ALL.len())).copied().unwrap_or(Self::Udp)
+    }
+
+    /// This one, those behind it, and then those before it.
+    fn and_then_the_others(self) -> impl Iterator<Item = Self> {
+        let behind = Self::ALL.into_iter().skip_while(move |source| *source != self);
+        behind.chain(Self::ALL.into_iter().take_while(move |source| *source != self))
+    }
 }
 
 /// What woke the driver.
@@ -139,6 +170,7 @@ impl Driver {
             requests,
             events,
             waiting: Vec::new(),
+            turn: 0,
             unsent: None,
             transmit: Vec::new(),
             batch: Batch::new(),
@@ -213,22 +245,40 @@ impl Driver {
     }
 
     async fn sleep(&mut self) -> Woken {
-        let listening = self.waiting.len() < EVENTS_WAITING_MAX;
-        let full = self.unsent.as_ref().and_then(|transmit| self.sockets.towards(transmit.to));
         let due = self.clock.instant(self.engine.poll_timeout());
         if let Some(due) = due
             && (due < self.timer.deadline() || self.timer.is_elapsed())
         {
             self.timer.as_mut().reset(due);
         }
+        self.turn = self.turn.wrapping_add(1);
+        let first = Source::first(self.turn);
+        let Self { sockets, requests, broker, carriers, timer, events, waiting, unsent, stopping, .. } = self;
+        let sockets = &*sockets;
+        let listening = waiting.len() < EVENTS_WAITING_MAX;
+        let full = unsent.as_ref().and_then(|transmit| sockets.towards(transmit.to));
+        // By hand, as this is done for each packet: what mostly wakes is looked at first.
+        let sources = core::future::poll_fn(|context| {
+            for source in first.and_then_the_others() {
+                let woken = match source {
+                    Source::Udp if listening => sockets.poll_readable(context).map(|()| Woken::Udp),
+                    Source::Request if !*stopping => requests.poll_recv(context).map(Woken::Request),
+                    Source::Broker if listening => broker.poll_report(context).map(Woken::Broker),
+                    Source::Carrier => carriers.poll_recv(context).map(Woken::Carrier),
+                    Source::Timer if due.is_some() => timer.as_mut().poll(context).map(|()| Woken::Timeout),
+                    Source::Udp | Source::Request | Source::Broker | Source::Timer => Poll::Pending,
+                };
+                if woken.is_ready() {
+                    return woken;
+                }
+            }
+            Poll::Pending
+        });
         tokio::select! {
-            request = self.requests.recv(), if !self.stopping => Woken::Request(request),
-            report = self.broker.report(), if listening => Woken::Broker(report),
-            report = self.carriers.recv() => Woken::Carrier(report),
-            () = self.sockets.readable(), if listening => Woken::Udp,
+            biased;
+            woken = sources => woken,
             () = writable(full), if full.is_some() => Woken::Writable,
-            _permit = self.events.reserve(), if !self.waiting.is_empty() => Woken::Room,
-            () = &mut self.timer, if due.is_some() => Woken::Timeout,
+            _permit = events.reserve(), if !waiting.is_empty() => Woken::Room,
         }
     }
 
@@ -415,5 +465,21 @@ impl Driver {
         self.broker.finish(FAREWELL).await;
         self.files.close().await;
         while !self.waiting.is_empty() && self.events.send(next_batch(&mut self.waiting)).await.is_ok() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_is_looked_at_first_now_and_then_and_all_of_them_in_each_turn() {
+        let turns = || 0..OTHERS_FIRST_EVERY * Source::ALL.len();
+        for source in Source::ALL {
+            assert!(turns().any(|turn| Source::first(turn) == source), "{source:?}");
+            let order: Vec<_> = source.and_then_the_others().collect();
+            assert_eq!((order.len(), order[0]), (Source::ALL.len(), source));
+            assert!(Source::ALL.iter().all(|other| order.contains(other)), "{order:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The TCP connection to the broker: a task of its own that only moves bytes.
 
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -80,18 +81,16 @@ impl BrokerConnection {
     }
 
     /// The next report; none ever comes where there is no connection.
-    pub(crate) async fn report(&mut self) -> Report {
-        let Some(current) = &mut self.current else { return core::future::pending().await };
-        match current.reports.recv().await {
-            Some(report) => {
-                current.opened |= matches!(report, Report::Opened(_));
-                report
-            }
-            None => {
-                self.current = None;
-                Report::Closed("the connection ended".to_owned())
-            }
+    pub(crate) fn poll_report(&mut self, context: &mut Context<'_>) -> Poll<Report> {
+        let Some(current) = &mut self.current else { return Poll::Pending };
+        let report = core::task::ready!(current.reports.poll_recv(context)).unwrap_or_else(|| {
+            self.current = None;
+            Report::Closed("the connection ended".to_owned())
+        });
+        if let (Report::Opened(_), Some(current)) = (&report, &mut self.current) {
+            current.opened = true;
         }
+        Poll::Ready(report)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use p2pchat_engine::{Failure, Ports};
@@ -87,10 +88,10 @@ impl Udp {
         self.state.max_gso_segments()
     }
 
-    /// Waits until there may be something to receive.
-    async fn readable(&self) {
+    /// Whether there may be something to receive.
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         // An error shows at the next receive.
-        let _at_receive = self.socket.readable().await;
+        self.socket.poll_read_ready(context).map(drop)
     }
 
     /// Waits until there may be room for a datagram again.
@@ -188,12 +189,15 @@ impl Sockets {
         if address.is_ipv4() { self.v4.as_ref() } else { self.v6.as_ref() }
     }
 
-    /// Waits until one of them has something to read.
-    pub(crate) async fn readable(&self) {
-        tokio::select! {
-            () = readable(self.v4.as_ref()) => {}
-            () = readable(self.v6.as_ref()) => {}
+    /// Whether one of them may have something to receive.
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut any = Poll::Pending;
+        for udp in self.iter() {
+            if udp.poll_readable(context).is_ready() {
+                any = Poll::Ready(());
+            }
         }
+        any
     }
 
     /// The ports that are bound.
@@ -224,13 +228,6 @@ fn watch(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>
 
 fn refused(address: SocketAddr, error: &io::Error) -> Failure {
     Failure::Local { what: format!("listen on UDP {address}"), reason: error.to_string() }
-}
-
-async fn readable(udp: Option<&Udp>) {
-    match udp {
-        Some(udp) => udp.readable().await,
-        None => core::future::pending().await,
-    }
 }
 
 fn ecn_received(ecn: EcnCodepoint) -> Ecn {
@@ -299,7 +296,7 @@ mod tests {
         one.send(&transmit, &contents).unwrap();
         let (mut got, mut batch) = (Vec::new(), Batch::new());
         while got.len() < contents.len() {
-            two.readable().await;
+            core::future::poll_fn(|context| two.poll_readable(context)).await;
             two.receive(&mut batch);
             for (received, datagrams) in batch.drain() {
                 assert_eq!(received.from, one.local());
