@@ -70,6 +70,23 @@ fn a_client_speaks_every_fifteen_seconds() {
 }
 
 #[test]
+fn a_broker_that_falls_silent_is_given_up_forty_seconds_after_its_last_word() {
+    let mut world = told(Replaced);
+    let spoke = Rc::new(Cell::new(0));
+    let last = spoke.clone();
+    world.broker.tamper = None;
+    world.run_for(Duration::from_secs(100));
+    world.broker.tamper = Some(Box::new(move |_| last.set(last.get() + 1)));
+    world.broker.silent = true;
+    let since = world.now;
+    world.run_until(HOUR, "the link is given up", |world| state(world) == Some(BrokerState::Lost));
+    let waited = Duration::from_nanos(world.now - since);
+    // The last pong that came is up to one ping old.
+    assert!((Duration::from_secs(25)..=Duration::from_secs(40)).contains(&waited), "{waited:?}");
+    assert!(spoke.get() > 0, "it answered, and nothing of it arrived");
+}
+
+#[test]
 fn a_client_comes_back_when_a_broker_says() {
     assert_eq!(comes_back_after(&mut told(Restarting { reconnect_in: 4_321 })), Duration::from_millis(4_321));
     let full = Refused { code: RefusedCode::Full, retry_after: 30 };

@@ -54,6 +54,8 @@ pub struct Broker {
     pub tamper: Option<Tamper>,
     /// Whether it says everything twice.
     pub repeat: bool,
+    /// Whether nothing that it says arrives, while its connections stay.
+    pub silent: bool,
     secret: BrokerSecret,
     registry: Registry,
     rng: ChaCha20Rng,
@@ -96,6 +98,7 @@ impl World {
             up: true,
             tamper: None,
             repeat: false,
+            silent: false,
             secret,
             registry: Registry::new(Config::default(), None, []).expect("no accounts"),
             rng,
@@ -335,6 +338,9 @@ impl World {
         let now = self.clock();
         let moved = self.broker.settle();
         while let Some((conn, bytes)) = self.broker.out.pop_front() {
+            if self.broker.silent {
+                continue;
+            }
             if let Some(member) = self.people.iter_mut().find(|member| member.conn == Some(conn)) {
                 member.engine.broker_received(&bytes, now);
             }
