@@ -162,6 +162,28 @@ fn messages_survive_a_rough_network_exactly_once_and_in_order() {
 }
 
 #[test]
+fn a_session_outlives_bursts_of_loss_over_long_ways_and_everything_arrives() {
+    let burst = |share, delay, jitter| LinkConfig {
+        delay,
+        jitter,
+        loss: Loss::Burst { share, mean_length: 4.0 },
+        ..LinkConfig::default()
+    };
+    // One way each: round trips of 450 ms, and of 800 ms and up to 150 more.
+    for link in [burst(0.12, 225_000_000, 0), burst(0.25, 400_000_000, 75_000_000)] {
+        for seed in 0..8 {
+            println!("seed {seed}, {link:?}");
+            let mut world = two(seed, Manner::default(), Manner::default(), &link);
+            meet(&mut world);
+            talk(&mut world, 100);
+            for member in &world.people {
+                assert!(!member.sessions().contains(&SessionState::Lost), "{:?}", member.sessions());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_message_before_the_session_waits_for_it() {
     let mut world = two(2, Manner::default(), Manner::default(), &calm());
     world.say(BOB, ALICE, "early");
