@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::link::{Direction, Fate, LinkConfig, Passage};
-use crate::trace::Trace;
+use crate::trace::{Step, Trace};
 
 /// Hosts and the links between them.
 ///
@@ -22,6 +22,7 @@ pub struct Network {
     next_ticket: u64,
     unroutable: u64,
     trace: Trace,
+    shape: Trace,
 }
 
 /// A datagram, with the addresses as its receiver sees them.
@@ -79,6 +80,7 @@ impl Network {
             next_ticket: 0,
             unroutable: 0,
             trace: Trace::new(),
+            shape: Trace::new(),
         }
     }
 
@@ -122,19 +124,10 @@ impl Network {
     /// Hands one datagram to the network. What becomes of it shows in [`counters`](Self::counters)
     /// and at the receiver; the sender learns nothing, as over UDP.
     pub fn send(&mut self, now: u64, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
-        self.trace.number(now);
-        self.trace.bytes(bytes);
-        let Some(line) = self.directions.get_mut(&(from.ip(), to.ip())) else {
-            self.unroutable += 1;
+        let (step, passage) = self.pass(now, from, to, bytes.len());
+        self.note(now, step, from, to, bytes);
+        let (Some(passage), Some(line)) = (passage, self.directions.get_mut(&(from.ip(), to.ip()))) else {
             return;
-        };
-        line.counters.sent += 1;
-        let passage = match line.direction.pass(now, bytes.len()) {
-            Fate::Passes(passage) => passage,
-            Fate::Partitioned => return line.counters.partitioned += 1,
-            Fate::Oversized => return line.counters.oversized += 1,
-            Fate::Overflowed => return line.counters.overflowed += 1,
-            Fate::Lost => return line.counters.lost += 1,
         };
         line.counters.reordered += u64::from(passage.reordered);
         line.counters.corrupted += u64::from(passage.flipped_bit.is_some());
@@ -168,9 +161,7 @@ impl Network {
         if let Some(line) = self.directions.get_mut(&(datagram.from.ip(), datagram.to.ip())) {
             line.counters.delivered += 1;
         }
-        self.trace.number(at);
-        self.trace.bytes(datagram.to.to_string().as_bytes());
-        self.trace.bytes(&datagram.bytes);
+        self.note(at, Step::Delivered, datagram.from, datagram.to, &datagram.bytes);
         Some(datagram)
     }
 
@@ -190,10 +181,42 @@ impl Network {
         self.directions.get(&(from, to)).map(|line| line.counters).unwrap_or_default()
     }
 
-    /// Fingerprint of everything that was sent and delivered so far, in order and with its time.
-    /// Two runs with the same seed and the same calls have the same.
+    /// Fingerprint of everything that was sent and delivered so far: of each datagram, in order, the
+    /// time, both addresses, what became of it, its length and its bytes. Two runs with the same seed
+    /// and the same calls have the same, in any process.
     pub const fn trace_hash(&self) -> u64 {
         self.trace.hash()
+    }
+
+    /// The same without the bytes: for simulations in which something seals with keys that no seed gives.
+    pub const fn shape_hash(&self) -> u64 {
+        self.shape.hash()
+    }
+
+    /// Decides about a datagram, and counts what is decided.
+    fn pass(&mut self, now: u64, from: SocketAddr, to: SocketAddr, len: usize) -> (Step, Option<Passage>) {
+        let Some(Line { direction, counters }) = self.directions.get_mut(&(from.ip(), to.ip())) else {
+            self.unroutable += 1;
+            return (Step::Unroutable, None);
+        };
+        counters.sent += 1;
+        let (step, count) = match direction.pass(now, len) {
+            Fate::Passes(passage) => {
+                let step = if passage.copy_at.is_some() { Step::Doubled } else { Step::Passed };
+                return (step, Some(passage));
+            }
+            Fate::Partitioned => (Step::Partitioned, &mut counters.partitioned),
+            Fate::Oversized => (Step::Oversized, &mut counters.oversized),
+            Fate::Overflowed => (Step::Overflowed, &mut counters.overflowed),
+            Fate::Lost => (Step::Lost, &mut counters.lost),
+        };
+        *count += 1;
+        (step, None)
+    }
+
+    fn note(&mut self, at: u64, step: Step, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.trace.datagram(at, step, from, to, bytes);
+        self.shape.shape(at, step, from, to, bytes.len());
     }
 
     fn enqueue(&mut self, at: u64, datagram: Datagram) {
@@ -399,6 +422,7 @@ mod tests {
         ) {
             let (first, second) = (run(seed, config, &sends), run(seed, config, &sends));
             prop_assert_eq!(first.trace_hash(), second.trace_hash());
+            prop_assert_eq!(first.shape_hash(), second.shape_hash());
             prop_assert_eq!(first.counters(), second.counters());
         }
     }
@@ -408,5 +432,55 @@ mod tests {
         let config = LinkConfig { loss: Loss::Independent { share: 0.5 }, ..LinkConfig::default() };
         let sends = [(10, 10); 64];
         assert_ne!(run(1, config, &sends).trace_hash(), run(2, config, &sends).trace_hash());
+        assert_ne!(run(1, config, &sends).shape_hash(), run(2, config, &sends).shape_hash());
+    }
+
+    #[test]
+    fn the_trace_of_a_seed_is_the_same_in_every_process() {
+        // Made by another process: nothing of one, like the order of a hash table, may come in.
+        let config = LinkConfig {
+            delay: millis(20),
+            jitter: millis(5),
+            loss: Loss::Independent { share: 0.3 },
+            duplication: 0.1,
+            reordering: Reordering { share: 0.2, hold: millis(15) },
+            corruption: 0.1,
+            ..LinkConfig::default()
+        };
+        let network = run(7, config, &[(700, 100); 200]);
+        assert_eq!(network.trace_hash(), 0x113d_e246_d5ab_c141);
+        assert_eq!(network.shape_hash(), 0xd888_e648_6a75_499f);
+    }
+
+    #[test]
+    fn whatever_differs_about_a_datagram_shows_in_the_trace() {
+        let traced = |now, from, to, bytes: &[u8], deliver: bool, config| {
+            let mut network = pair(1, config);
+            network.send(now, from, to, bytes);
+            if deliver {
+                network.deliver(now);
+            }
+            (network.trace_hash(), network.shape_hash())
+        };
+        let line = LinkConfig::default();
+        let lost = LinkConfig { loss: Loss::Independent { share: 1.0 }, ..line };
+        let other_port = SocketAddr::new(host(2), 7001);
+        let all = [
+            traced(0, port(1), port(2), b"ab", false, line),
+            traced(1, port(1), port(2), b"ab", false, line),
+            traced(0, port(2), port(1), b"ab", false, line),
+            traced(0, port(1), other_port, b"ab", false, line),
+            traced(0, port(1), port(3), b"ab", false, line),
+            traced(0, port(1), port(2), b"abc", false, line),
+            traced(0, port(1), port(2), b"ab", true, line),
+            traced(0, port(1), port(2), b"ab", false, lost),
+            traced(0, port(1), port(2), b"ab", false, LinkConfig { mtu: Some(1), ..line }),
+            traced(0, port(1), port(2), b"ab", false, LinkConfig { duplication: 1.0, ..line }),
+        ];
+        for hashes in [all.map(|(trace, _)| trace), all.map(|(_, shape)| shape)] {
+            assert_eq!(std::collections::BTreeSet::from(hashes).len(), all.len());
+        }
+        let (trace, shape) = traced(0, port(1), port(2), b"ba", false, line);
+        assert!(trace != all[0].0 && shape == all[0].1, "the content shows in the trace alone");
     }
 }

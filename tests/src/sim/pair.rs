@@ -96,6 +96,11 @@ impl Pair {
         side.endpoint.send(side.session, StreamId::CONVERSATION, 1, body, now).is_ok()
     }
 
+    /// Fingerprint of everything that went over the line; the same for the same seeds.
+    pub const fn trace_hash(&self) -> u64 {
+        self.network.trace_hash()
+    }
+
     /// Lets time pass.
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
@@ -141,5 +146,26 @@ impl Pair {
                 side.endpoint.handle_timeout(self.now);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    fn trace(seed: u64) -> u64 {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let seeds = [rng.random(), rng.random()];
+        let mut pair = Pair::new(&People::default(), seeds, bad_line(), &mut rng);
+        assert!(pair.come_up() && pair.say(0, b"over a bad line") && pair.say(1, b"and back"));
+        pair.run_for(Duration::from_secs(5));
+        pair.trace_hash()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
+        assert_eq!(trace(1), trace(1));
+        assert_ne!(trace(1), trace(2));
     }
 }

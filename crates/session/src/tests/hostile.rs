@@ -159,7 +159,7 @@ fn a_replayed_packet_is_dropped_without_a_trace() {
 
 #[test]
 fn a_whole_recorded_session_opens_nothing_at_a_new_introduction() {
-    let recorded = Pair::up(1, good_line()).sent;
+    let recorded = core::mem::take(&mut Pair::up(1, good_line()).sent);
     let mut pair = Pair::introduced(2, good_line());
     pair.drain(Who::Alice);
     for (.., mut bytes) in recorded {

@@ -7,4 +7,5 @@ mod limits;
 mod operations;
 mod pair;
 mod people;
+mod replay;
 mod transport;

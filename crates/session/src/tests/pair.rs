@@ -115,7 +115,8 @@ impl Pair {
     /// Two introduced people before the first datagram.
     pub(super) fn introduced(seed: u64, line: LinkConfig) -> Self {
         let now = Moment::from_nanos(1_000_000_000);
-        let (bobs, alices) = introduced(&identity(2), &identity(1), 1);
+        // Another one than those that tests make beside it.
+        let (bobs, alices) = introduced(&identity(2), &identity(1), (1 << 32) | seed);
         let addresses: [SocketAddr; 2] = ["10.0.0.2:7002", "10.0.0.1:7001"].map(|a| a.parse().unwrap());
         let mut network = Network::new(seed);
         network.link(addresses[0].ip(), addresses[1].ip(), line);
@@ -243,6 +244,14 @@ impl Pair {
         }
         self.drain(Who::Bob);
         self.drain(Who::Alice);
+    }
+}
+
+impl Drop for Pair {
+    /// Whoever looks at a failure sees what to replay, and whether a replay was one.
+    #[allow(clippy::print_stdout, reason = "a test shows its output when it fails")]
+    fn drop(&mut self) {
+        println!("simulation: seed {}, trace {:016x}", self.seed, self.network.trace_hash());
     }
 }
 

@@ -199,7 +199,8 @@ fn resent(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
         .sum();
     let all_shown = pair.sides.iter().all(|side| side.bodies.len() == SAID);
     let seen = record.seen();
-    let figure = format!("{again} of {} packets carried something again", record.packets);
+    let trace = pair.trace_hash();
+    let figure = format!("{again} of {} packets carried something again, trace {trace:016x}", record.packets);
     Ok(Seen { held: seen.held && again > 0 && all_shown, ..seen }.figure(figure))
 }
 

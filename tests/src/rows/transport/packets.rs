@@ -96,13 +96,18 @@ fn doubled(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
         session.answers(&packet);
     }
     let shown = session.target.bodies();
-    let both_ways = defence == Defence::Removed || over_a_doubling_line(lab)?;
+    let held = shown == said;
     let what = format!("{} bodies shown of {SAID} that were said", shown.len());
-    Ok(Seen::when(shown == said && both_ways, what).figure(format!("{} datagrams doubled", 3 * SAID)))
+    if defence == Defence::Removed {
+        return Ok(Seen::when(held, what));
+    }
+    let (both_ways, trace) = over_a_doubling_line(lab)?;
+    let figure = format!("{} datagrams doubled, trace {trace:016x}", 3 * SAID);
+    Ok(Seen::when(held && both_ways, what).figure(figure))
 }
 
-/// The same between two endpoints, [`SAID`] bodies each way.
-fn over_a_doubling_line(lab: &mut Lab) -> Result<bool, NotRun> {
+/// The same between two endpoints, [`SAID`] bodies each way; and the hash of its trace.
+fn over_a_doubling_line(lab: &mut Lab) -> Result<(bool, u64), NotRun> {
     let seeds = [lab.rng.random(), lab.rng.random()];
     let mut pair = Pair::new(&People::default(), seeds, doubling_line(), &mut lab.rng);
     if !pair.come_up() {
@@ -116,7 +121,7 @@ fn over_a_doubling_line(lab: &mut Lab) -> Result<bool, NotRun> {
         pair.run_for(Duration::from_millis(1));
     }
     pair.run_for(Duration::from_secs(5));
-    Ok(pair.sides.iter().all(|side| side.bodies == said))
+    Ok((pair.sides.iter().all(|side| side.bodies == said), pair.trace_hash()))
 }
 
 /// Whether the target decides all `numbers` as the model does, and how many it was asked.
