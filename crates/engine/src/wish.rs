@@ -147,7 +147,9 @@ impl Wish {
     /// When something is due for this wish; `ready` says whether the broker can be spoken to.
     pub(crate) fn poll_timeout(&self, ready: bool) -> Moment {
         match &self.open {
-            Some(open) => open.renew_at.min(self.deadline),
+            Some(open) if ready => open.renew_at.min(self.deadline),
+            // A renewal needs a broker, and a client that stopped has none.
+            Some(_) => self.deadline,
             None if ready => self.not_before.min(self.deadline),
             None => self.broker_deadline.min(self.deadline),
         }

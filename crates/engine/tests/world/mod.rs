@@ -34,6 +34,10 @@ pub struct World {
     pub net: Network,
     pub people: Vec<Member>,
     pub broker: Broker,
+    /// Whether nothing is printed at the end.
+    pub quiet: bool,
+    /// Turns since the clock moved.
+    still: usize,
     next_command: u64,
 }
 
@@ -90,6 +94,18 @@ impl Default for Manner {
     }
 }
 
+impl Drop for World {
+    /// Whoever looks at a failure sees what to replay, and whether a replay was one. ML-KEM draws from
+    /// the system, so content differs, but nothing else: the shape of the trace is what a seed gives.
+    #[allow(clippy::print_stdout, reason = "a test shows its output when it fails")]
+    fn drop(&mut self) {
+        if self.quiet {
+            return;
+        }
+        println!("simulation: seed {}, trace {:016x}", self.net.seed(), self.net.shape_hash());
+    }
+}
+
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
@@ -107,7 +123,15 @@ impl World {
             out: VecDeque::new(),
             closed: VecDeque::new(),
         };
-        Self { now: 1_000_000_000, net: Network::new(seed), people: Vec::new(), broker, next_command: 0 }
+        Self {
+            now: 1_000_000_000,
+            net: Network::new(seed),
+            people: Vec::new(),
+            broker,
+            quiet: false,
+            still: 0,
+            next_command: 0,
+        }
     }
 
     /// The identity of the member who will be number `index`.
@@ -232,6 +256,8 @@ impl World {
             self.now = end;
             return false;
         }
+        self.still = if next > self.now { 0 } else { self.still + 1 };
+        assert!(self.still < SPIN, "somebody is due at {} ns, and does nothing", self.now);
         self.now = self.now.max(next);
         let now = self.clock();
         self.broker.registry.handle_timeout(now.moment);
@@ -245,7 +271,7 @@ impl World {
     }
 
     /// Carries everything that needs no time.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         for _ in 0..SPIN {
             let mut moved = false;
             for index in 0..self.people.len() {
