@@ -111,6 +111,19 @@ fn a_later_carrier_goes_on_where_the_first_ended() {
 }
 
 #[test]
+fn a_sender_counts_the_bytes_that_it_passed_and_those_that_were_held() {
+    let content = content(2 * CHUNK_LEN + 7);
+    let (sealer, _) = ends(1, 1, 1);
+    let mut sender = Sender::new(content.len() as u64, 1, fresh(content.len()), sealer);
+    let mut passed = vec![sender.passed()];
+    for chunk in content.chunks(CHUNK_LEN) {
+        sender.take(chunk.to_vec()).unwrap();
+        passed.push(sender.passed());
+    }
+    assert_eq!(passed, [0, CHUNK_LEN, 2 * CHUNK_LEN, content.len()].map(|bytes| bytes as u64));
+}
+
+#[test]
 fn a_receiver_that_holds_all_is_told_the_end_by_an_empty_record() {
     let content = content(2 * CHUNK_LEN);
     let mut tree = fresh(content.len());

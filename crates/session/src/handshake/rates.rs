@@ -86,7 +86,7 @@ impl InitRates {
         if !ticket.allows(now) || !self.all.allows(now) {
             return false;
         }
-        if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&source) {
+        if self.sources.len() >= SOURCES_MAX {
             self.sources.retain(|_, rate| !rate.is_idle(now));
             if self.sources.len() >= SOURCES_MAX {
                 return false;

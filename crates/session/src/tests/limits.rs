@@ -122,6 +122,15 @@ fn no_more_than_a_hundred_datagrams_a_second_go_to_addresses_that_proved_nothing
 }
 
 #[test]
+fn no_more_than_eight_answers_wait_to_be_sent() {
+    let mut flood = Flood::new();
+    let (_, init) = flood.init();
+    (0..50).for_each(|n| flood.hand_over(&init, source(n), START));
+    let to: Vec<_> = flood.answers(START).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(to, (0..8).map(source).collect::<Vec<_>>());
+}
+
+#[test]
 fn five_handshakes_of_one_ticket_leave_the_newest_four_and_fin_chooses() {
     let mut flood = Flood::new();
     let mut handshakes = vec![];
