@@ -142,6 +142,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_source_that_overdid_it_is_not_forgotten_when_the_table_is_swept() {
+        let mut rates = InitRates::new();
+        let mut take = |n, now| rates.take(&mut PerSecond::new(), source(n), now);
+        assert_eq!(taken(100, |n| take(n, START)), 100);
+        let later = START + SECOND;
+        assert_eq!(taken(INITS_PER_SOURCE as u32, |_| take(1000, later)), INITS_PER_SOURCE);
+        assert_eq!(taken(60, |n| take(2000 + n, later)), 60);
+        assert!(!take(1000, later));
+        assert!(take(3000, later), "the sum still allows one");
+        assert!(rates.sources.len() < SOURCES_MAX, "it was swept");
+    }
+
     proptest! {
         #[test]
         fn no_second_sees_more_than_the_limit(gaps in proptest::collection::vec(0u64..400, 1..200)) {
