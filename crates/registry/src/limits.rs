@@ -17,6 +17,9 @@ pub const QUEUE_BYTES_MAX: usize = 1 << 20;
 pub const REQUESTS_FROM_MAX: usize = 64;
 /// Most requests that wait for one identity at a time: more than a person can look at.
 pub const REQUESTS_TO_MAX: usize = 256;
+/// Calls that wait for one write of a name (our choice: a client that is patient has one, and one from
+/// each login that it replaced).
+pub const WAITERS_MAX: usize = 16;
 /// Most names that one broker keeps, of about 200 bytes each in memory.
 pub const ACCOUNTS_MAX: usize = 1_000_000;
 /// Most addresses or pairs that one rate limit tells apart, of about 100 bytes each.

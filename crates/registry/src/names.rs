@@ -7,7 +7,7 @@ use p2pchat_proto::broker::Call;
 use p2pchat_proto::{Name, PeerId};
 
 use crate::command::{ConnId, Ticket};
-use crate::limits::ACCOUNTS_MAX;
+use crate::limits::{ACCOUNTS_MAX, WAITERS_MAX};
 
 /// One name and its owner, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,8 @@ pub(crate) enum Change {
     Taken,
     /// The identity holds, or is registering, this other name.
     HoldsOther(Name),
-    /// An opposite write is under way, or the broker keeps as many names as it may.
+    /// An opposite write is under way, or as many calls as may wait for this one, or the broker keeps as
+    /// many names as it may.
     Unavailable,
 }
 
@@ -197,7 +198,7 @@ impl Names {
 
 impl Write {
     fn join(&mut self, target: AccountState, waiter: Waiter) -> Change {
-        if self.target != target {
+        if self.target != target || self.waiting.len() >= WAITERS_MAX {
             return Change::Unavailable;
         }
         self.waiting.push(waiter);
@@ -269,6 +270,18 @@ mod tests {
         assert_eq!(names.register(name("alicia"), ALICE, waiter(1)), Change::HoldsOther(name("alice")));
         assert_eq!(names.settle(write, true).unwrap().waiting, [waiter(1), waiter(3)]);
         assert_eq!(names.register(name("alice"), ALICE, waiter(1)), Change::Already);
+    }
+
+    #[test]
+    fn no_more_calls_wait_for_a_write_than_may() {
+        let mut names = Names::default();
+        let mut changes = (0..=WAITERS_MAX as u64).map(|n| names.register(name("alice"), ALICE, waiter(n)));
+        let write = ticket(changes.next().unwrap());
+        let changes: Vec<_> = changes.collect();
+        let (last, joined) = changes.split_last().unwrap();
+        assert!(joined.iter().all(|change| *change == Change::Joined));
+        assert_eq!(*last, Change::Unavailable);
+        assert_eq!(names.settle(write, true).unwrap().waiting.len(), WAITERS_MAX);
     }
 
     #[test]
