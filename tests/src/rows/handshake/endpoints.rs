@@ -35,7 +35,7 @@ const TRIES: usize = 12;
 
 pub(crate) fn announced(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     if defence == Defence::Removed {
-        return dialled_as_announced();
+        return dialled_as_announced(lab);
     }
     let two = Two::draw(&mut lab.rng);
     let mut endpoint =
@@ -125,12 +125,24 @@ fn encoded(addresses: &[&str]) -> Result<Vec<u8>, NotRun> {
     Ok([(addresses.len() as u64).to_be_bytes().to_vec(), list.concat()].concat())
 }
 
-/// A double that sends to whatever is announced reaches a service of its own machine.
-fn dialled_as_announced() -> Result<Seen, NotRun> {
+/// A double that sends to whatever the sealed list names reaches a service of its own machine.
+fn dialled_as_announced(lab: &mut Lab) -> Result<Seen, NotRun> {
     let trap = UdpSocket::bind("127.0.0.1:0")?;
     trap.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let double = UdpSocket::bind("127.0.0.1:0")?;
-    double.send_to(&[0x51; 80], trap.local_addr()?)?;
+    let (two, rng) = (Two::draw(&mut lab.rng), &mut lab.rng);
+    let (request, secrets) = second::request(&two.bob, two.alice.peer_id(), rng)?;
+    let (accept, alices) = second::accept(&two.alice, &request, |_| {}, rng)?;
+    let list = encoded(&[&trap.local_addr()?.to_string()])?;
+    let sealed = alices.seal(two.alice.peer_id(), 0, list)?;
+    let opened = second::accepted(&secrets, &request, &accept)?.open(two.alice.peer_id(), &sealed);
+    // As many as the first eight bytes say, each with its address and port at its end.
+    let opened = opened.ok_or(NotRun("the list does not open".to_owned()))?;
+    let (_, addresses) = opened.split_first_chunk::<8>().ok_or(NotRun("no list".to_owned()))?;
+    let Some((_, [a, b, c, d, port @ ..])) = addresses.split_last_chunk::<6>() else {
+        return Err(NotRun("no address in the list".to_owned()));
+    };
+    let announced = SocketAddr::from(([*a, *b, *c, *d], u16::from_be_bytes(*port)));
+    UdpSocket::bind("127.0.0.1:0")?.send_to(&[0x51; 80], announced)?;
     let reached = trap.recv(&mut [0; 100]).is_ok();
     Ok(Seen::when(!reached, "a double that dials what is announced reaches a local service"))
 }
