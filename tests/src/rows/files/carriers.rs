@@ -136,11 +136,7 @@ fn at_a_door_without_a_clock() -> Result<Seen, NotRun> {
 pub(super) fn offers(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
     let (same, waiting) = match defence {
         Defence::InPlace => (open_offers(|_| 0)?, open_offers(|number| number)?),
-        // A list of what was offered.
-        Defence::Removed => {
-            let list = |id: fn(u32) -> u32| (0..OFFERS).map(id).collect::<Vec<_>>().len();
-            (list(|_| 0), list(|number| number))
-        }
+        Defence::Removed => (listed(|_| 0)?, listed(|number| number)?),
     };
     let held = same == 1 && waiting == PENDING;
     let what = format!("{same} from one id, {waiting} of {OFFERS} wait");
@@ -155,11 +151,7 @@ fn open_offers(id: fn(u32) -> u32) -> Result<usize, NotRun> {
     let mut open = BTreeMap::new();
     let mut shown = 0;
     for number in 0..OFFERS {
-        let mut transfer = [0; 16];
-        transfer[..4].copy_from_slice(&id(number).to_be_bytes());
-        let names = vec![OfferedName::new(NAME)];
-        let offer = FileOffer { transfer: TransferId(transfer), count: 1, total: 5, names, manifest: None };
-        let (kind, body) = TransferBody::from(offer).to_bytes()?;
+        let (kind, body) = offer(id(number))?;
         transfers.handle_body(peer, kind, &body, Moment::ZERO)?;
         while let Some(update) = transfers.poll_event() {
             shown += usize::from(update.state == State::Offered);
@@ -169,6 +161,26 @@ fn open_offers(id: fn(u32) -> u32) -> Result<usize, NotRun> {
     }
     // An id that is offered again must not be shown again either.
     Ok(if open.len() == 1 { shown } else { open.values().filter(|state| **state == State::Offered).count() })
+}
+
+fn offer(id: u32) -> Result<(u8, Vec<u8>), NotRun> {
+    let mut transfer = [0; 16];
+    transfer[..4].copy_from_slice(&id.to_be_bytes());
+    let names = vec![OfferedName::new(NAME)];
+    let offer = FileOffer { transfer: TransferId(transfer), count: 1, total: 5, names, manifest: None };
+    Ok(TransferBody::from(offer).to_bytes()?)
+}
+
+/// The double: it lists what it is offered, and shows the list.
+fn listed(id: fn(u32) -> u32) -> Result<usize, NotRun> {
+    let mut list = Vec::new();
+    for number in 0..OFFERS {
+        let (kind, body) = offer(id(number))?;
+        if let Some(TransferBody::FileOffer(offer)) = TransferBody::from_bytes(kind, &body)? {
+            list.push(offer);
+        }
+    }
+    Ok(list.len())
 }
 
 /// F14. Content comes although nobody accepted.
