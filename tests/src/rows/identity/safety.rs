@@ -35,6 +35,8 @@ pub(super) fn numbers(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     for (form, name) in between(alice, bob).iter().zip(["digits", "words", "qr_payload"]) {
         right &= form.as_bytes() == golden.bytes(name)?;
     }
+    // The double is not held against what is recorded: it has to go red for what it does not look at.
+    right |= defence == Defence::Removed;
     let mut pairs = Vec::new();
     for _ in 0..PAIRS {
         let mut keys = [[0; 32]; 2];
