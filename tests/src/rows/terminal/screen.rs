@@ -72,7 +72,9 @@ pub(super) fn sequences(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun>
     };
     // What is no UTF-8 a terminal may take for 8-bit controls.
     let text = std::str::from_utf8(&out).is_ok() && std::str::from_utf8(&err).is_ok();
-    let held = screen.other.is_empty() && crowded == 0 && text;
+    // A program that shows nothing is not safe but mute.
+    let shown = lines(&out).filter(|line| line.contains("bob")).count() >= texts.len();
+    let held = screen.other.is_empty() && crowded == 0 && text && shown;
     Ok(Seen::when(held, what).figure(format!("{} messages", texts.len())))
 }
 
@@ -95,8 +97,9 @@ pub(super) fn hidden(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
         any_steers(&shown)
     });
     let left = left.count();
+    let shown = lines(&out).filter(|line| line.starts_with("bob: a")).count() == texts.len();
     let what = format!("{on_screen} on the screen, {left} texts with some left");
-    Ok(Seen::when(on_screen + left == 0, what)
+    Ok(Seen::when(on_screen + left == 0 && shown, what)
         .figure(format!("{} characters, {RANDOM_TEXTS} texts", characters.len())))
 }
 

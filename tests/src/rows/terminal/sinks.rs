@@ -42,7 +42,10 @@ pub(super) fn all(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
     };
     let mut wrong = Vec::new();
     let log = String::from_utf8_lossy(&sinks.log).into_owned();
-    if log.contains(TOKEN) || log.lines().any(|line| !line.starts_with("20") || any_steers(line)) {
+    if log.is_empty()
+        || log.contains(TOKEN)
+        || log.lines().any(|line| !line.starts_with("20") || any_steers(line))
+    {
         wrong.push("the log");
     }
     let steering = lines(&sinks.json).any(|line| any_steers(&line));
