@@ -112,8 +112,10 @@ pub(crate) fn boundaries(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun
             Defence::Removed => blake3::hash(&[one, other].concat()) == blake3::hash(&all),
         });
     }
+    // What is refused is the boundary: with the right one the same bytes are taken.
+    let real = defence == Defence::Removed || is_taken(&met, met.shared.prologue(bob), &mut lab.rng)?;
     let what = "an offer with another end is another transcript";
-    Ok(Seen::when(taken == 0, what).figure(format!("{taken} of {tried} other boundaries taken")))
+    Ok(Seen::when(taken == 0 && real, what).figure(format!("{taken} of {tried} other boundaries taken")))
 }
 
 /// H13.
@@ -220,6 +222,24 @@ pub(crate) fn out_of_place(defence: Defence, lab: &mut Lab) -> Result<Seen, NotR
     for (offer, expected) in &offers {
         refused += usize::from(two.verify(offer, id).is_err_and(|error| error == *expected));
     }
+    // Accepts of the same kind, each signed by alice for a request of its own.
+    type Change<'a> = &'a dyn Fn(&mut OfferBody);
+    let accepts: [(Change<'_>, OfferError); 6] = [
+        (&|body| body.made.0 -= beyond, clocks),
+        (&|body| body.made.0 += beyond, clocks),
+        (&|body| body.to = Addressee::Peer(mallory), OfferError::To),
+        (&|body| body.broker_key = BrokerKey([8; 32]), OfferError::Broker),
+        (&|body| body.request = RequestId([8; 16]), OfferError::Request),
+        (&|body| body.answers = Some([8; 32]), OfferError::Answers),
+    ];
+    for (change, expected) in accepts {
+        let pending = two.request(rng)?;
+        let (accept, _) = two.accept(pending.offer(), rng)?;
+        let accept = two.alice.resign(&accept, change)?;
+        let ended = two.accepted(pending, &accept, two.alice.peer_id());
+        refused += usize::from(ended.is_err_and(|error| error == expected));
+    }
+    let all = offers.len() + accepts.len();
     // The offer itself, once more, until it could not be in time any more.
     let (mut memory, start) = (RequestMemory::new(), Moment::ZERO);
     let mut once = two.verify(&request, id).is_ok() && memory.is_new(two.bob.peer_id(), id, start);
@@ -227,8 +247,8 @@ pub(crate) fn out_of_place(defence: Defence, lab: &mut Lab) -> Result<Seen, NotR
         once &= !memory.is_new(two.bob.peer_id(), id, start + Duration::from_secs(seconds));
     }
     let remembered = REQUEST_REMEMBERED >= OFFER_CLOCK_TOLERANCE * 2;
-    let held = refused == offers.len() && once && remembered;
-    let figure = format!("{refused} of {} refused, replays for 20 minutes", offers.len());
+    let held = refused == all && once && remembered;
+    let figure = format!("{refused} of {all} refused, replays for 20 minutes");
     Ok(Seen::when(held, "each refused for its own reason; a replay is not new").figure(figure))
 }
 
