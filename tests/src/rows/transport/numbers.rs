@@ -137,7 +137,7 @@ impl Record {
     fn seen(&self) -> Seen {
         let Self { packets, repeated_number, repeated_bytes, .. } = self;
         let what = format!("{repeated_number} numbers and {repeated_bytes} ciphertexts came twice");
-        Seen::when(*repeated_number == 0 && *repeated_bytes == 0, what)
+        Seen::when(*packets > SAID && *repeated_number == 0 && *repeated_bytes == 0, what)
             .figure(format!("{packets} packets recorded"))
     }
 }
