@@ -18,7 +18,7 @@ use crate::sim::careless::{Careless, Missing, Model};
 use crate::sim::hand::{Hand, PADDING, PING, said, said_len};
 use crate::sim::pair::{Pair, doubling_line};
 use crate::sim::people::People;
-use crate::sim::target::Target;
+use crate::sim::target::{Product, Target};
 
 /// Bodies that are said where each has to be shown once.
 const SAID: usize = 500;
@@ -213,8 +213,25 @@ fn flipped(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
         traces += u32::from(taken || !session.target.sent(START).is_empty());
     }
     let original = session.takes(&packet) && session.target.bodies().len() == 1;
+    let counted = defence == Defence::Removed || counts_what_it_drops(lab)?;
     let what = format!("{traces} left a trace; the original was {}", taken_or_not(original));
-    Ok(Seen::when(traces == 0 && original, what).figure(format!("{} bits", packet.len() * 8)))
+    Ok(Seen::when(traces == 0 && original && counted, what).figure(format!("{} bits", packet.len() * 8)))
+}
+
+/// Whether each damaged packet is counted as dropped.
+fn counts_what_it_drops(lab: &mut Lab) -> Result<bool, NotRun> {
+    let people = People::default();
+    let (bobs, alices) = people.introduce(&mut lab.rng);
+    let mut product = Product::new(&people.alice, alices, lab.rng.random(), START);
+    let mut hand = Hand::meet(&mut product, &bobs, &people.bob, &mut lab.rng, START)?;
+    let packet = hand.packet(&said(0, b"hello"));
+    let (before, bits) = (product.stats().dropped, packet.len() * 8);
+    for bit in 0..bits {
+        let mut flipped = packet.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        product.take(hand.address, &flipped, START);
+    }
+    Ok(product.stats().dropped - before == u64::try_from(bits)?)
 }
 
 fn other_key(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
