@@ -333,7 +333,7 @@ fn resumes(receiver: Receiver, mut file: Vec<u8>, content: &[u8]) -> Result<bool
 
 /// F7. What was declared and what comes differ.
 pub(super) fn sizes(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
-    let mut most: u64 = 0;
+    let (mut most, mut written_at_all): (u64, u64) = (0, 0);
     let mut wrong = Vec::new();
     let cases = [(0, 1), (1, 0), (C, C - 1), (C, C + 1), (C + 1, C), (100, 40 * C), (2 * C, 40 * C)];
     for (declared, sent) in cases {
@@ -346,6 +346,7 @@ pub(super) fn sizes(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
                 line.send(&bytes);
                 let published = is_published(&mut victim, &content)?;
                 let written = victim.unfinished();
+                written_at_all += written;
                 let left = victim.left().len();
                 if published || left > 0 {
                     wrong.push(format!("{declared} declared, {sent} sent: published"));
@@ -359,6 +360,9 @@ pub(super) fn sizes(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     }
     if defence == Defence::InPlace {
         wrong.extend(undeclarable()?);
+        if written_at_all == 0 {
+            return Err(NotRun("nothing was written that could be too much".to_owned()));
+        }
     }
     let what = if wrong.is_empty() {
         format!("at most {most} bytes beyond what was declared")
