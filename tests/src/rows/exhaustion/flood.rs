@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use p2pchat_proto::datagram::{Datagram, MAC_LEN, ReceiverId};
+use p2pchat_proto::datagram::{DataHeader, Datagram, MAC_LEN, ReceiverId};
 use p2pchat_proto::{Moment, UdpEndpoints};
 use rand::{Rng, RngExt};
+use rand_chacha::ChaCha20Rng;
 
 use crate::echo::Echo;
 use crate::event::Event;
@@ -35,6 +36,8 @@ const SOURCES: u32 = 100_000;
 const TICKETS: usize = 60;
 /// INITs of each.
 const INITS: usize = 10;
+/// Sealed bytes of a packet of no session.
+const PACKET_LEN: usize = 1_000;
 /// Seconds of the flood until tables are as full as they get, and while it is watched.
 const SECONDS: [u64; 2] = [5, 10];
 /// Datagrams in each of them.
@@ -55,7 +58,7 @@ pub(super) const PORT: Row = Row {
 /// From everywhere.
 pub(super) const SPOOFED: Row = Row {
     id: "R3",
-    attack: "INITs from 100,000 spoofed addresses, right and wrong ones",
+    attack: "every kind of datagram of no session, then INITs of some, from 100,000 spoofed addresses",
     expected: "tables stay as they are, key exchanges within their limit",
     run: sources,
 };
@@ -108,6 +111,18 @@ fn counter(info: &Event, name: &str) -> u64 {
     info.field("socket").get(name).and_then(serde_json::Value::as_u64).unwrap_or_default()
 }
 
+/// A datagram of each kind in turn, DATA first, of a session that there is not.
+fn unknown_session(n: u32, rng: &mut ChaCha20Rng) -> Datagram {
+    let (sender, receiver, ticket) = (ReceiverId(n), ReceiverId(rng.random()), rng.random());
+    match n % 5 {
+        0 => Datagram::Data(DataHeader { epoch: 0, receiver, packet_number: n.into() }),
+        1 => Datagram::Init { sender, ticket, noise: [7; 48] },
+        2 => Datagram::Resp { sender, receiver, noise: [7; 48] },
+        3 => Datagram::Fin { receiver, noise: [7; 64] },
+        _ => Datagram::Punch { ticket },
+    }
+}
+
 fn sources(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     let people = People::default();
     let mut alice = endpoint(&people.alice, lab.rng.random(), START);
@@ -136,11 +151,10 @@ fn sources(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
         let mut bytes = Vec::new();
         for n in 0..SOURCES {
             bytes.clear();
-            let (ticket, noise) = (lab.rng.random(), [7; 48]);
-            Datagram::Init { sender: ReceiverId(n), ticket, noise }.encode(&mut bytes);
-            let mac = bytes.len();
-            bytes.resize(mac + MAC_LEN, 0);
-            lab.rng.fill_bytes(&mut bytes[mac..]);
+            unknown_session(n, &mut lab.rng).encode(&mut bytes);
+            let tail = bytes.len();
+            bytes.resize(tail + if n % 5 == 0 { PACKET_LEN } else { MAC_LEN }, 0);
+            lab.rng.fill_bytes(&mut bytes[tail..]);
             strangers = hand_over(&mut bytes, n, START);
         }
     });
