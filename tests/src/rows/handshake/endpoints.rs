@@ -24,8 +24,18 @@ const NEVER: [&str; 8] = [
     "0.0.0.0:0",
 ];
 /// The same in IPv6.
-const NEVER_6: [&str; 6] =
-    ["[::]:9", "[ff02::1]:9", "[::1]:9", "[::ffff:127.0.0.1]:9", "[::ffff:224.0.0.1]:9", "[fd00::1]:0"];
+const NEVER_6: [&str; 8] = [
+    "[::]:9",
+    "[ff02::1]:9",
+    "[::1]:9",
+    "[::ffff:127.0.0.1]:9",
+    "[::ffff:224.0.0.1]:9",
+    "[::ffff:255.255.255.255]:9",
+    "[::ffff:0.0.0.0]:9",
+    "[fd00::1]:0",
+];
+/// Dialled beside them, so that it is known that it dials at all.
+const INNOCENT: &str = "198.51.100.9:9";
 /// Sessions that are pointed at one third party at once.
 const ATTACKERS: usize = 8;
 /// Datagrams a second to addresses that nobody validated (protocol section 4).
@@ -41,11 +51,12 @@ pub(crate) fn announced(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun>
     let mut endpoint =
         Endpoint::new(EndpointConfig::default(), two.bob.identity.clone(), bytes(&mut lab.rng), Moment::ZERO);
     // Whole lists of what is forbidden, sealed by the peer that bob asked.
-    for list in [encoded(&NEVER)?, encoded(&NEVER_6)?] {
+    for list in [encoded(&NEVER)?, encoded(&NEVER_6)?, encoded(&[INNOCENT])?] {
         introduce(&mut endpoint, &two, list, lab)?;
     }
-    let (forbidden, _) = sends(&mut endpoint);
-    let none = forbidden.is_empty();
+    let (dialled, _) = sends(&mut endpoint);
+    let innocent: SocketAddr = INNOCENT.parse()?;
+    let none = !dialled.is_empty() && dialled.iter().all(|(_, to)| *to == innocent);
     // One victim, named eight times over by each of several peers.
     let victims: Vec<String> = (0..8).map(|n| format!("192.0.2.7:{}", 7000 + n)).collect();
     let victims: Vec<&str> = victims.iter().map(String::as_str).collect();
