@@ -2,6 +2,9 @@
 //! wrote goes through a parser as a terminal has it.
 
 use p2pchat_client::sanitise;
+use p2pchat_proto::WallTime;
+use p2pchat_proto::codec::{decode, encode};
+use p2pchat_proto::conversation::{DeviceEpoch, Text};
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
@@ -74,8 +77,24 @@ pub(super) fn sequences(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun>
     let text = std::str::from_utf8(&out).is_ok() && std::str::from_utf8(&err).is_ok();
     // A program that shows nothing is not safe but mute.
     let shown = lines(&out).filter(|line| line.contains("bob")).count() >= texts.len();
-    let held = screen.other.is_empty() && crowded == 0 && text && shown;
+    let raw = defence == Defence::Removed || raw_controls_are_refused()?;
+    let held = screen.other.is_empty() && crowded == 0 && text && shown && raw;
     Ok(Seen::when(held, what).figure(format!("{} messages", texts.len())))
+}
+
+/// Whether a message with an 8-bit control in it, which no honest program can send, is no message.
+fn raw_controls_are_refused() -> Result<bool, NotRun> {
+    let honest =
+        Text { epoch: DeviceEpoch(1), seq: 0, sent_at: WallTime(0), late: false, text: "QQ".to_owned() };
+    let honest = encode(&honest)?;
+    let at = honest.len() - 2;
+    let mut refused = 0;
+    for control in 0x80..=0x9f {
+        let mut raw = honest.clone();
+        raw[at] = control;
+        refused += usize::from(decode::<Text>(&raw).is_err());
+    }
+    Ok(refused == 32 && decode::<Text>(&honest).is_ok())
 }
 
 /// I2.
