@@ -53,6 +53,8 @@ harness-long: ## The attacks that need packages of Debian and PyPI, which it fet
 
 lint: purity musts ## Check format, lints, architecture, the protocol page, licences and sources
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path bench/Cargo.toml --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --workspace --all-targets --profile ci -- -D warnings
 	@scripts/deny "$(TOOLS)" $(CARGO_DENY_VERSION)
 
