@@ -106,8 +106,9 @@ impl Careless {
 
     fn finish(&mut self, from: SocketAddr, noise: &[u8; 64]) {
         let Some((responder, sender)) = self.pending.take() else { return };
-        self.peer = sender;
-        self.keys = responder.finish(noise).ok().map(p2pchat_crypto::data::SessionKeys::into_epoch);
+        // What comes again does not fit the new responder, and the session goes on as it was.
+        let Ok(keys) = responder.finish(noise) else { return };
+        (self.peer, self.keys) = (sender, Some(keys.into_epoch()));
         self.send(from, &[1]);
     }
 
