@@ -20,6 +20,10 @@ const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 /// How long to wait for room in a socket whose room cannot be watched.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 
+/// Buffers that a receive offers at least: one more than mostly come, so that what is left over says that
+/// the queue is empty.
+const OFFERED_LEAST: usize = 2;
+
 /// One bound socket. It is watched for datagrams that come and, only while it is full, for room: the
 /// system would report room after every datagram that left.
 pub(crate) struct Udp {
@@ -30,7 +34,9 @@ pub(crate) struct Udp {
 
 /// What was received at once, and where.
 pub(crate) struct Batch {
-    buffers: Vec<Vec<u8>>,
+    buffers: [Vec<u8>; BATCH_SIZE],
+    /// How many of them the next receive offers: few while few datagrams come, as each has its price.
+    offered: usize,
     metas: [RecvMeta; BATCH_SIZE],
     filled: usize,
 }
@@ -38,7 +44,8 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn new() -> Self {
         Self {
-            buffers: (0..BATCH_SIZE).map(|_| vec![0; RECEIVE_BUFFER]).collect(),
+            buffers: std::array::from_fn(|_| vec![0; RECEIVE_BUFFER]),
+            offered: OFFERED_LEAST,
             metas: [RecvMeta::default(); BATCH_SIZE],
             filled: 0,
         }
@@ -109,19 +116,18 @@ impl Udp {
 
     /// Receives what waits into `batch`; whether anything did.
     pub(crate) fn receive(&self, batch: &mut Batch) -> bool {
-        let mut slices = batch.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer));
-        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = match take_array(&mut slices) {
-            Some(slices) => slices,
-            None => return false,
-        };
+        let mut slices = batch.buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
+        let Some(slices) = slices.get_mut(..batch.offered) else { return false };
+        let offered = slices.len();
         batch.filled = 0;
         let (state, filled, metas) = (&self.state, &mut batch.filled, &mut batch.metas);
         // An error here is an earlier datagram that bounced, or an empty queue.
         let _empty_or_bounced = self.socket.try_io(Interest::READABLE, |socket| {
-            *filled = state.recv(socket.into(), &mut slices, metas)?;
+            *filled = state.recv(socket.into(), slices, metas)?;
             // Room was left: the queue is empty, and that need not be asked for.
-            if *filled < BATCH_SIZE { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            if *filled < offered { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
+        batch.offered = if batch.filled < offered { OFFERED_LEAST } else { BATCH_SIZE };
         batch.filled > 0
     }
 
@@ -251,10 +257,6 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
         IpAddr::V6(_) => address,
     }
-}
-
-fn take_array<'a>(slices: &mut impl Iterator<Item = IoSliceMut<'a>>) -> Option<[IoSliceMut<'a>; BATCH_SIZE]> {
-    slices.collect::<Vec<_>>().try_into().ok()
 }
 
 #[cfg(test)]
