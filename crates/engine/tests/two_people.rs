@@ -170,7 +170,6 @@ fn a_session_outlives_bursts_of_loss_over_long_ways_and_everything_arrives() {
     // One way each: round trips of 450 ms, and of 800 ms and up to 150 more.
     for link in [burst(0.12, 225_000_000, 0), burst(0.25, 400_000_000, 75_000_000)] {
         for seed in 0..8 {
-            println!("seed {seed}, {link:?}");
             let mut world = two(seed, Manner::default(), Manner::default(), &link);
             meet(&mut world);
             talk(&mut world, 100);
