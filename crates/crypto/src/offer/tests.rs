@@ -274,6 +274,11 @@ fn terms_without_the_common_suite_are_refused_before_anything_is_sent() {
     let terms = AcceptTerms { made: NOW, suites: Suites::AES_256_GCM };
     assert_eq!(verified.accept(&pair.alice, terms, &mut rng(1)).unwrap_err(), OfferError::Suites);
     assert!(suites().contains(Suites::CHACHA20_POLY1305));
+    #[cfg(target_arch = "x86_64")]
+    assert_eq!(
+        suites().contains(Suites::AES_256_GCM),
+        is_x86_feature_detected!("aes") && is_x86_feature_detected!("pclmulqdq"),
+    );
 }
 
 #[test]

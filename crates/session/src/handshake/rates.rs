@@ -145,13 +145,14 @@ mod tests {
     #[test]
     fn a_source_that_overdid_it_is_not_forgotten_when_the_table_is_swept() {
         let mut rates = InitRates::new();
-        let mut take = |n, now| rates.take(&mut PerSecond::new(), source(n), now);
-        assert_eq!(taken(100, |n| take(n, START)), 100);
+        let take = |rates: &mut InitRates, n, now| rates.take(&mut PerSecond::new(), source(n), now);
+        assert_eq!(taken(100, |n| take(&mut rates, n, START)), 100);
         let later = START + SECOND;
-        assert_eq!(taken(INITS_PER_SOURCE as u32, |_| take(1000, later)), INITS_PER_SOURCE);
-        assert_eq!(taken(60, |n| take(2000 + n, later)), 60);
-        assert!(!take(1000, later));
-        assert!(take(3000, later), "the sum still allows one");
+        assert_eq!(taken(INITS_PER_SOURCE as u32, |_| take(&mut rates, 1000, later)), INITS_PER_SOURCE);
+        assert_eq!(rates.sources.len(), 101, "where there is room, nobody goes through the table");
+        assert_eq!(taken(60, |n| take(&mut rates, 2000 + n, later)), 60);
+        assert!(!take(&mut rates, 1000, later));
+        assert!(take(&mut rates, 3000, later), "the sum still allows one");
         assert!(rates.sources.len() < SOURCES_MAX, "it was swept");
     }
 

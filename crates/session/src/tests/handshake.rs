@@ -125,14 +125,19 @@ fn init_goes_to_every_endpoint_and_the_one_that_answers_is_taken() {
 #[test]
 fn endpoints_that_come_later_are_tried_then() {
     let mut pair = Pair::introduced(1, good_line());
-    let (bobs, _) = introduced(&identity(2), &identity(1), 7);
-    let lonely = pair.bob.endpoint.introduce(bobs, &UdpEndpoints::default(), pair.now);
-    pair.run_for(Duration::from_secs(5));
-    let before = pair.sent.len();
-    let address: SocketAddr = "10.5.5.5:5".parse().unwrap();
-    pair.bob.endpoint.add_endpoints(lonely, &UdpEndpoints::new([address]), pair.now);
-    pair.drain(Who::Bob);
-    assert_eq!(pair.sent[before..].iter().filter(|(_, _, to, _)| *to == address).count(), 1);
+    let (bobs, alices) = introduced(&identity(2), &identity(1), 7);
+    for (who, lonely, kind) in [(Who::Bob, bobs, datagram::INIT), (Who::Alice, alices, PUNCH)] {
+        let now = pair.now;
+        let lonely = pair.side(who).endpoint.introduce(lonely, &UdpEndpoints::default(), now);
+        pair.run_for(Duration::from_secs(5));
+        let (before, now) = (pair.sent.len(), pair.now);
+        let address: SocketAddr = "10.5.5.5:5".parse().unwrap();
+        pair.side(who).endpoint.add_endpoints(lonely, &UdpEndpoints::new([address]), now);
+        pair.drain(who);
+        let tried: Vec<_> = pair.sent[before..].iter().filter(|(_, _, to, _)| *to == address).collect();
+        assert_eq!(tried.len(), 1, "{who:?}");
+        assert_eq!((tried[0].1, tried[0].3[0]), (who, kind));
+    }
 }
 
 #[test]
