@@ -16,13 +16,16 @@ LISTEN ?= 127.0.0.1:7770
 
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
+CARGO_MUTANTS_VERSION := 27.1.0
+CARGO_LLVM_COV_VERSION := 0.9.1
 # Sanitisers need a nightly compiler; without one the targets still run with every check on.
 FUZZ := PATH="$(TOOLS)/bin:$$PATH" $(CARGO) fuzz
 FUZZ_DIR := $(abspath $(TARGET))/fuzz
 FUZZ_FLAGS := -s none --target-dir "$(FUZZ_DIR)"
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-broker demo test harness harness-long lint purity musts fuzz fuzz-build bench install clean
+.PHONY: help build run-broker demo test harness harness-long lint purity musts fuzz fuzz-build mutants coverage bench install \
+	clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -74,6 +77,16 @@ fuzz-build: fuzz-tool
 fuzz-tool:
 	@test -x "$(TOOLS)/bin/cargo-fuzz" || \
 		$(CARGO) install --locked --root "$(TOOLS)" cargo-fuzz@$(CARGO_FUZZ_VERSION)
+
+# What is changed and which tests run is in .cargo/mutants.toml. The report is mutants.out in the target directory.
+mutants: ## Change what decides about strangers, bit by bit, and see that a test fails each time
+	@test -x "$(TOOLS)/bin/cargo-mutants" || \
+		$(CARGO) install --locked --root "$(TOOLS)" cargo-mutants@$(CARGO_MUTANTS_VERSION)
+	PATH="$(TOOLS)/bin:$$PATH" CARGO_TARGET_DIR="$(abspath $(TARGET))/mutants" \
+		$(CARGO) mutants --output "$(abspath $(TARGET))"
+
+coverage: ## Print how many lines of each crate the tests reach
+	@CARGO_TARGET_DIR="$(abspath $(TARGET))/coverage" scripts/coverage "$(TOOLS)" $(CARGO_LLVM_COV_VERSION)
 
 # Beside the programs that it measures, which it finds there. Its lock keeps versions; what the product
 # came to need since is added to it.

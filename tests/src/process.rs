@@ -147,8 +147,11 @@ impl fmt::Debug for Heard {
 pub fn command(program: &Path, home: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("HOME", home).env("LANG", "C.UTF-8").env("RUST_BACKTRACE", "1");
-    if let Some(path) = std::env::var_os("PATH") {
-        command.env("PATH", path);
+    // Where programs that were built to count what they run write their counts, if they were.
+    for name in ["PATH", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
     }
     command.current_dir(home);
     command

@@ -20,6 +20,8 @@ fn p2pchat(home: &Path, arguments: &[&str]) -> Ran {
     let output = Command::new(env!("CARGO_BIN_EXE_p2pchat"))
         .args(arguments)
         .env_clear()
+        // For `make coverage`: an instrumented program would write its counts here otherwise.
+        .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
         .env("HOME", home)
         .env("USER", "Ann")
         .stdin(Stdio::null())
