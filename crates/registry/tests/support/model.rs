@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use p2pchat_proto::Moment;
 use p2pchat_proto::broker::*;
+use p2pchat_registry::limits::WAITERS_MAX;
 use p2pchat_registry::{AccountState, Config, ConnId, Rate, StoreFailed};
 
 use super::support::*;
@@ -47,6 +48,8 @@ struct Model {
     stored: Vec<(usize, u8, bool)>,
     /// Writes under way, in their order.
     writing: Vec<(usize, u8, bool)>,
+    /// Calls that wait for the write of an identity.
+    waiting: BTreeMap<u8, usize>,
     requests: Vec<Asked>,
 }
 
@@ -78,23 +81,35 @@ impl Model {
             return Some(Outcome::NameHeld(name(NAMES[other])));
         }
         match self.write_of(peer) {
-            Some((.., true)) => None,
+            Some((.., true)) => self.join(peer),
             Some((.., false)) => Some(Outcome::Unavailable),
             None if self.name_of(peer) == Some(name_) => Some(Outcome::Done),
             None => {
                 self.writing.push((name_, peer, true));
+                self.waiting.insert(peer, 1);
                 None
             }
         }
     }
 
+    /// Another call waits for the write of this identity, as far as there is room.
+    fn join(&mut self, peer: u8) -> Option<Outcome> {
+        let waiting = self.waiting.entry(peer).or_default();
+        if *waiting >= WAITERS_MAX {
+            return Some(Outcome::Unavailable);
+        }
+        *waiting += 1;
+        None
+    }
+
     fn unregister(&mut self, peer: u8) -> Option<Outcome> {
         match (self.write_of(peer), self.name_of(peer)) {
             (Some((.., true)), _) => Some(Outcome::Unavailable),
-            (Some((.., false)), _) => None,
+            (Some((.., false)), _) => self.join(peer),
             (None, None) => Some(Outcome::Done),
             (None, Some(name)) => {
                 self.writing.push((name, peer, false));
+                self.waiting.insert(peer, 1);
                 None
             }
         }
@@ -240,6 +255,7 @@ impl Pair {
             return;
         }
         let (n, p, held) = self.model.writing.remove(0);
+        self.model.waiting.remove(&p);
         let account = &self.world.writes[0].1;
         assert_eq!((account.name.as_str(), account.peer), (NAMES[n], peer(p)));
         assert_eq!(account.state == AccountState::Held, held);
