@@ -116,19 +116,20 @@ impl Udp {
 
     /// Receives what waits into `batch`; whether anything did.
     pub(crate) fn receive(&self, batch: &mut Batch) -> bool {
-        let mut slices = batch.buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
-        let Some(slices) = slices.get_mut(..batch.offered) else { return false };
-        let offered = slices.len();
-        batch.filled = 0;
-        let (state, filled, metas) = (&self.state, &mut batch.filled, &mut batch.metas);
-        // An error here is an earlier datagram that bounced, or an empty queue.
+        let Batch { buffers, offered, metas, filled } = batch;
+        *filled = 0;
+        let mut slices = buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
+        let Some(slices) = slices.get_mut(..*offered) else { return false };
+        let count = slices.len();
+        // An error here is an earlier datagram that bounced, or an empty queue. A socket that has nothing is
+        // not asked, and says nothing about how many come to the other.
         let _empty_or_bounced = self.socket.try_io(Interest::READABLE, |socket| {
-            *filled = state.recv(socket.into(), slices, metas)?;
+            *filled = self.state.recv(socket.into(), slices, metas)?;
+            *offered = if *filled < count { OFFERED_LEAST } else { BATCH_SIZE };
             // Room was left: the queue is empty, and that need not be asked for.
-            if *filled < offered { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            if *filled < count { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
-        batch.offered = if batch.filled < offered { OFFERED_LEAST } else { BATCH_SIZE };
-        batch.filled > 0
+        *filled > 0
     }
 
     /// Hands datagrams to the system. `WouldBlock` where its queue is full; any other error means
@@ -284,6 +285,21 @@ mod tests {
         assert!(matches!(taken, Some(Failure::Local { .. })));
         let twice = Sockets::bind(&[loopback(0), loopback(0)], None).err();
         assert!(matches!(twice, Some(Failure::Usage(_))));
+    }
+
+    #[tokio::test]
+    async fn a_burst_is_taken_in_large_batches_beside_a_socket_that_has_nothing() {
+        let [from, busy, quiet] = [(); 3].map(|()| Udp::bind(loopback(0)).unwrap());
+        for n in 0..6 {
+            from.socket.get_ref().send_to(&[n; 10], busy.local()).unwrap();
+        }
+        core::future::poll_fn(|context| busy.poll_readable(context)).await;
+        let (mut counts, mut batch) = (Vec::new(), Batch::new());
+        while busy.receive(&mut batch) {
+            counts.push(batch.drain().count());
+            assert!(!quiet.receive(&mut batch));
+        }
+        assert_eq!(counts, [OFFERED_LEAST, 6 - OFFERED_LEAST]);
     }
 
     #[tokio::test]
