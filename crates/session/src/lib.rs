@@ -81,6 +81,6 @@ pub use endpoint::{Endpoint, EndpointConfig};
 pub use event::{CloseCode, EndReason, Misbehaviour, SendError, SessionEvent, SessionId, StreamId};
 pub use handshake::HANDSHAKE_GIVE_UP;
 pub use replay::REPLAY_WINDOW;
-pub use stats::{SessionInfo, SocketStats};
+pub use stats::{PathInfo, SessionInfo, SocketStats};
 pub use streams::send::SEND_BUFFER_MAX;
 pub use wire::{Ecn, Received, Transmit};

@@ -21,6 +21,8 @@ pub struct SessionInfo {
     pub local_ip: Option<IpAddr>,
     /// Smoothed round-trip time, once measured.
     pub srtt: Option<Duration>,
+    /// What is known of the path.
+    pub path: PathInfo,
     /// Packets sent.
     pub sent: u64,
     /// Authentic packets received.
@@ -33,6 +35,29 @@ pub struct SessionInfo {
     pub key_age: Duration,
     /// Whether the peer has not answered several probes.
     pub suspect: bool,
+}
+
+/// What recovery and congestion control know of a path (RFC 9002).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathInfo {
+    /// Least round-trip time, once measured; forgotten when everything was lost for long.
+    pub rtt_least: Option<Duration>,
+    /// How far round-trip times lie from the smoothed one, on average.
+    pub rtt_variation: Duration,
+    /// Bytes that may be in flight.
+    pub window: u64,
+    /// Bytes of the window above which it grows with care; `None` while it was never too large.
+    pub threshold: Option<u64>,
+    /// Bytes in flight.
+    pub in_flight: u64,
+    /// Bytes a second at which a window leaves; `None` where nothing is paced.
+    pub pace: Option<u64>,
+    /// Times that the window was reduced because of losses, and stayed so.
+    pub reductions: u64,
+    /// Packets that counted as lost and arrived after all; they are no part of `lost`.
+    pub spurious: u64,
+    /// Times that probes went out because nothing was acknowledged.
+    pub timeouts: u64,
 }
 
 /// What became of the datagrams that an endpoint was handed.

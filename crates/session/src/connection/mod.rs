@@ -2,7 +2,8 @@
 //!
 //! - [`receive`]: an opened packet and its frames.
 //! - [`transmit`]: what goes into the next packet.
-//! - [`recovery`], [`packets`], [`rtt`], [`congestion`]: RFC 9002.
+//! - [`recovery`], [`packets`], [`rtt`], [`reordering`]: RFC 9002.
+//! - [`congestion`], [`pacing`]: how much may be on its way, and how fast it leaves.
 //! - [`acks`]: what the peer is told.
 //! - [`timers`]: everything that a session waits for.
 //!
@@ -15,9 +16,11 @@
 
 pub(crate) mod acks;
 pub(crate) mod congestion;
+pub(crate) mod pacing;
 pub(crate) mod packets;
 pub(crate) mod receive;
 pub(crate) mod recovery;
+pub(crate) mod reordering;
 pub(crate) mod rtt;
 pub(crate) mod timers;
 pub(crate) mod transmit;
@@ -236,8 +239,8 @@ impl Connection {
     fn on_timer(&mut self, timer: Timer, now: Moment) {
         match timer {
             Timer::LossDetection => self.on_loss_timer(now),
-            // Both are looked at when the next packet is made.
-            Timer::AckDelay | Timer::FinRepeat => {}
+            // These are looked at when the next packet is made.
+            Timer::AckDelay | Timer::Pacing | Timer::FinRepeat => {}
             Timer::KeepAlive => {
                 self.keepalives = self.keepalives.saturating_add(1);
                 self.ping = true;
@@ -385,6 +388,7 @@ impl Connection {
         self.timers.set(Timer::FinRepeat, fin);
         self.timers.set(Timer::LossDetection, self.recovery.deadline());
         self.timers.set(Timer::AckDelay, self.acks.deadline());
+        self.timers.set(Timer::Pacing, self.recovery.pacer.deadline());
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<SessionEvent> {
@@ -414,6 +418,7 @@ impl Connection {
             remote: self.link.path.remote,
             local_ip: self.link.path.local_ip,
             srtt: self.recovery.rtt.smoothed(),
+            path: self.recovery.path(),
             sent: self.counters.sent,
             received: self.counters.received,
             lost: self.recovery.lost,

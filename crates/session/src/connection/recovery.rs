@@ -5,19 +5,14 @@ use core::time::Duration;
 use p2pchat_proto::Moment;
 use p2pchat_proto::frame::Ack;
 
-use super::congestion::Controller;
+use super::congestion::{Controller, pace};
+use super::pacing::{PACED_RTT_MIN, Pacer};
 use super::packets::{Content, Fate, SentPacket, SentPackets};
-use super::rtt::{GRANULARITY, RttEstimator};
+use super::reordering::Reordering;
+use super::rtt::RttEstimator;
+use super::transmit::DATAGRAM_SIZE;
+use crate::stats::PathInfo;
 
-/// Packets that may overtake one before it counts as lost, at first (RFC 9002 section 6.1.1).
-const PACKET_THRESHOLD: u64 = 3;
-/// What the threshold by packets may grow to (protocol section 12).
-const PACKET_THRESHOLD_MAX: u64 = 64;
-/// Eighths of a round-trip time after which a packet counts as lost, at first (RFC 9002 section
-/// 6.1.2: 9/8).
-const TIME_THRESHOLD_EIGHTHS: u32 = 9;
-/// What the threshold by time may grow to, in eighths: two round-trip times.
-const TIME_THRESHOLD_EIGHTHS_MAX: u32 = 16;
 /// Probe timeouts for which a lost packet is kept, in case it arrives after all.
 const LOST_KEPT_PTO: u32 = 2;
 /// Probe timeouts over which everything has to be lost to count as persistent congestion (RFC 9002
@@ -66,9 +61,11 @@ pub(crate) struct Recovery {
     pub(crate) sent: SentPackets,
     pub(crate) rtt: RttEstimator,
     pub(crate) controller: Box<dyn Controller>,
+    pub(crate) pacer: Pacer,
     largest_acked: Option<u64>,
-    packet_threshold: u64,
-    time_threshold_eighths: u32,
+    reordering: Reordering,
+    /// When the first round-trip time was measured.
+    measured: Option<Moment>,
     /// When the oldest packet that was overtaken counts as lost by time.
     loss_at: Option<Moment>,
     /// When the newest packet that asks was sent.
@@ -81,9 +78,13 @@ pub(crate) struct Recovery {
     thin: bool,
     /// Packets that a probe still has to send, whatever the window says.
     pub(crate) probes: u32,
-    /// Whether the window held something back since the last packet left.
-    pub(crate) window_limited: bool,
+    /// Whether it is the window that holds back what waits.
+    window_limited: bool,
     pub(crate) lost: u64,
+    /// Packets that counted as lost and arrived.
+    spurious: u64,
+    /// Times that the probe timer expired.
+    timeouts: u64,
 }
 
 impl Recovery {
@@ -92,9 +93,10 @@ impl Recovery {
             sent: SentPackets::default(),
             rtt: RttEstimator::new(),
             controller,
+            pacer: Pacer::new(DATAGRAM_SIZE as u64),
             largest_acked: None,
-            packet_threshold: PACKET_THRESHOLD,
-            time_threshold_eighths: TIME_THRESHOLD_EIGHTHS,
+            reordering: Reordering::new(),
+            measured: None,
             loss_at: None,
             last_asked: Moment::ZERO,
             last_probe: Moment::ZERO,
@@ -103,12 +105,48 @@ impl Recovery {
             probes: 0,
             window_limited: false,
             lost: 0,
+            spurious: 0,
+            timeouts: 0,
         }
     }
 
-    /// Bytes that may leave now.
-    pub(crate) fn room(&self) -> u64 {
-        self.controller.window().saturating_sub(self.sent.bytes_in_flight)
+    /// Whether the window and the pace let out a packet of which `needed` bytes must find room, while
+    /// `waiting` wait.
+    pub(crate) fn lets_out(&mut self, needed: u64, waiting: u64, now: Moment) -> bool {
+        let window = self.controller.window();
+        let room = window.saturating_sub(self.sent.bytes_in_flight);
+        if needed > room {
+            self.pacer.stop();
+            self.window_limited = true;
+            return false;
+        }
+        let (controller, rtt) = (self.controller.as_ref(), self.rtt.smoothed());
+        let lets_out = self.pacer.lets_out(rtt, || pace(controller, self.rtt.assumed()), now);
+        // What the pace holds back fills the window soon (RFC 9002 section 7.8).
+        self.window_limited = !lets_out && waiting >= room;
+        lets_out
+    }
+
+    /// What is known of the path.
+    pub(crate) fn path(&self) -> PathInfo {
+        let paced = self.rtt.smoothed().filter(|rtt| *rtt >= PACED_RTT_MIN);
+        PathInfo {
+            rtt_least: self.rtt.least(),
+            rtt_variation: self.rtt.variation(),
+            window: self.controller.window(),
+            threshold: self.controller.threshold(),
+            in_flight: self.sent.bytes_in_flight,
+            pace: paced.map(|rtt| pace(self.controller.as_ref(), rtt)),
+            reductions: self.controller.reductions(),
+            spurious: self.spurious,
+            timeouts: self.timeouts,
+        }
+    }
+
+    /// Nothing waits for the window or the pace.
+    pub(crate) const fn nothing_waits(&mut self) {
+        self.pacer.stop();
+        self.window_limited = false;
     }
 
     /// Notes a packet that left.
@@ -121,6 +159,7 @@ impl Recovery {
                 self.last_probe = now;
             }
             self.probes = self.probes.saturating_sub(1);
+            self.pacer.on_sent(size);
             self.controller.on_sent(size, self.sent.bytes_in_flight, now);
         } else {
             // An acknowledgement asks for none; behind a settled front it need not be kept.
@@ -140,6 +179,7 @@ impl Recovery {
         }
         let mut newly_asked = false;
         let mut largest_at = None;
+        let largest_before = self.largest_acked.unwrap_or(0);
         let app_limited = !self.window_limited;
         for range in ack.ranges() {
             if *range.end() < self.sent.base() {
@@ -151,12 +191,19 @@ impl Recovery {
                     continue;
                 }
                 let Some(settled) = self.sent.settle(number, Fate::Acked) else { break };
+                let ahead = largest_before.max(ack.largest).saturating_sub(number);
                 match settled.was {
                     Fate::InFlight => {
                         newly_asked = true;
+                        if number < largest_before {
+                            self.on_late(ahead, settled.at, false, now);
+                        }
                         self.controller.on_acked(settled.size, settled.at, app_limited, &self.rtt, now);
                     }
-                    Fate::Lost(_) => self.on_spurious(number, ack.largest, settled.at, settled.size, now),
+                    Fate::Lost(_) => {
+                        self.on_late(ahead, settled.at, true, now);
+                        self.controller.on_spurious_loss(settled.size, settled.at, now);
+                    }
                     Fate::Unasked | Fate::Acked => {}
                 }
                 if number == ack.largest {
@@ -169,6 +216,8 @@ impl Recovery {
         }
         if let Some(at) = largest_at.filter(|_| newly_asked) {
             self.rtt.on_sample(now.saturating_since(at), ack.delay);
+            self.measured.get_or_insert(now);
+            self.reordering.on_progress(self.rtt.assumed(), now);
         }
         self.largest_acked = self.largest_acked.max(Some(ack.largest));
         if newly_asked {
@@ -211,6 +260,7 @@ impl Recovery {
             self.thin = self.sent.in_flight < THIN;
         }
         self.pto_count = self.pto_count.saturating_add(1);
+        self.timeouts = self.timeouts.saturating_add(1);
         self.probes = PROBE_PACKETS;
         Expired::Probe
     }
@@ -244,11 +294,6 @@ impl Recovery {
         self.rtt.pto().saturating_mul(factor).min(PROBE_INTERVAL_MAX)
     }
 
-    fn loss_delay(&self) -> Duration {
-        let slower = self.rtt.slower();
-        slower.saturating_mul(self.time_threshold_eighths).checked_div(8).unwrap_or(slower).max(GRANULARITY)
-    }
-
     fn lost_kept_since(&self, now: Moment) -> Moment {
         now - self.rtt.pto().saturating_mul(LOST_KEPT_PTO)
     }
@@ -258,7 +303,7 @@ impl Recovery {
         let Some(largest_acked) = self.largest_acked else {
             return;
         };
-        let delay = self.loss_delay();
+        let delay = self.reordering.delay(self.rtt.slower());
         let mut losses = Losses::default();
         for number in self.sent.base()..largest_acked {
             let Some(packet) = self.sent.packet(number) else { break };
@@ -271,34 +316,33 @@ impl Recovery {
                 Fate::Unasked | Fate::Lost(_) => continue,
             }
             let overdue = packet.at + delay;
-            let overtaken = largest_acked.saturating_sub(number) >= self.packet_threshold;
+            let overtaken = largest_acked.saturating_sub(number) >= self.reordering.packets();
             if !overtaken && overdue > now {
                 self.loss_at = Some(self.loss_at.map_or(overdue, |at| at.min(overdue)));
                 continue;
             }
             let Some(settled) = self.sent.settle(number, Fate::Lost(now)) else { break };
-            losses.note(settled.at, settled.size);
+            losses.note(settled.at, settled.size, self.measured);
             self.lost = self.lost.saturating_add(1);
             if let Some(packet) = self.sent.packet(number) {
                 settle(Outcome::Lost, &packet.content);
             }
         }
         if losses.bytes > 0 {
-            let persistent = self.rtt.smoothed().is_some()
-                && losses.longest > self.rtt.pto().saturating_mul(PERSISTENT_PTO);
+            let persistent = losses.longest > self.rtt.pto().saturating_mul(PERSISTENT_PTO);
+            if persistent {
+                self.rtt.forget_least();
+            }
             self.controller.on_lost(losses.bytes, losses.newest, persistent, now);
         }
     }
 
-    /// Reordering deeper or slower than the thresholds allow raises them (RFC 9002 sections 6.1.1
-    /// and 6.1.2 leave how).
-    fn on_spurious(&mut self, number: u64, largest: u64, at: Moment, size: u64, now: Moment) {
-        let depth = largest.saturating_sub(number).saturating_add(1);
-        self.packet_threshold = self.packet_threshold.max(depth).min(PACKET_THRESHOLD_MAX);
-        self.time_threshold_eighths =
-            self.time_threshold_eighths.saturating_add(1).min(TIME_THRESHOLD_EIGHTHS_MAX);
-        self.lost = self.lost.saturating_sub(1);
-        self.controller.on_spurious_loss(size, at, now);
+    fn on_late(&mut self, ahead: u64, at: Moment, spurious: bool, now: Moment) {
+        if spurious {
+            self.lost = self.lost.saturating_sub(1);
+            self.spurious = self.spurious.saturating_add(1);
+        }
+        self.reordering.on_late(ahead, now.saturating_since(at), self.rtt.slower(), spurious);
     }
 }
 
@@ -314,11 +358,15 @@ struct Losses {
 }
 
 impl Losses {
-    fn note(&mut self, at: Moment, size: u64) {
+    /// Notes a packet that was sent at `at`. Before the first round-trip time was `measured` nobody
+    /// knows what a long time is (RFC 9002 section 7.6.2).
+    fn note(&mut self, at: Moment, size: u64, measured: Option<Moment>) {
         self.bytes = self.bytes.saturating_add(size);
         self.newest = self.newest.max(at);
-        let start = *self.row_start.get_or_insert(at);
-        self.longest = self.longest.max(at.saturating_since(start));
+        if measured.is_some_and(|measured| at > measured) {
+            let start = *self.row_start.get_or_insert(at);
+            self.longest = self.longest.max(at.saturating_since(start));
+        }
     }
 
     const fn interrupted(&mut self) {

@@ -1,4 +1,4 @@
-use super::super::congestion::NewReno;
+use super::super::congestion::Cubic;
 use super::*;
 use p2pchat_proto::frame::{Frame, Frames, ack};
 
@@ -9,7 +9,7 @@ fn at(ms: u64) -> Moment {
 }
 
 fn recovery() -> Recovery {
-    Recovery::new(Box::new(NewReno::new(SIZE)))
+    Recovery::new(Box::new(Cubic::new(SIZE)))
 }
 
 fn send(recovery: &mut Recovery, now: Moment) -> u64 {
@@ -83,8 +83,7 @@ fn losses_that_prove_spurious_raise_the_thresholds() {
     let (_, lost) = acknowledge(&mut recovery, &[7], at(10)).unwrap();
     assert_eq!(lost, [0, 1, 2, 3, 4]);
     acknowledge(&mut recovery, &[7, 6, 5, 4, 3, 2, 1, 0], at(11)).unwrap();
-    assert_eq!((recovery.packet_threshold, recovery.lost), (8, 0));
-    assert!(recovery.time_threshold_eighths > TIME_THRESHOLD_EIGHTHS);
+    assert_eq!((recovery.reordering.packets(), recovery.lost, recovery.spurious), (8, 0, 5));
     (0..8).for_each(|_| {
         send(&mut recovery, at(20));
     });
@@ -146,6 +145,94 @@ fn losing_everything_over_a_long_time_is_persistent_congestion() {
     let last = recovery.sent.next_number() - 1;
     acknowledge(&mut recovery, &[last], at(2300)).unwrap();
     assert_eq!(recovery.controller.window(), 2 * SIZE);
+}
+
+#[test]
+fn what_was_sent_before_the_first_round_trip_time_is_no_persistent_congestion() {
+    let mut recovery = recovery();
+    for ms in (0..=2200).step_by(200) {
+        send(&mut recovery, at(ms));
+    }
+    let last = recovery.sent.next_number() - 1;
+    let (_, lost) = acknowledge(&mut recovery, &[last], at(2300)).unwrap();
+    assert_eq!((lost.len(), recovery.controller.window()), (11, 7 * SIZE));
+}
+
+#[test]
+fn an_arrival_in_between_makes_persistent_congestion_two_short_losses() {
+    let mut recovery = recovery();
+    send(&mut recovery, at(0));
+    acknowledge(&mut recovery, &[0], at(100)).unwrap();
+    for ms in (200..=2200).step_by(200) {
+        send(&mut recovery, at(ms));
+    }
+    let last = recovery.sent.next_number() - 1;
+    let (_, lost) = acknowledge(&mut recovery, &[last, last / 2], at(2300)).unwrap();
+    assert_eq!(lost.len(), 9);
+    assert!(recovery.controller.window() > 2 * SIZE, "{}", recovery.controller.window());
+}
+
+#[test]
+fn persistent_congestion_forgets_the_least_round_trip_time() {
+    let mut recovery = recovery();
+    send(&mut recovery, at(0));
+    acknowledge(&mut recovery, &[0], at(100)).unwrap();
+    for ms in (200..=2200).step_by(200) {
+        send(&mut recovery, at(ms));
+    }
+    let last = recovery.sent.next_number() - 1;
+    acknowledge(&mut recovery, &[last], at(2500)).unwrap();
+    assert_eq!(recovery.rtt.least(), Some(Duration::from_millis(300)));
+}
+
+/// One packet in flight since 100 ms, and the pace holds back `waiting` bytes.
+fn paced(waiting: u64) -> Recovery {
+    let mut recovery = recovery();
+    send(&mut recovery, at(0));
+    acknowledge(&mut recovery, &[0], at(100)).unwrap();
+    assert!(recovery.lets_out(SIZE, waiting, at(100)));
+    recovery.pacer.on_sent(9 * SIZE);
+    send(&mut recovery, at(100));
+    assert!(!recovery.lets_out(SIZE, waiting, at(100)), "the pace, not the window");
+    assert!(recovery.pacer.deadline().is_some_and(|until| until > at(100)));
+    recovery
+}
+
+#[test]
+fn the_window_grows_while_the_pace_holds_back_what_would_fill_it_and_not_for_less() {
+    for (waiting, grows) in [(20 * SIZE, true), (2 * SIZE, false)] {
+        let mut recovery = paced(waiting);
+        let window = recovery.controller.window();
+        acknowledge(&mut recovery, &[1], at(200)).unwrap();
+        assert_eq!(recovery.controller.window() > window, grows, "{waiting} bytes wait");
+    }
+}
+
+#[test]
+fn a_window_that_is_full_waits_for_no_timer() {
+    let mut recovery = recovery();
+    while recovery.lets_out(SIZE, 20 * SIZE, at(0)) {
+        send(&mut recovery, at(0));
+    }
+    assert_eq!((recovery.sent.bytes_in_flight, recovery.pacer.deadline()), (12_000, None));
+}
+
+#[test]
+fn who_has_nothing_to_send_waits_for_no_pace() {
+    let mut recovery = paced(20 * SIZE);
+    recovery.nothing_waits();
+    assert_eq!(recovery.pacer.deadline(), None);
+    assert!(recovery.lets_out(SIZE, SIZE, at(200)));
+}
+
+#[test]
+fn timeouts_are_counted() {
+    let mut recovery = recovery();
+    send(&mut recovery, at(0));
+    (1..4).for_each(|n| {
+        recovery.on_timeout(at(n * 2000), &mut |_, _| {});
+    });
+    assert_eq!((recovery.path().timeouts, recovery.path().in_flight), (3, SIZE));
 }
 
 #[test]

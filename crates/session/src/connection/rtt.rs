@@ -44,6 +44,16 @@ impl RttEstimator {
         self.smoothed.map(|_| self.least)
     }
 
+    /// How far samples lie from the smoothed one, on average.
+    pub const fn variation(&self) -> Duration {
+        self.variation
+    }
+
+    /// The least was of a path that is no more (RFC 9002 section 5.2).
+    pub(crate) const fn forget_least(&mut self) {
+        self.least = self.latest;
+    }
+
     /// The larger of the smoothed and the latest: what loss by time is reckoned from.
     pub(crate) fn slower(&self) -> Duration {
         self.assumed().max(self.latest)

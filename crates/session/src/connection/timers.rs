@@ -9,6 +9,8 @@ pub(crate) enum Timer {
     LossDetection,
     /// An acknowledgement has waited long enough.
     AckDelay,
+    /// The pace lets out what waits.
+    Pacing,
     /// The line was silent for so long that it needs a packet.
     KeepAlive,
     /// The peer was silent for so long that the session is lost.
@@ -26,9 +28,10 @@ pub(crate) enum Timer {
 }
 
 /// In the order in which timers that expire at once are handled.
-pub(crate) const ALL: [Timer; 9] = [
+pub(crate) const ALL: [Timer; 10] = [
     Timer::LossDetection,
     Timer::AckDelay,
+    Timer::Pacing,
     Timer::KeepAlive,
     Timer::FinRepeat,
     Timer::CloseRepeat,

@@ -109,11 +109,14 @@ impl Connection {
             self.repeat_oldest();
             sendable = self.streams.sendable();
         }
-        let wants = sendable > 0 || self.ping || probing || self.streams.has_grants();
-        let window_open = probing
-            || sendable.saturating_add(FRAMES_OVERHEAD).min(DATAGRAM_SIZE as u64) <= self.recovery.room();
-        self.recovery.window_limited = wants && !window_open;
-        let may_ask = wants && window_open;
+        let wants = sendable > 0 || self.ping || self.streams.has_grants();
+        let needed = sendable.saturating_add(FRAMES_OVERHEAD).min(DATAGRAM_SIZE as u64);
+        let may_ask = if wants && !probing {
+            self.recovery.lets_out(needed, sendable, now)
+        } else {
+            self.recovery.nothing_waits();
+            probing
+        };
         if !may_ask && !self.acks.is_due(now) {
             return false;
         }

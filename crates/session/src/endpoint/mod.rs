@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use crate::connection::Connection;
-use crate::connection::congestion::{Controller, NewReno};
+use crate::connection::congestion::{Controller, Cubic};
 use crate::event::{CloseCode, EndReason, SendError, SessionEvent, SessionId, StreamId};
 use crate::handshake::initiator::Initiating;
 use crate::handshake::rates::{InitRates, PerSecond, UNVALIDATED_PER_SECOND};
@@ -44,13 +44,13 @@ pub struct EndpointConfig {
 }
 
 impl Default for EndpointConfig {
-    /// Both families, no loopback, NewReno.
+    /// Both families, no loopback, CUBIC.
     fn default() -> Self {
         Self {
             ipv4: true,
             ipv6: true,
             loopback: false,
-            controller: |datagram| Box::new(NewReno::new(datagram)),
+            controller: |datagram| Box::new(Cubic::new(datagram)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Two endpoints on a seeded network, in virtual time.
 
+mod bulk;
 mod ends;
 mod handshake;
 mod hostile;
