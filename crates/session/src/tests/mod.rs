@@ -1,6 +1,7 @@
 //! Two endpoints on a seeded network, in virtual time.
 
 mod bulk;
+mod delivery;
 mod ends;
 mod handshake;
 mod hostile;
