@@ -5,6 +5,8 @@ use rand_chacha::ChaCha20Rng;
 
 /// Nanoseconds in a second.
 const SECOND: u128 = 1_000_000_000;
+/// Marks the streams of the seed from which states are drawn; there are never so many lines.
+const STATES: u64 = 1 << 63;
 
 /// How a direction of a link behaves. The default is a perfect line: no delay, no limit, no fault.
 ///
@@ -47,6 +49,19 @@ pub enum Loss {
         share: f64,
         /// Mean length of a burst, datagrams; at least 1.
         mean_length: f64,
+    },
+    /// The general form (Elliott 1963, "Estimates of Error Rates for Codes on Burst-Noise Channels"):
+    /// both states lose some. The share lost in the long run is
+    /// `(leave * good + enter * bad) / (enter + leave)`.
+    GilbertElliott {
+        /// Probability, at each datagram, to go from the good state to the bad one.
+        enter: f64,
+        /// Probability, at each datagram, to go from the bad state to the good one.
+        leave: f64,
+        /// Share lost in the good state.
+        good: f64,
+        /// Share lost in the bad state.
+        bad: f64,
     },
 }
 
@@ -95,6 +110,8 @@ pub(crate) struct Direction {
     pub(crate) config: LinkConfig,
     pub(crate) partitioned: bool,
     rng: ChaCha20Rng,
+    /// Draws the state of [`Loss::GilbertElliott`], apart from `rng` so that no other fault moves.
+    states: ChaCha20Rng,
     /// When the last byte that was let into the queue has left it.
     busy_until: u64,
     /// Latest arrival so far of a datagram that kept its place.
@@ -105,6 +122,7 @@ pub(crate) struct Direction {
 /// The draws for one datagram, always all of them, so that switching one fault on leaves the others
 /// where they were.
 struct Draws {
+    state: f64,
     loss: f64,
     corruption: f64,
     bit: u64,
@@ -117,9 +135,20 @@ struct Draws {
 impl Direction {
     /// A direction that draws from stream `stream` of `seed`.
     pub(crate) fn new(config: LinkConfig, seed: u64, stream: u64) -> Self {
-        let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        rng.set_stream(stream);
-        Self { config, partitioned: false, rng, busy_until: 0, last_arrival: 0, in_burst: false }
+        let generator = |stream| {
+            let mut rng = ChaCha20Rng::seed_from_u64(seed);
+            rng.set_stream(stream);
+            rng
+        };
+        Self {
+            config,
+            partitioned: false,
+            rng: generator(stream),
+            states: generator(STATES | stream),
+            busy_until: 0,
+            last_arrival: 0,
+            in_burst: false,
+        }
     }
 
     /// Decides about a datagram of `len` bytes that enters now.
@@ -134,7 +163,7 @@ impl Direction {
         let Some(departure) = self.queue(now, len as u64) else {
             return Fate::Overflowed;
         };
-        if self.loses(draws.loss) {
+        if self.loses(&draws) {
             return Fate::Lost;
         }
         let in_order =
@@ -156,6 +185,7 @@ impl Direction {
     fn draw(&mut self) -> Draws {
         let jitter = self.config.jitter;
         Draws {
+            state: self.states.random(),
             loss: self.rng.random(),
             corruption: self.rng.random(),
             bit: self.rng.random(),
@@ -183,7 +213,8 @@ impl Direction {
         Some(self.busy_until)
     }
 
-    fn loses(&mut self, draw: f64) -> bool {
+    fn loses(&mut self, draws: &Draws) -> bool {
+        let draw = draws.loss;
         match self.config.loss {
             Loss::None => false,
             Loss::Independent { share } => draw < share,
@@ -193,6 +224,10 @@ impl Direction {
                 let enter = if share >= 1.0 { 1.0 } else { share * leave / (1.0 - share) };
                 self.in_burst = if self.in_burst { share >= 1.0 || draw >= leave } else { draw < enter };
                 self.in_burst
+            }
+            Loss::GilbertElliott { enter, leave, good, bad } => {
+                self.in_burst = if self.in_burst { draws.state >= leave } else { draws.state < enter };
+                draw < if self.in_burst { bad } else { good }
             }
         }
     }
@@ -261,11 +296,40 @@ mod tests {
     }
 
     #[test]
+    fn both_states_of_the_general_model_lose_their_share() {
+        // A quarter of the time bad, for 20 datagrams at a time: the counts vary more than single draws.
+        let (enter, leave, good, bad) = (1.0 / 60.0, 1.0 / 20.0, 0.02, 0.5);
+        let loss = Loss::GilbertElliott { enter, leave, good, bad };
+        let fates = fates(LinkConfig { loss, ..LinkConfig::default() });
+        let expected = (leave * good + enter * bad) / (enter + leave);
+        let lost = share(&fates, |fate| *fate == Fate::Lost);
+        assert!((lost - expected).abs() < 0.025, "{lost} for {expected}");
+        // After a loss the state is likely bad, so the next one is likelier lost than any.
+        let after: Vec<_> = fates.windows(2).filter(|pair| pair[0] == Fate::Lost).collect();
+        let again = after.iter().filter(|pair| pair[1] == Fate::Lost).count() as f64 / after.len() as f64;
+        assert!((0.35..0.5).contains(&again), "{again}");
+    }
+
+    #[test]
+    fn the_general_model_with_a_blameless_good_state_and_a_hopeless_bad_one_loses_in_bursts() {
+        let (enter, leave) = (0.02, 0.2);
+        let loss = Loss::GilbertElliott { enter, leave, good: 0.0, bad: 1.0 };
+        let fates = fates(LinkConfig { loss, ..LinkConfig::default() });
+        let lost = share(&fates, |fate| *fate == Fate::Lost);
+        assert!((lost - enter / (enter + leave)).abs() < 0.03, "{lost}");
+        let bursts =
+            fates.windows(2).filter(|pair| pair[0] != Fate::Lost && pair[1] == Fate::Lost).count() as f64;
+        let mean = lost * COUNT as f64 / bursts;
+        assert!((mean - 1.0 / leave).abs() < 1.0, "{mean}");
+    }
+
+    #[test]
     fn a_share_of_one_or_more_loses_everything_and_nonsense_loses_nothing() {
         for loss in [
             Loss::Independent { share: 1.0 },
             Loss::Burst { share: 1.0, mean_length: 1.0 },
             Loss::Burst { share: 9.0, mean_length: f64::NAN },
+            Loss::GilbertElliott { enter: f64::NAN, leave: f64::NAN, good: 1.0, bad: 0.0 },
         ] {
             let fates = fates(LinkConfig { loss, ..LinkConfig::default() });
             assert!(fates.iter().all(|fate| *fate == Fate::Lost), "{loss:?}");
