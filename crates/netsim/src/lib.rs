@@ -49,10 +49,12 @@
 //! [`Network::trace_hash`] is the proof of it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod clock;
 mod link;
 mod network;
 mod trace;
 
+pub use clock::Clock;
 pub use link::{LinkConfig, Loss, Rate, Reordering};
 pub use network::{Counters, Datagram, Network};
 
