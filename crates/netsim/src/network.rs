@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::link::{Direction, Fate, LinkConfig, Passage};
+use crate::counters::Counters;
+use crate::line::Line;
+use crate::link::{LinkConfig, Passage};
 use crate::trace::{Step, Trace};
 
 /// Hosts and the links between them.
@@ -34,40 +36,6 @@ pub struct Datagram {
     pub to: SocketAddr,
     /// Its payload.
     pub bytes: Vec<u8>,
-}
-
-/// What happened so far.
-///
-/// At any time `sent + duplicated` is the sum of `delivered`, `partitioned`, `oversized`,
-/// `overflowed`, `lost`, `unroutable` and what is in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Handed to the network.
-    pub sent: u64,
-    /// Taken out by [`Network::deliver`], copies included.
-    pub delivered: u64,
-    /// Dropped because the link was partitioned.
-    pub partitioned: u64,
-    /// Dropped because they were larger than the MTU.
-    pub oversized: u64,
-    /// Dropped because the queue was full.
-    pub overflowed: u64,
-    /// Lost on the line.
-    pub lost: u64,
-    /// Second copies that were made.
-    pub duplicated: u64,
-    /// Held back.
-    pub reordered: u64,
-    /// Damaged by one flipped bit.
-    pub corrupted: u64,
-    /// Sent where no link goes. Counted for the network as a whole only.
-    pub unroutable: u64,
-}
-
-#[derive(Debug)]
-struct Line {
-    direction: Direction,
-    counters: Counters,
 }
 
 impl Network {
@@ -104,10 +72,7 @@ impl Network {
         let seed = self.seed;
         self.directions
             .entry((from, to))
-            .or_insert_with(|| Line {
-                direction: Direction::new(config, seed, stream),
-                counters: Counters::default(),
-            })
+            .or_insert_with(|| Line::new(config, seed, stream))
             .direction
             .config = config;
     }
@@ -124,19 +89,18 @@ impl Network {
     /// Hands one datagram to the network. What becomes of it shows in [`counters`](Self::counters)
     /// and at the receiver; the sender learns nothing, as over UDP.
     pub fn send(&mut self, now: u64, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
-        let (step, passage) = self.pass(now, from, to, bytes.len());
-        self.note(now, step, from, to, bytes);
-        let (Some(passage), Some(line)) = (passage, self.directions.get_mut(&(from.ip(), to.ip()))) else {
-            return;
+        let (step, passage) = match self.directions.get_mut(&(from.ip(), to.ip())) {
+            Some(line) => line.pass(now, bytes.len()),
+            None => {
+                self.unroutable += 1;
+                (Step::Unroutable, None)
+            }
         };
-        line.counters.reordered += u64::from(passage.reordered);
-        line.counters.corrupted += u64::from(passage.flipped_bit.is_some());
-        line.counters.duplicated += u64::from(passage.copy_at.is_some());
-        let Passage { at, copy_at, flipped_bit, reordered: _ } = passage;
+        self.note(now, step, from, to, bytes);
+        let Some(passage) = passage else { return };
         let mut bytes = bytes.to_vec();
-        if let Some(bit) = flipped_bit {
-            flip(&mut bytes, bit);
-        }
+        passage.damage(&mut bytes);
+        let Passage { at, copy_at, .. } = passage;
         let datagram = Datagram { from, to, bytes };
         if let Some(copy_at) = copy_at {
             self.enqueue(copy_at, datagram.clone());
@@ -193,27 +157,6 @@ impl Network {
         self.shape.hash()
     }
 
-    /// Decides about a datagram, and counts what is decided.
-    fn pass(&mut self, now: u64, from: SocketAddr, to: SocketAddr, len: usize) -> (Step, Option<Passage>) {
-        let Some(Line { direction, counters }) = self.directions.get_mut(&(from.ip(), to.ip())) else {
-            self.unroutable += 1;
-            return (Step::Unroutable, None);
-        };
-        counters.sent += 1;
-        let (step, count) = match direction.pass(now, len) {
-            Fate::Passes(passage) => {
-                let step = if passage.copy_at.is_some() { Step::Doubled } else { Step::Passed };
-                return (step, Some(passage));
-            }
-            Fate::Partitioned => (Step::Partitioned, &mut counters.partitioned),
-            Fate::Oversized => (Step::Oversized, &mut counters.oversized),
-            Fate::Overflowed => (Step::Overflowed, &mut counters.overflowed),
-            Fate::Lost => (Step::Lost, &mut counters.lost),
-        };
-        *count += 1;
-        (step, None)
-    }
-
     fn note(&mut self, at: u64, step: Step, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         self.trace.datagram(at, step, from, to, bytes);
         self.shape.shape(at, step, from, to, bytes.len());
@@ -222,30 +165,6 @@ impl Network {
     fn enqueue(&mut self, at: u64, datagram: Datagram) {
         self.in_flight.insert((at, self.next_ticket), datagram);
         self.next_ticket += 1;
-    }
-}
-
-fn flip(bytes: &mut [u8], bit: u64) {
-    let index = usize::try_from(bit / 8).unwrap_or(usize::MAX);
-    if let Some(byte) = bytes.get_mut(index) {
-        *byte ^= 1 << (bit % 8);
-    }
-}
-
-impl Counters {
-    fn plus(self, other: Self) -> Self {
-        Self {
-            sent: self.sent + other.sent,
-            delivered: self.delivered + other.delivered,
-            partitioned: self.partitioned + other.partitioned,
-            oversized: self.oversized + other.oversized,
-            overflowed: self.overflowed + other.overflowed,
-            lost: self.lost + other.lost,
-            duplicated: self.duplicated + other.duplicated,
-            reordered: self.reordered + other.reordered,
-            corrupted: self.corrupted + other.corrupted,
-            unroutable: self.unroutable + other.unroutable,
-        }
     }
 }
 
@@ -404,11 +323,9 @@ mod tests {
         ) {
             let mut network = run(seed, config, &sends);
             let counters = network.counters();
-            let gone = counters.partitioned + counters.oversized + counters.overflowed
-                + counters.lost + counters.unroutable;
             prop_assert_eq!(
                 counters.sent + counters.duplicated,
-                counters.delivered + gone + network.in_flight() as u64
+                counters.delivered + counters.dropped() + network.in_flight() as u64
             );
             let arrivals: Vec<_> = drain(&mut network).into_iter().map(|(at, _)| at).collect();
             prop_assert!(arrivals.is_sorted());
