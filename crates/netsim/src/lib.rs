@@ -82,8 +82,8 @@
 //!
 //! A [`Fault`] is one thing that happens at one moment: a line changes, narrows, is cut; an interface
 //! is unplugged or gets another address; a host sleeps, its clocks jump or go wrong; hosts are parted;
-//! a NAT reboots. [`Internet::apply`] does it now, a [`Schedule`] at its time. Each host has a [`Clock`];
-//! the network's time is nobody's.
+//! a NAT reboots. [`Internet::apply`] does it now, a [`Schedule`] at its time, and a [`Storm`] makes a
+//! schedule from a seed. Each host has a [`Clock`]; the network's time is nobody's.
 //!
 //! # What a datagram goes through
 //!
@@ -125,6 +125,7 @@ mod line;
 mod link;
 mod nat;
 mod network;
+mod storm;
 mod trace;
 
 pub use clock::Clock;
@@ -136,6 +137,7 @@ pub use internet::{
 pub use link::{LinkConfig, Loss, Rate, Reordering};
 pub use nat::{Dependence, NatConfig, Ports};
 pub use network::{Datagram, Network};
+pub use storm::{Storm, Trouble};
 
 /// `count` microseconds in the unit of this crate, nanoseconds.
 pub const fn micros(count: u64) -> u64 {

@@ -4,6 +4,7 @@
 mod faults;
 mod hosts;
 mod nats;
+mod replay;
 
 use std::net::{IpAddr, SocketAddr};
 
