@@ -218,6 +218,18 @@ fn the_line_of_a_nat_is_on_the_path_of_everybody_behind_it() {
 }
 
 #[test]
+fn what_comes_in_for_an_inner_address_that_is_gone_does_not_go_out_again() {
+    let mut internet = Internet::new(1);
+    let (nat, a) = home(&mut internet, NatConfig::HOME);
+    let b = server(&mut internet, "192.0.2.2");
+    let (_, seen) = reach(&mut internet, 0, a, at("192.0.2.2:7000"));
+    let net = internet.inside(nat);
+    internet.apply(1, Fault::Move { interface: a.interface, net, ip: ip("192.168.1.9") });
+    assert_eq!(send(&mut internet, 1, b, seen), []);
+    assert_eq!((internet.counters().unroutable, internet.nat_counters(nat).sent), (1, 2));
+}
+
+#[test]
 fn a_nat_leads_out_for_its_own_address_family_only() {
     let mut internet = Internet::new(1);
     let (nat, a) = home(&mut internet, NatConfig::HOME);
