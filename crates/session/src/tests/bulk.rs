@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use p2pchat_netsim::{LinkConfig, Loss, Rate, millis};
+use p2pchat_netsim::{LinkConfig, Loss, Rate, Reordering, millis};
 use p2pchat_proto::{Moment, UdpEndpoints};
 
 use super::pair::{Pair, Who, good_line};
@@ -122,6 +122,27 @@ fn after_an_outage_of_two_seconds_bulk_goes_on() {
         println!("seed {seed}: goes on {waited:?} after the outage, uses {share:.3} from 3 s on");
         assert!(waited < Duration::from_millis(2_500), "seed {seed}: {waited:?}");
         assert!(share >= 0.85, "seed {seed}: {share}");
+    }
+}
+
+#[test]
+#[allow(clippy::print_stdout, reason = "figures for whoever asks for them")]
+fn packets_that_overtake_each_other_leave_most_of_a_line() {
+    for seed in 0..2 {
+        // Eight others pass one that is held back.
+        let line = LinkConfig { reordering: Reordering { share: 0.1, hold: millis(8) }, ..narrow() };
+        let mut pair = Pair::up(seed, line);
+        let (start, session) = (pair.now, pair.bob.session);
+        pour(&mut pair, &[session], 20 * SECOND);
+        let share = used(&pair, pair.alice.session, start + SECOND, pair.now);
+        let info = pair.bob.endpoint.info(session, pair.now).unwrap();
+        println!("seed {seed}: {share:.3}, {} lost of {}, {:?}", info.lost, info.sent, info.path);
+        assert!(share >= 0.85, "seed {seed}: {share}");
+        assert!(
+            info.path.spurious > 0 && info.path.spurious * 50 < info.sent,
+            "seed {seed}: {:?}",
+            info.path
+        );
     }
 }
 

@@ -252,6 +252,7 @@ fn persistent_congestion_starts_over_at_the_least_window_and_stops_where_it_was_
     }
     let end = datagrams(&cubic);
     assert!((70.0..75.0).contains(&end), "{end} datagrams");
+    assert!(cubic.state.hystart.is_none(), "the first slow start only");
     // From its own plateau (RFC 9438 section 4.8).
     assert_eq!(cubic.state.stage.map(|stage| stage.k), Some(0.0));
     cubic.on_spurious_loss(DATAGRAM, at(1), now);
