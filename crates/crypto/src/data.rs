@@ -1,17 +1,32 @@
 //! The keys of a session's DATA packets.
 
+use zeroize::Zeroizing;
+
 use crate::aead::Aead;
 use crate::introduction::{Role, Suite};
-use crate::schedule::{self, Direction, IV_LEN, SessionSecret};
+use crate::schedule::{self, Direction, IV_LEN, ResumptionSecret, SessionSecret};
 use crate::secret::redacted;
 
 pub use crate::aead::TAG_LEN;
 
-/// What a finished handshake gives: the secret of epoch 0, this side's part and the suite.
+/// What a finished handshake gives for epoch 0, and a finished rekey for the epoch after: the
+/// epoch's secret, and what every epoch of the session has in common.
 pub struct SessionKeys {
-    secret: SessionSecret,
-    role: Role,
-    suite: Suite,
+    pub(crate) secret: SessionSecret,
+    pub(crate) epoch: u32,
+    pub(crate) session: Session,
+}
+
+/// What stays the same in all epochs of a session.
+#[derive(Clone, Copy)]
+pub(crate) struct Session {
+    /// This side's part in the session's handshake.
+    pub(crate) role: Role,
+    pub(crate) suite: Suite,
+    /// Hash of the session's handshake.
+    pub(crate) hash: [u8; 32],
+    /// The peer's Noise static key, proven by the handshake.
+    pub(crate) peer_noise: [u8; 32],
 }
 
 /// The keys of one epoch, one for each direction.
@@ -32,21 +47,38 @@ redacted!(SessionKeys, Epoch, SealKey, OpenKey);
 
 struct PacketKey {
     aead: Aead,
-    iv: [u8; IV_LEN],
+    iv: Zeroizing<[u8; IV_LEN]>,
 }
 
 impl SessionKeys {
-    pub(crate) const fn new(secret: SessionSecret, role: Role, suite: Suite) -> Self {
-        Self { secret, role, suite }
+    /// Which epoch this is; a session begins with 0.
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
     }
 
-    /// The keys by direction; the secret is wiped.
-    pub fn into_epoch(self) -> Epoch {
-        let sent = Direction::sent_by(self.role);
+    /// This side's part in the session's handshake.
+    pub const fn role(&self) -> Role {
+        self.session.role
+    }
+
+    /// The keys by direction.
+    pub fn keys(&self) -> Epoch {
+        let Session { role, suite, .. } = self.session;
+        let sent = Direction::sent_by(role);
         Epoch {
-            seal: SealKey(PacketKey::new(&self.secret, sent, self.suite)),
-            open: OpenKey(PacketKey::new(&self.secret, sent.reverse(), self.suite)),
+            seal: SealKey(PacketKey::new(&self.secret, sent, suite)),
+            open: OpenKey(PacketKey::new(&self.secret, sent.reverse(), suite)),
         }
+    }
+
+    /// The keys by direction; the secret is wiped, so that there is no epoch after this one.
+    pub fn into_epoch(self) -> Epoch {
+        self.keys()
+    }
+
+    /// What the two can begin another session with once this epoch is proven.
+    pub fn resumption(&self) -> ResumptionSecret {
+        schedule::resumption(&self.secret)
     }
 }
 
@@ -79,7 +111,7 @@ impl PacketKey {
 
     /// IV xor packet number, right-aligned (protocol section 5; as RFC 9001 section 5.3).
     fn nonce(&self, packet_number: u64) -> [u8; IV_LEN] {
-        let mut nonce = self.iv;
+        let mut nonce = *self.iv;
         nonce
             .iter_mut()
             .rev()
@@ -98,8 +130,10 @@ mod tests {
     const HEADER: [u8; 16] = [0x54; 16];
 
     fn epochs(suite: Suite) -> [Epoch; 2] {
-        [Role::Initiator, Role::Responder]
-            .map(|role| SessionKeys::new(SessionSecret::new([1; 32]), role, suite).into_epoch())
+        [Role::Initiator, Role::Responder].map(|role| {
+            let session = Session { role, suite, hash: [2; 32], peer_noise: [3; 32] };
+            SessionKeys { secret: SessionSecret::new([1; 32]), epoch: 0, session }.into_epoch()
+        })
     }
 
     fn sealed(key: &SealKey, number: u64, text: &[u8]) -> Vec<u8> {
@@ -118,7 +152,7 @@ mod tests {
         let [one, two] = epochs(Suite::Aes256Gcm);
         let (a, b) = (&one.seal.0, &two.seal.0);
         assert_ne!(a.iv, b.iv);
-        assert_eq!(a.nonce(0), a.iv);
+        assert_eq!(a.nonce(0), *a.iv);
         let numbers = [0, 1, 255, 256, u64::from(u32::MAX), 1 << 32, u64::MAX];
         let nonces: std::collections::BTreeSet<_> = numbers.iter().map(|&n| a.nonce(n)).collect();
         assert_eq!(nonces.len(), numbers.len());

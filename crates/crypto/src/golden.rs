@@ -5,7 +5,7 @@ use p2pchat_proto::offer::{Addressee, Purpose, SignedOffer, Suites};
 use p2pchat_proto::{BrokerKey, PeerId, RequestId, TransferId, UdpEndpoints, WallTime};
 
 use crate::carrier::{CarrierSecret, RecordOpener, RecordSealer, hello_mac};
-use crate::data::{Epoch, OpenKey, SealKey};
+use crate::data::{OpenKey, SealKey, SessionKeys};
 use crate::handshake::{Initiator, Responder};
 use crate::introduction::{Role, Suite};
 use crate::keyfile::{self, Passphrase};
@@ -14,9 +14,10 @@ use crate::offer::{AcceptTerms, Accepted, Expected, PendingRequest, RequestTerms
 use crate::safety::{SafetyNumber, peer_words};
 use crate::testing::{BOTH_SUITES, Recorded};
 use crate::vectors::Vectors;
-use crate::{Identity, Seed, kem};
+use crate::{Identity, Seed, kem, rekey};
 
 const SESSION: &str = include_str!("../tests/vectors/session.txt");
+const REKEY: &str = include_str!("../tests/vectors/rekey.txt");
 const LINK: &str = include_str!("../tests/vectors/link.txt");
 const CARRIER: &str = include_str!("../tests/vectors/carrier.txt");
 const KEY_FILE: &str = include_str!("../tests/vectors/keyfile.txt");
@@ -75,8 +76,8 @@ fn meet(vectors: &Vectors, alice: &Identity, bob: &Identity, suites: Suites) -> 
     Met { request: offer, accept, bobs, alices }
 }
 
-/// The three messages and the keys of both sides.
-fn shake(vectors: &Vectors, alice: &Identity, bob: &Identity, met: &Met) -> ([Vec<u8>; 3], [Epoch; 2]) {
+/// The three messages and what both sides hold for epoch 0.
+fn shake(vectors: &Vectors, alice: &Identity, bob: &Identity, met: &Met) -> ([Vec<u8>; 3], [SessionKeys; 2]) {
     let mut rng = recorded(vectors, "bob_noise_ephemeral");
     let (initiator, first) = Initiator::start(&met.bobs.introduction, bob, &mut rng);
     let mut rng = recorded(vectors, "alice_noise_ephemeral");
@@ -84,12 +85,12 @@ fn shake(vectors: &Vectors, alice: &Identity, bob: &Identity, met: &Met) -> ([Ve
     let (bobs, third) = initiator.read_response(&second).unwrap();
     let alices = responder.finish(&third).unwrap();
     let messages = [first.to_vec(), second.to_vec(), third.to_vec()];
-    (messages, [bobs.into_epoch(), alices.into_epoch()])
+    (messages, [bobs, alices])
 }
 
-/// A whole DATA datagram: epoch 0, receiver 0x01020304, and what the peer reads of it.
-fn packet(vectors: &Vectors, number: u64, from: &SealKey, to: &OpenKey) -> Vec<u8> {
-    let header = [&[0x54, 0, 0, 0, 1, 2, 3, 4][..], &number.to_be_bytes()].concat();
+/// A whole DATA datagram for receiver 0x01020304, and what the peer reads of it.
+fn packet(vectors: &Vectors, epoch: u8, number: u64, from: &SealKey, to: &OpenKey) -> Vec<u8> {
+    let header = [&[0x54, epoch, 0, 0, 1, 2, 3, 4][..], &number.to_be_bytes()].concat();
     let mut body = vectors.bytes("plaintext").to_vec();
     let tag = from.seal_in_place(number, &header, &mut body);
     body.extend(tag);
@@ -103,7 +104,8 @@ fn from_two_seeds_to_the_first_packet_the_bytes_are_the_recorded_ones() {
     let vectors = Vectors::parse(SESSION);
     let (alice, bob) = (identity(&vectors, "alice_seed"), identity(&vectors, "bob_seed"));
     let mut aes = meet(&vectors, &alice, &bob, BOTH_SUITES);
-    let (messages, [bobs, alices]) = shake(&vectors, &alice, &bob, &aes);
+    let (messages, both) = shake(&vectors, &alice, &bob, &aes);
+    let [bobs, alices] = both.map(SessionKeys::into_epoch);
     let [first, second, third] = messages;
 
     let endpoints =
@@ -112,7 +114,8 @@ fn from_two_seeds_to_the_first_packet_the_bytes_are_the_recorded_ones() {
     assert_eq!(aes.bobs.endpoints.open(&sealed), Ok(endpoints));
 
     let chacha = meet(&vectors, &alice, &bob, Suites::CHACHA20_POLY1305);
-    let (_, [chacha_bobs, chacha_alices]) = shake(&vectors, &alice, &bob, &chacha);
+    let (_, both) = shake(&vectors, &alice, &bob, &chacha);
+    let [chacha_bobs, chacha_alices] = both.map(SessionKeys::into_epoch);
     assert_eq!(aes.bobs.introduction.suite(), Suite::Aes256Gcm);
     assert_eq!(chacha.bobs.introduction.suite(), Suite::ChaCha20Poly1305);
     assert_eq!(aes.bobs.introduction.role(), Role::Initiator);
@@ -133,11 +136,41 @@ fn from_two_seeds_to_the_first_packet_the_bytes_are_the_recorded_ones() {
         ("message_1", first),
         ("message_2", second),
         ("message_3", third),
-        ("bob_aes_packet_0", packet(&vectors, 0, &bobs.seal, &alices.open)),
-        ("alice_aes_packet_258", packet(&vectors, 258, &alices.seal, &bobs.open)),
-        ("bob_chacha_packet_0", packet(&vectors, 0, &chacha_bobs.seal, &chacha_alices.open)),
-        ("alice_chacha_packet_258", packet(&vectors, 258, &chacha_alices.seal, &chacha_bobs.open)),
+        ("bob_aes_packet_0", packet(&vectors, 0, 0, &bobs.seal, &alices.open)),
+        ("alice_aes_packet_258", packet(&vectors, 0, 258, &alices.seal, &bobs.open)),
+        ("bob_chacha_packet_0", packet(&vectors, 0, 0, &chacha_bobs.seal, &chacha_alices.open)),
+        ("alice_chacha_packet_258", packet(&vectors, 0, 258, &chacha_alices.seal, &chacha_bobs.open)),
     ]);
+}
+
+#[test]
+fn two_rekeys_of_the_recorded_session_are_the_recorded_ones() {
+    let (session, vectors) = (Vectors::parse(SESSION), Vectors::parse(REKEY));
+    let (alice, bob) = (identity(&session, "alice_seed"), identity(&session, "bob_seed"));
+    let met = meet(&session, &alice, &bob, BOTH_SUITES);
+    let (_, [mut bobs, mut alices]) = shake(&session, &alice, &bob, &met);
+    let mut computed = vec![("resumption_0".to_owned(), bobs.resumption().expose().to_vec())];
+    for target in [1, 2] {
+        let mut rng = recorded(&vectors, &format!("bob_rekey_ephemeral_{target}"));
+        let (initiator, first) = rekey::Initiator::start(&bobs, &bob, &mut rng).unwrap();
+        let mut rng = recorded(&vectors, &format!("alice_rekey_ephemeral_{target}"));
+        let (next, second) = rekey::respond(&alices, &alice, target, &first, &mut rng).unwrap();
+        bobs = initiator.finish(&bobs, target, &second).unwrap();
+        alices = next;
+        let (from_bob, from_alice) = (bobs.keys(), alices.keys());
+        let epoch = u8::try_from(target).unwrap();
+        let bobs_packet = packet(&session, epoch, 1000, &from_bob.seal, &from_alice.open);
+        let alices_packet = packet(&session, epoch, 1001, &from_alice.seal, &from_bob.open);
+        computed.extend([
+            (format!("message_1_of_{target}"), first.to_vec()),
+            (format!("message_2_of_{target}"), second.to_vec()),
+            (format!("bob_packet_1000_of_{target}"), bobs_packet),
+            (format!("alice_packet_1001_of_{target}"), alices_packet),
+            (format!("resumption_{target}"), bobs.resumption().expose().to_vec()),
+        ]);
+    }
+    let computed: Vec<_> = computed.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    vectors.expect(&computed);
 }
 
 fn link_record(vectors: &Vectors, from: &mut LinkSealer, to: &mut LinkOpener) -> Vec<u8> {

@@ -8,7 +8,7 @@ use core::fmt;
 
 use rand::CryptoRng;
 
-use crate::data::SessionKeys;
+use crate::data::{Session, SessionKeys};
 use crate::identity::Identity;
 use crate::introduction::{Introduction, Role, Suite};
 use crate::noise::{Finished, Noise, Setup};
@@ -58,6 +58,7 @@ impl core::error::Error for HandshakeError {}
 pub struct Initiator {
     noise: Noise,
     suite: Suite,
+    peer_noise: [u8; 32],
 }
 
 /// Sent the second message, waits for the third.
@@ -88,7 +89,7 @@ impl Initiator {
         let setup = Setup { remote: Some(&introduction.peer_noise), ..setup(introduction, me, &prologue) };
         let mut noise = Noise::initiator(&setup, rng).expect("a valid setup");
         let message = noise.write().expect("a first message");
-        (Self { noise, suite: introduction.suite() }, message)
+        (Self { noise, suite: introduction.suite(), peer_noise: introduction.peer_noise }, message)
     }
 
     /// Takes message 2 and gives the keys and message 3.
@@ -102,7 +103,7 @@ impl Initiator {
         self.noise.read(message).map_err(refused)?;
         let last = self.noise.write().map_err(refused)?;
         let finished = self.noise.finish().ok_or(HandshakeError::Unauthentic)?;
-        Ok((session_keys(&finished, Role::Initiator, self.suite), last))
+        Ok((session_keys(&finished, Role::Initiator, self.suite, self.peer_noise), last))
     }
 }
 
@@ -135,7 +136,7 @@ impl Responder {
         if finished.remote_static != Some(self.offered_static) {
             return Err(HandshakeError::OtherStatic);
         }
-        Ok(session_keys(&finished, Role::Responder, self.suite))
+        Ok(session_keys(&finished, Role::Responder, self.suite, self.offered_static))
     }
 }
 
@@ -154,12 +155,13 @@ fn prologue(introduction: &Introduction) -> Vec<u8> {
     [PROLOGUE_LABEL, &introduction.transcript, &introduction.initiator_ticket().0].concat()
 }
 
-fn session_keys(finished: &Finished, role: Role, suite: Suite) -> SessionKeys {
+fn session_keys(finished: &Finished, role: Role, suite: Suite, peer_noise: [u8; 32]) -> SessionKeys {
     let [first, second] = &finished.split;
-    SessionKeys::new(schedule::session_secret([first, second], &finished.hash), role, suite)
+    let session = Session { role, suite, hash: finished.hash, peer_noise };
+    SessionKeys { secret: schedule::session_secret([first, second], &finished.hash), epoch: 0, session }
 }
 
-fn refused(error: snow::Error) -> HandshakeError {
+pub(crate) fn refused(error: snow::Error) -> HandshakeError {
     if error == snow::Error::Dh {
         HandshakeError::WeakKey
     } else if error == snow::Error::Rng {

@@ -11,7 +11,8 @@
 //!    see where the two are.
 //! 4. [`handshake`]: Noise XKpsk3 over UDP, each message behind the introduction's MAC, with the
 //!    check that Noise leaves to its user: that the key in message 3 is the one that was offered.
-//! 5. [`data`]: the keys of the session's packets. [`carrier`]: the same for a file over TCP.
+//! 5. [`data`]: the keys of the session's packets, epoch by epoch. [`rekey`]: how the next epoch comes
+//!    from the one before. [`carrier`]: keys for a file over TCP.
 //!
 //! Every key comes out of one module, `schedule`, in the words of protocol section 13.
 //!
@@ -34,6 +35,7 @@ pub mod link;
 pub mod offer;
 #[cfg(any(test, feature = "simulation"))]
 pub mod primitives;
+pub mod rekey;
 pub mod safety;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
@@ -54,4 +56,5 @@ mod vectors;
 pub use endpoints::{EndpointBox, EndpointsError};
 pub use identity::{Identity, Seed};
 pub use introduction::{Introduction, MAC_LEN, Role, Suite, TICKET_LEN, Ticket};
+pub use schedule::ResumptionSecret;
 pub use secret::{RandomnessFailed, generator};

@@ -4,12 +4,12 @@
 //! length, so that the concatenation can be read in one way only.
 
 use p2pchat_proto::{PeerId, TransferId};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::carrier::CarrierSecret;
 use crate::identity::Seed;
 use crate::introduction::Role;
-use crate::secret::secret;
+use crate::secret::{redacted, secret};
 
 const IDENTITY: &str = "p2pchat 1 identity";
 const NOISE_STATIC: &str = "p2pchat 1 noise static";
@@ -19,6 +19,9 @@ const TICKET_KEY: &str = "p2pchat 1 ticket key";
 const MAC: &str = "p2pchat 1 mac";
 const ENDPOINTS: &str = "p2pchat 1 endpoints";
 const SESSION: &str = "p2pchat 1 session";
+const NEXT_EPOCH: &str = "p2pchat 1 next epoch";
+const REKEY_PSK: &str = "p2pchat 1 rekey psk";
+const RESUMPTION: &str = "p2pchat 1 resumption";
 const DATA_KEY: &str = "p2pchat 1 data key";
 const DATA_IV: &str = "p2pchat 1 data iv";
 const FILE: &str = "p2pchat 1 file";
@@ -40,7 +43,7 @@ secret! {
     pub(crate) struct IntroductionSecret;
 }
 secret! {
-    /// The pre-shared key of the session's handshake.
+    /// The pre-shared key of a session's handshake or rekey.
     pub(crate) struct Psk;
 }
 secret! {
@@ -59,6 +62,20 @@ secret! {
     /// Secret of one epoch of a session.
     pub(crate) struct SessionSecret;
 }
+
+/// What two who had a session can begin another with, without a broker. Each epoch has its own.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct ResumptionSecret([u8; 32]);
+
+redacted!(ResumptionSecret);
+
+impl ResumptionSecret {
+    /// The bytes, to be sealed before they are kept.
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 secret! {
     /// Key of an AEAD for data, records or the broker link.
     pub(crate) struct SealingKey;
@@ -135,14 +152,33 @@ pub(crate) fn session_secret(split: [&[u8; 32]; 2], handshake_hash: &[u8; 32]) -
     SessionSecret::new(derive(SESSION, &[first, second, handshake_hash]))
 }
 
+pub(crate) fn next_epoch(
+    secret: &SessionSecret,
+    split: [&[u8; 32]; 2],
+    rekey_hash: &[u8; 32],
+    epoch: u32,
+) -> SessionSecret {
+    let [first, second] = split;
+    let inputs: [&[u8]; 5] = [secret.as_bytes(), first, second, rekey_hash, &epoch.to_be_bytes()];
+    SessionSecret::new(derive(NEXT_EPOCH, &inputs))
+}
+
+pub(crate) fn rekey_psk(secret: &SessionSecret) -> Psk {
+    Psk::new(derive(REKEY_PSK, &[secret.as_bytes()]))
+}
+
+pub(crate) fn resumption(secret: &SessionSecret) -> ResumptionSecret {
+    ResumptionSecret(derive(RESUMPTION, &[secret.as_bytes()]))
+}
+
 pub(crate) fn data_key(secret: &SessionSecret, direction: Direction) -> SealingKey {
     SealingKey::new(derive(DATA_KEY, &[secret.as_bytes(), direction.label()]))
 }
 
-pub(crate) fn data_iv(secret: &SessionSecret, direction: Direction) -> [u8; IV_LEN] {
-    let bytes = derive(DATA_IV, &[secret.as_bytes(), direction.label()]);
-    let mut iv = [0; IV_LEN];
-    iv.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+pub(crate) fn data_iv(secret: &SessionSecret, direction: Direction) -> Zeroizing<[u8; IV_LEN]> {
+    let bytes = Zeroizing::new(derive(DATA_IV, &[secret.as_bytes(), direction.label()]));
+    let mut iv = Zeroizing::new([0; IV_LEN]);
+    iv.iter_mut().zip(bytes.iter()).for_each(|(to, from)| *to = *from);
     iv
 }
 
@@ -187,7 +223,7 @@ mod tests {
         let (i2r, r2i) = (Direction::sent_by(Role::Initiator), Direction::sent_by(Role::Responder));
         let secret_and_alice = [[3; 32], ALICE.0].concat();
         let file = [&[5; 32][..], &[6; 16], &[7; 16], &[8; 16]].concat();
-        let table: [(&str, &[u8], [u8; 32]); 13] = [
+        let table: [(&str, &[u8], [u8; 32]); 16] = [
             ("p2pchat 1 identity", &[2; 32], *identity_seed(&seed).as_bytes()),
             ("p2pchat 1 noise static", &[2; 32], *noise_static(&seed).as_bytes()),
             (
@@ -204,6 +240,13 @@ mod tests {
                 &[[6; 32], [7; 32], [8; 32]].concat(),
                 *session_secret([&[6; 32], &[7; 32]], &[8; 32]).as_bytes(),
             ),
+            (
+                "p2pchat 1 next epoch",
+                &[&[4; 32][..], &[6; 32], &[7; 32], &[8; 32], &[0, 0, 1, 2]].concat(),
+                *next_epoch(&session, [&[6; 32], &[7; 32]], &[8; 32], 0x0102).as_bytes(),
+            ),
+            ("p2pchat 1 rekey psk", &[4; 32], *rekey_psk(&session).as_bytes()),
+            ("p2pchat 1 resumption", &[4; 32], *resumption(&session).expose()),
             ("p2pchat 1 data key", &[&[4; 32][..], b"i2r"].concat(), *data_key(&session, i2r).as_bytes()),
             ("p2pchat 1 data key", &[&[4; 32][..], b"r2i"].concat(), *data_key(&session, r2i).as_bytes()),
             (
@@ -222,6 +265,6 @@ mod tests {
             assert_eq!(key, blake3::derive_key(context, input), "{context}");
         }
         let iv = blake3::derive_key("p2pchat 1 data iv", &[&[4; 32][..], b"i2r"].concat());
-        assert_eq!(data_iv(&session, i2r), iv[..IV_LEN]);
+        assert_eq!(*data_iv(&session, i2r), iv[..IV_LEN]);
     }
 }

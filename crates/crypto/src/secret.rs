@@ -123,6 +123,9 @@ mod tests {
         says_only(&responder, "Responder");
         let (keys, _) = initiator.read_response(&second).unwrap();
         says_only(&keys, "SessionKeys");
+        says_only(&keys.resumption(), "ResumptionSecret");
+        let (rekey, _) = crate::rekey::Initiator::start(&keys, &pair.bob, &mut rng(3)).unwrap();
+        says_only(&rekey, "Initiator");
         let epoch = keys.into_epoch();
         says_only(&epoch, "Epoch");
         says_only(&epoch.seal, "SealKey");
@@ -190,6 +193,7 @@ mod tests {
         wiped::<MacKey>();
         wiped::<EndpointKey>();
         wiped::<SessionSecret>();
+        wiped::<crate::ResumptionSecret>();
         wiped::<SealingKey>();
         wiped::<x25519_dalek::StaticSecret>();
         wiped::<ed25519_dalek::SigningKey>();

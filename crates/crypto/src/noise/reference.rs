@@ -13,6 +13,7 @@ use crate::vectors::Vectors;
 
 const PUBLISHED: &str = include_str!("../../tests/vectors/noise.txt");
 const XK: &str = "Noise_XKpsk3_25519_ChaChaPoly_BLAKE2s";
+const KK: &str = crate::rekey::PATTERN;
 const NX: &str = "Noise_NX_25519_ChaChaPoly_BLAKE2s";
 const HANDSHAKES: u8 = 50;
 
@@ -24,8 +25,14 @@ fn side(vectors: &Vectors, pattern: &str, name: &str, role: &str) -> HandshakeSt
     let resolver = Box::new(Resolver::new(&mut rng(0)));
     let ephemeral = value(&format!("{role}_ephemeral"));
     let own = if name == "nx" && role == "init" { None } else { Some(value(&format!("{role}_static"))) };
-    let psk = (name == "xkpsk3").then(|| array("psk"));
-    let remote = (name == "xkpsk3" && role == "init").then(|| array("init_remote_static"));
+    let position = match name {
+        "xkpsk3" => Some(3),
+        "kkpsk0" => Some(crate::rekey::PSK_POSITION),
+        _ => None,
+    };
+    let psk = position.map(|position| (position, array("psk")));
+    let knows = name == "kkpsk0" || (name == "xkpsk3" && role == "init");
+    let remote = knows.then(|| array(&format!("{role}_remote_static")));
     let mut builder = Builder::with_resolver(pattern.parse().unwrap(), resolver)
         .prologue(&prologue)
         .unwrap()
@@ -33,8 +40,8 @@ fn side(vectors: &Vectors, pattern: &str, name: &str, role: &str) -> HandshakeSt
     if let Some(own) = &own {
         builder = builder.local_private_key(own).unwrap();
     }
-    if let Some(psk) = &psk {
-        builder = builder.psk(3, psk).unwrap();
+    if let Some((position, psk)) = &psk {
+        builder = builder.psk(*position, psk).unwrap();
     }
     if let Some(remote) = &remote {
         builder = builder.remote_public_key(remote).unwrap();
@@ -75,6 +82,11 @@ fn our_primitives_give_the_published_messages_of_xkpsk3() {
 }
 
 #[test]
+fn our_primitives_give_the_published_messages_of_kkpsk0() {
+    check_published(KK, "kkpsk0", 2);
+}
+
+#[test]
 fn our_primitives_give_the_published_messages_of_nx() {
     check_published(NX, "nx", 2);
 }
@@ -109,11 +121,19 @@ fn public(secret: &StaticSecret) -> [u8; 32] {
 
 fn reference<'a>(pattern: &str, keys: &'a Keys) -> snow_reference::Builder<'a> {
     let builder = snow_reference::Builder::new(pattern.parse().unwrap()).prologue(&keys.prologue);
-    if pattern == XK { builder.psk(3, &keys.psk) } else { builder }
+    match pattern {
+        XK => builder.psk(3, &keys.psk),
+        KK => builder.psk(crate::rekey::PSK_POSITION, &keys.psk),
+        _ => builder,
+    }
 }
 
 fn ours<'a>(pattern: &'static str, keys: &'a Keys) -> Setup<'a> {
-    let psk = (pattern == XK).then_some((3, &keys.psk));
+    let psk = match pattern {
+        XK => Some((3, &keys.psk)),
+        KK => Some((crate::rekey::PSK_POSITION, &keys.psk)),
+        _ => None,
+    };
     Setup { pattern, prologue: &keys.prologue, local: None, remote: None, psk }
 }
 
@@ -177,6 +197,45 @@ fn fifty_handshakes_of_xkpsk3_with_another_snow_agree_in_hash_and_transport() {
         assert_eq!(theirs.get_handshake_hash(), mine.hash);
         assert_eq!(mine.remote_static, Some(initiator_public));
         check_transport(theirs.into_transport_mode().unwrap(), &mine, false, seed);
+    }
+}
+
+#[test]
+fn fifty_rekeys_of_kkpsk0_with_another_snow_agree_in_hash_and_transport() {
+    let mut out = [0; 256];
+    for seed in 0..HANDSHAKES {
+        let keys = Keys::draw(seed);
+        let (initiator_public, responder_public) = (public(&keys.initiator), public(&keys.responder));
+
+        let mut responder = reference(KK, &keys)
+            .local_private_key(keys.responder.as_bytes())
+            .remote_public_key(&initiator_public)
+            .build_responder()
+            .unwrap();
+        let setup =
+            Setup { local: Some(&keys.initiator), remote: Some(&responder_public), ..ours(KK, &keys) };
+        let mut mine = Noise::initiator(&setup, &mut rng(seed)).unwrap();
+        responder.read_message(&mine.write::<48>().unwrap(), &mut []).unwrap();
+        let written = responder.write_message(&[], &mut out).unwrap();
+        mine.read(&out[..written]).unwrap();
+        let mine = mine.finish().unwrap();
+        assert_eq!((written, responder.get_handshake_hash()), (48, &mine.hash[..]));
+        check_transport(responder.into_transport_mode().unwrap(), &mine, true, seed);
+
+        let mut initiator = reference(KK, &keys)
+            .local_private_key(keys.initiator.as_bytes())
+            .remote_public_key(&responder_public)
+            .build_initiator()
+            .unwrap();
+        let setup =
+            Setup { local: Some(&keys.responder), remote: Some(&initiator_public), ..ours(KK, &keys) };
+        let mut mine = Noise::responder(&setup, &mut rng(seed)).unwrap();
+        let written = initiator.write_message(&[], &mut out).unwrap();
+        mine.read(&out[..written]).unwrap();
+        initiator.read_message(&mine.write::<48>().unwrap(), &mut []).unwrap();
+        let mine = mine.finish().unwrap();
+        assert_eq!(initiator.get_handshake_hash(), mine.hash);
+        check_transport(initiator.into_transport_mode().unwrap(), &mine, false, seed);
     }
 }
 
