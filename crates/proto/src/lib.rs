@@ -7,7 +7,8 @@
 //! 3. [`broker`]: what a client and its broker say to each other over TCP.
 //! 4. [`offer`]: the signed statement with which two people begin.
 //! 5. [`datagram`], [`frame`], [`varint`]: the UDP session, byte by byte.
-//! 6. [`conversation`] and [`transfer`]: what travels inside a session.
+//! 6. [`conversation`] and [`transfer`]: what travels inside a session. [`rekey`]: what the session
+//!    says to itself there.
 //! 7. [`carrier`]: the TCP connection over which a file travels, byte by byte.
 //!
 //! Nothing here reads a clock, opens a socket or draws a random number, and every decoder
@@ -27,6 +28,7 @@ pub mod id;
 pub mod limits;
 pub mod name;
 pub mod offer;
+pub mod rekey;
 pub mod text;
 pub mod time;
 pub mod transfer;

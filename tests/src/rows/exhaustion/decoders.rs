@@ -12,6 +12,7 @@ use p2pchat_proto::datagram::Datagram;
 use p2pchat_proto::frame::{Frame, Frames};
 use p2pchat_proto::limits::{BODY_MAX, ENDPOINTS_MAX};
 use p2pchat_proto::offer::{OfferBody, SignedOffer};
+use p2pchat_proto::rekey::RekeyBody;
 use p2pchat_proto::transfer::TransferBody;
 use p2pchat_proto::{UdpEndpoints, carrier};
 use rand::{Rng, RngExt};
@@ -37,7 +38,7 @@ const PLACES: usize = 96;
 /// Random inputs for each decoder.
 const RANDOM: usize = 2_000;
 
-const DECODERS: [Decoder; 11] = [
+const DECODERS: [Decoder; 12] = [
     ("datagram", 0, |bytes| used(Datagram::decode(bytes))),
     ("frames", CANDIDATES, |bytes| Frames::new(bytes).for_each(used)),
     ("to broker", DECODE_MEMORY, |bytes| used(ToBroker::from_record(bytes))),
@@ -54,6 +55,9 @@ const DECODERS: [Decoder; 11] = [
     }),
     ("transfer", DECODE_MEMORY, |bytes| {
         used(bytes.split_first().map(|(kind, body)| TransferBody::from_bytes(*kind, body)));
+    }),
+    ("rekey", 0, |bytes| {
+        used(bytes.split_first().map(|(kind, body)| RekeyBody::from_bytes(*kind, body)));
     }),
     ("record", 0, |bytes| {
         used(bytes.first_chunk().map(|header| carrier::RecordHeader::from_bytes(*header)));
