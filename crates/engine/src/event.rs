@@ -386,6 +386,8 @@ pub struct SessionReport {
     pub link: Option<SessionLink>,
     /// Share of packets declared lost, 0 to 1.
     pub loss: f64,
+    /// How often the keys were renewed.
+    pub key_epoch: u32,
     /// Age of the keys in use.
     pub key_age: Duration,
     /// What is known of the peer's key.

@@ -72,8 +72,8 @@ pub enum CloseCode {
     Replaced,
     /// The other side broke the protocol (3).
     Misbehaved,
-    /// No packet number is left (4).
-    NumbersExhausted,
+    /// Its keys may not be used any longer, and no new ones were made in time (4).
+    KeysUsedUp,
     /// A code of a later version.
     Other(u64),
 }
@@ -86,7 +86,7 @@ impl CloseCode {
             Self::Leaving => 1,
             Self::Replaced => 2,
             Self::Misbehaved => 3,
-            Self::NumbersExhausted => 4,
+            Self::KeysUsedUp => 4,
             Self::Other(code) => code,
         }
     }
@@ -98,7 +98,7 @@ impl CloseCode {
             1 => Self::Leaving,
             2 => Self::Replaced,
             3 => Self::Misbehaved,
-            4 => Self::NumbersExhausted,
+            4 => Self::KeysUsedUp,
             other => Self::Other(other),
         }
     }

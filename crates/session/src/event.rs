@@ -55,8 +55,9 @@ pub enum EndReason {
     Lost,
     /// No handshake was completed within [`crate::HANDSHAKE_GIVE_UP`].
     HandshakeTimedOut,
-    /// A side has sent [`crate::PACKETS_MAX`] packets under one key.
-    NumbersExhausted,
+    /// A side has sent [`crate::PACKETS_MAX`] packets under one key, or its keys should have been
+    /// renewed [`crate::REKEY_OVERDUE`] ago.
+    KeysUsedUp,
     /// The peer, and nobody else, broke the protocol.
     PeerMisbehaved(Misbehaviour),
 }
@@ -79,6 +80,9 @@ pub enum Misbehaviour {
     StreamEnded,
     /// It announced a body longer than [`p2pchat_proto::limits::BODY_MAX`].
     BodyTooLong,
+    /// It renewed the keys out of turn, for another epoch than the next, too early, or with a message
+    /// that does not open.
+    Rekey,
 }
 
 impl fmt::Display for EndReason {
@@ -88,7 +92,7 @@ impl fmt::Display for EndReason {
             Self::ClosedHere => f.write_str("closed here"),
             Self::Lost => f.write_str("lost"),
             Self::HandshakeTimedOut => f.write_str("no handshake in time"),
-            Self::NumbersExhausted => f.write_str("keys used up"),
+            Self::KeysUsedUp => f.write_str("keys used up"),
             Self::PeerMisbehaved(how) => write!(f, "the peer broke the protocol: {how}"),
         }
     }
@@ -104,6 +108,7 @@ impl fmt::Display for Misbehaviour {
             Self::StreamNotAllowed => "used a stream that does not exist",
             Self::StreamEnded => "ended a stream that lasts",
             Self::BodyTooLong => "announced a body that is too long",
+            Self::Rekey => "renewed the keys out of turn",
         })
     }
 }
@@ -119,6 +124,8 @@ pub enum SendError {
     TooLong,
     /// More than [`crate::SEND_BUFFER_MAX`] bytes wait on this stream.
     Full,
+    /// The kind is one by which the session renews its keys.
+    Reserved,
 }
 
 impl fmt::Display for SendError {
@@ -128,6 +135,7 @@ impl fmt::Display for SendError {
             Self::NoStream => "no such stream",
             Self::TooLong => "the body is too long",
             Self::Full => "too many bytes wait on this stream",
+            Self::Reserved => "the kind is the session's own",
         })
     }
 }

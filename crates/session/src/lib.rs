@@ -15,6 +15,7 @@
 //!                                          <--  DATA: Ping; the initiator is up
 //! DATA: Ack; the responder is up           -->
 //! DATA: streams of bodies                  <->  ...
+//! DATA: two messages on stream 0           <->  new keys, every two minutes of talk
 //! DATA: Close                              -->  DATA: Close
 //! ```
 //!
@@ -55,7 +56,7 @@
 //! - `endpoint`: sessions by ticket and receiver id, and what is checked in which order.
 //! - `handshake`: [`HANDSHAKE_GIVE_UP`], INIT and PUNCH on their schedule, the limits on INIT.
 //! - `connection`: RFC 9002 recovery behind a [`Controller`], acknowledgements, [`KEEPALIVE_FIRST`],
-//!   [`LOST_AFTER`], [`PACKETS_MAX`], the authenticated end.
+//!   [`LOST_AFTER`], the authenticated end; keys by epoch, [`REKEY_AFTER`], [`PACKETS_MAX`].
 //! - `streams`: credit, reassembly with bounds, bodies.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -74,6 +75,7 @@ mod wire;
 
 pub use connection::acks::ACK_DELAY;
 pub use connection::congestion::Controller;
+pub use connection::epochs::{REKEY_AFTER, REKEY_AFTER_PACKETS, REKEY_OVERDUE};
 pub use connection::rtt::{INITIAL_RTT, RttEstimator};
 pub use connection::transmit::DATAGRAM_SIZE;
 pub use connection::{KEEPALIVE_FIRST, KEEPALIVE_LATER, LOST_AFTER, PACKETS_MAX, SUSPECT_AFTER_PTO};

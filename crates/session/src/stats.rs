@@ -31,7 +31,9 @@ pub struct SessionInfo {
     pub lost: u64,
     /// Packets sent that carried something again.
     pub retransmitted: u64,
-    /// Since when the keys are in use.
+    /// Which keys seal, by how often they were renewed.
+    pub epoch: u32,
+    /// Since when they do.
     pub key_age: Duration,
     /// Whether the peer has not answered several probes.
     pub suspect: bool,

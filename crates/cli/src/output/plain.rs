@@ -351,9 +351,10 @@ fn info(sessions: &[SessionReport], socket: &SocketReport) -> Vec<Shown> {
         let who = report.name.as_ref().map_or_else(|| report.peer.short(), ToString::to_string);
         let link = report.link.as_ref().map_or_else(|| "no path".to_owned(), describe);
         lines.push(Shown::data(&format!(
-            "{who}: {} · {link} · loss {:.1} % · key {} · {}",
+            "{who}: {} · {link} · loss {:.1} % · key {} for {} · {}",
             session_state(report.state),
             report.loss * 100.0,
+            report.key_epoch,
             duration(report.key_age),
             trust_text(report.trust)
         )));

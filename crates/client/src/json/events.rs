@@ -347,6 +347,7 @@ fn session_in_info(report: &SessionReport) -> Value {
         .with("state", session_state(report.state));
     link(object, report.link.as_ref())
         .with("loss", report.loss)
+        .with("key_epoch", report.key_epoch)
         .with("key_age_s", report.key_age.as_secs())
         .with("trust", trust_text(report.trust))
         .with("sent", report.sent)

@@ -57,6 +57,7 @@ impl Engine {
             state: meeting.state,
             link: self.session_link(session, now),
             loss,
+            key_epoch: info.epoch,
             key_age: info.key_age,
             trust: self.people.trust(meeting.peer),
             sent: info.sent,

@@ -325,7 +325,7 @@ impl Ending {
     fn of(reason: &EndReason) -> Self {
         let (state, reason, again) = match reason {
             EndReason::ClosedHere => (SessionState::Closed, "closed", false),
-            EndReason::ClosedByPeer(CloseCode::NumbersExhausted) | EndReason::NumbersExhausted => {
+            EndReason::ClosedByPeer(CloseCode::KeysUsedUp) | EndReason::KeysUsedUp => {
                 (SessionState::Lost, "its keys are used up, and are made anew", true)
             }
             EndReason::ClosedByPeer(CloseCode::Misbehaved) => {

@@ -5,6 +5,7 @@
 //! - [`recovery`], [`packets`], [`rtt`], [`reordering`]: RFC 9002.
 //! - [`congestion`], [`pacing`]: how much may be on its way, and how fast it leaves.
 //! - [`acks`]: what the peer is told.
+//! - [`epochs`], [`rekey`]: the keys, and how they are renewed.
 //! - [`timers`]: everything that a session waits for.
 //!
 //! Both sides begin *confirming*: the keys are there, and the first packet that opens under them
@@ -16,10 +17,12 @@
 
 pub(crate) mod acks;
 pub(crate) mod congestion;
+pub(crate) mod epochs;
 pub(crate) mod pacing;
 pub(crate) mod packets;
 pub(crate) mod receive;
 pub(crate) mod recovery;
+mod rekey;
 pub(crate) mod reordering;
 pub(crate) mod rtt;
 pub(crate) mod timers;
@@ -27,15 +30,18 @@ pub(crate) mod transmit;
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use p2pchat_crypto::data::Epoch;
-use p2pchat_crypto::{Introduction, Role, Suite};
+use p2pchat_crypto::{Identity, Introduction, Role, Suite};
 use p2pchat_proto::datagram::ReceiverId;
 use p2pchat_proto::frame::{CloseCode, StreamId};
+use p2pchat_proto::rekey::RekeyBody;
 use p2pchat_proto::{Moment, PeerId};
+use rand_chacha::ChaCha20Rng;
 
 use self::acks::AckTracker;
 use self::congestion::Controller;
+use self::epochs::Epochs;
 use self::recovery::{Expired, Outcome, Recovery};
 use self::timers::{ALL, Timer, Timers};
 use crate::event::{EndReason, Misbehaviour, SendError, SessionEvent};
@@ -45,8 +51,8 @@ use crate::replay::ReplayWindow;
 use crate::stats::SessionInfo;
 use crate::streams::Streams;
 
-/// Packets of one direction under one key; the session ends before there are more (protocol
-/// section 12).
+/// Packets of one direction under one key, that is in one epoch; the session ends before there are
+/// more (protocol section 12; RFC 9001 section 6.6 for AES-GCM).
 pub const PACKETS_MAX: u64 = 1 << 23;
 /// Silence before the first packet that only keeps the path open (protocol section 12).
 pub const KEEPALIVE_FIRST: Duration = Duration::from_secs(10);
@@ -57,7 +63,7 @@ pub const SUSPECT_AFTER_PTO: u32 = 3;
 /// Silence of the peer until a session is lost (protocol section 12).
 pub const LOST_AFTER: Duration = Duration::from_secs(30);
 
-/// Numbers that are kept for saying that the numbers are used up.
+/// Packets under each key that are kept for saying that it is used up.
 const NUMBERS_FOR_CLOSE: u64 = 64;
 /// How long the MAC keys of an introduction outlive its handshake, for repeated FINs (protocol
 /// section 2).
@@ -138,7 +144,7 @@ struct Closing {
 /// One session with keys.
 pub(crate) struct Connection {
     link: Link,
-    keys: Epoch,
+    epochs: Epochs,
     phase: Phase,
     replay: ReplayWindow,
     acks: AckTracker,
@@ -148,7 +154,6 @@ pub(crate) struct Connection {
     events: VecDeque<SessionEvent>,
     /// Whether the next packet has to ask for an acknowledgement.
     ping: bool,
-    keyed: Moment,
     suspect: bool,
     /// Probe timeouts since the peer was heard.
     unheard: u32,
@@ -165,12 +170,19 @@ struct Counters {
 }
 
 impl Connection {
-    pub(crate) fn new(start: ConnectionStart, controller: Box<dyn Controller>, now: Moment) -> Self {
+    /// `rng` draws what renewing the keys takes.
+    pub(crate) fn new(
+        start: ConnectionStart,
+        me: Arc<Identity>,
+        rng: ChaCha20Rng,
+        controller: Box<dyn Controller>,
+        now: Moment,
+    ) -> Self {
         // The responder's ping answers FIN and proves that it has the keys.
         let ping = matches!(start.confirmation, Confirmation::Awaiting { .. });
         let mut connection = Self {
             link: start.link,
-            keys: start.keys.into_epoch(),
+            epochs: Epochs::new(start.keys, me, rng, now),
             phase: Phase::Confirming(start.confirmation),
             replay: ReplayWindow::new(),
             acks: AckTracker::default(),
@@ -179,7 +191,6 @@ impl Connection {
             timers: Timers::new(),
             events: VecDeque::new(),
             ping,
-            keyed: now,
             suspect: false,
             unheard: 0,
             keepalives: 0,
@@ -192,6 +203,9 @@ impl Connection {
 
     /// Takes a body for sending.
     pub(crate) fn send(&mut self, stream: StreamId, kind: u8, body: &[u8]) -> Result<(), SendError> {
+        if RekeyBody::is_kind(stream, kind) {
+            return Err(SendError::Reserved);
+        }
         match self.phase {
             Phase::Up { .. } => self.streams.write(stream, kind, body),
             Phase::Confirming(_) | Phase::Closing(_) | Phase::Draining { .. } | Phase::Over => {
@@ -245,6 +259,7 @@ impl Connection {
                 self.keepalives = self.keepalives.saturating_add(1);
                 self.ping = true;
             }
+            Timer::Keys => self.attend_keys(now),
             Timer::Lost => self.on_silence(now),
             Timer::HandshakeGiveUp => self.finish(Some(EndReason::HandshakeTimedOut)),
             Timer::IntroductionEnd => {
@@ -289,19 +304,6 @@ impl Connection {
         self.timers.set(Timer::Lost, Some(now + LOST_AFTER.saturating_sub(KEEPALIVE_LATER)));
     }
 
-    /// Ends the session if too few numbers are left; the last ones are for saying so.
-    fn end_if_exhausted(&mut self, now: Moment) {
-        let up = matches!(self.phase, Phase::Confirming(_) | Phase::Up { .. });
-        if up && self.are_numbers_used_up() {
-            self.events.push_back(SessionEvent::Ended(EndReason::NumbersExhausted));
-            self.start_closing(CloseCode::NumbersExhausted, None, now);
-        }
-    }
-
-    fn are_numbers_used_up(&self) -> bool {
-        self.recovery.sent.next_number() >= PACKETS_MAX.saturating_sub(NUMBERS_FOR_CLOSE)
-    }
-
     /// The first packet opened: the peer has the keys.
     fn confirm(&mut self, now: Moment) {
         let Phase::Confirming(confirmation) = core::mem::replace(&mut self.phase, Phase::Over) else {
@@ -319,6 +321,7 @@ impl Connection {
             }
         };
         self.phase = Phase::Up { introduction };
+        self.epochs.begin(now);
         // It proves to the other side that this one has the keys.
         self.acks.hurry();
         self.timers.set(Timer::HandshakeGiveUp, None);
@@ -338,7 +341,7 @@ impl Connection {
 
     fn start_draining(&mut self, code: CloseCode, now: Moment) {
         let reason = match code {
-            CloseCode::NumbersExhausted => EndReason::NumbersExhausted,
+            CloseCode::KeysUsedUp => EndReason::KeysUsedUp,
             CloseCode::Done
             | CloseCode::Leaving
             | CloseCode::Replaced
@@ -351,6 +354,7 @@ impl Connection {
     }
 
     fn linger(&mut self, now: Moment) {
+        self.epochs.wipe();
         self.timers.stop_all();
         self.timers.set(Timer::LingerEnd, Some(now + self.close_interval().saturating_mul(LINGER_PTO)));
     }
@@ -389,6 +393,7 @@ impl Connection {
         self.timers.set(Timer::LossDetection, self.recovery.deadline());
         self.timers.set(Timer::AckDelay, self.acks.deadline());
         self.timers.set(Timer::Pacing, self.recovery.pacer.deadline());
+        self.timers.set(Timer::Keys, self.epochs.deadline());
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<SessionEvent> {
@@ -423,7 +428,8 @@ impl Connection {
             received: self.counters.received,
             lost: self.recovery.lost,
             retransmitted: self.counters.retransmitted,
-            key_age: now.saturating_since(self.keyed),
+            epoch: self.epochs.epoch(),
+            key_age: now.saturating_since(self.epochs.since()),
             suspect: self.suspect,
         })
     }
@@ -432,6 +438,12 @@ impl Connection {
     #[cfg(test)]
     pub(crate) fn skip_numbers_to(&mut self, number: u64) {
         self.recovery.sent.start_at(number);
+        self.epochs.skip_to(number);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn epochs_for_test(&mut self) -> &mut Epochs {
+        &mut self.epochs
     }
 }
 

@@ -147,7 +147,8 @@ impl SentPackets {
     /// Starts to number at `next`, where nothing was sent.
     #[cfg(test)]
     pub(crate) fn start_at(&mut self, next: u64) {
-        assert!(self.list.is_empty());
+        assert_eq!(self.in_flight, 0);
+        self.list.clear();
         self.base = next;
     }
 }

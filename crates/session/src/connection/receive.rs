@@ -3,22 +3,21 @@
 use p2pchat_proto::Moment;
 use p2pchat_proto::datagram::DataHeader;
 use p2pchat_proto::frame::{Ack, CloseCode, Frame, Frames, MalformedFrame};
+use p2pchat_proto::rekey::RekeyBody;
 
+use super::epochs::Refused;
 use super::timers::Timer;
-use super::{Closing, Connection, LOST_AFTER, PACKETS_MAX, Phase, settle};
+use super::{Closing, Connection, LOST_AFTER, Phase, settle};
 use crate::connection::recovery::AckOfUnsent;
 use crate::event::{Misbehaviour, SessionEvent};
 use crate::streams::reassembly::Taken;
-
-/// The only epoch: keys are made anew with a new session.
-const EPOCH: u8 = 0;
 
 /// What became of a DATA datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opened {
     /// It is the peer's, and new.
     Yes,
-    /// Its number was used, is too old or too high, or its epoch is none.
+    /// Its number was used, is too old or too high, or no key is there for its epoch.
     Stale,
     /// Its tag is wrong.
     Forged,
@@ -44,11 +43,13 @@ impl Connection {
         now: Moment,
     ) -> Opened {
         let number = header.packet_number;
-        if header.epoch != EPOCH || number >= PACKETS_MAX || !self.replay.is_fresh(number) {
+        if !self.replay.is_fresh(number) {
             return Opened::Stale;
         }
-        let Some(content) = self.keys.open.open_in_place(number, header_bytes, sealed) else {
-            return Opened::Forged;
+        let content = match self.epochs.open(header, header_bytes, sealed, self.recovery.rtt.pto(), now) {
+            Ok(content) => content,
+            Err(Refused::NoKey) => return Opened::Stale,
+            Err(Refused::Forged) => return Opened::Forged,
         };
         self.replay.mark(number);
         self.counters.received = self.counters.received.saturating_add(1);
@@ -115,13 +116,23 @@ impl Connection {
         match frame {
             Frame::Stream { stream, offset, fin, bytes } => {
                 let (id, events) = (*stream, &mut self.events);
-                let complete =
-                    &mut |kind, bytes| events.push_back(SessionEvent::Body { stream: id, kind, bytes });
+                let mut own = Vec::new();
+                let complete = &mut |kind, bytes| {
+                    if RekeyBody::is_kind(id, kind) {
+                        own.push((kind, bytes));
+                    } else {
+                        events.push_back(SessionEvent::Body { stream: id, kind, bytes });
+                    }
+                };
                 match self.streams.on_stream(id, *offset, *fin, bytes, complete)? {
                     Taken::Yes => {}
                     Taken::No => reading.refused = true,
                 }
                 self.keepalives = 0;
+                self.epochs.on_traffic();
+                for (kind, bytes) in own {
+                    self.take_rekey(kind, &bytes, now)?;
+                }
             }
             Frame::Ack(ack) => self.take_ack(ack, now)?,
             Frame::MaxData { max } => self.streams.on_max_data(*max),

@@ -11,6 +11,8 @@ pub(crate) enum Timer {
     AckDelay,
     /// The pace lets out what waits.
     Pacing,
+    /// Keys are to be renewed or dropped, or should have been.
+    Keys,
     /// The line was silent for so long that it needs a packet.
     KeepAlive,
     /// The peer was silent for so long that the session is lost.
@@ -28,10 +30,11 @@ pub(crate) enum Timer {
 }
 
 /// In the order in which timers that expire at once are handled.
-pub(crate) const ALL: [Timer; 10] = [
+pub(crate) const ALL: [Timer; 11] = [
     Timer::LossDetection,
     Timer::AckDelay,
     Timer::Pacing,
+    Timer::Keys,
     Timer::KeepAlive,
     Timer::FinRepeat,
     Timer::CloseRepeat,

@@ -6,7 +6,7 @@ use p2pchat_proto::frame::{CloseCode, Frame};
 
 use super::packets::Content;
 use super::timers::Timer;
-use super::{Confirmation, Connection, PACKETS_MAX, Phase, settle};
+use super::{Confirmation, Connection, Phase, settle};
 use crate::connection::recovery::Outcome;
 use crate::wire::Transmit;
 
@@ -37,7 +37,7 @@ impl Connection {
         out: &mut Vec<u8>,
         now: Moment,
     ) -> Option<Transmit> {
-        self.end_if_exhausted(now);
+        self.attend_keys(now);
         let segment_size = match &mut self.phase {
             Phase::Confirming(Confirmation::Repeating { fin, schedule }) if schedule.due() <= now => {
                 out.extend_from_slice(fin);
@@ -95,7 +95,7 @@ impl Connection {
 
     /// Appends the next packet, if there is one to send now.
     fn write_packet(&mut self, out: &mut Vec<u8>, now: Moment) -> bool {
-        if self.are_numbers_used_up() {
+        if self.epochs.are_spent(now) {
             return false;
         }
         let streams = &mut self.streams;
@@ -129,6 +129,7 @@ impl Connection {
         }
         if written.streams {
             self.keepalives = 0;
+            self.epochs.on_traffic();
             // What waits may not fit into the last bytes; segments have one size.
             if self.streams.sendable() > 0 {
                 out.resize(start.saturating_add(DATAGRAM_SIZE).saturating_sub(TAG_LEN), 0);
@@ -185,7 +186,7 @@ impl Connection {
     }
 
     fn write_close(&mut self, code: CloseCode, out: &mut Vec<u8>) -> bool {
-        if self.next_number() >= PACKETS_MAX {
+        if self.epochs.are_exhausted() {
             return false;
         }
         let start = out.len();
@@ -213,7 +214,11 @@ impl Connection {
 
     fn begin_packet(&self, out: &mut Vec<u8>) {
         out.reserve(DATAGRAM_SIZE);
-        let header = DataHeader { epoch: 0, receiver: self.link.receiver, packet_number: self.next_number() };
+        let header = DataHeader {
+            epoch: self.epochs.header_byte(),
+            receiver: self.link.receiver,
+            packet_number: self.next_number(),
+        };
         out.extend(header.encode());
     }
 
@@ -224,7 +229,7 @@ impl Connection {
         let Some((header, content)) = packet else {
             return;
         };
-        let tag = self.keys.seal.seal_in_place(number, header, content);
+        let tag = self.epochs.seal(number, header, content);
         out.extend(tag);
         self.counters.sent = self.counters.sent.saturating_add(1);
     }

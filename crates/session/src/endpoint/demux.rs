@@ -7,6 +7,8 @@ use p2pchat_crypto::handshake::{MESSAGE_1_LEN, MESSAGE_2_LEN, MESSAGE_3_LEN};
 use p2pchat_proto::Moment;
 use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, ReceiverId};
 use p2pchat_proto::endpoint::is_dialable;
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
 
 use super::{Endpoint, Entry, Session};
 use crate::connection::Connection;
@@ -249,7 +251,8 @@ impl Endpoint {
         self.by_ticket.retain(|_, session| *session != id);
         self.by_receiver.retain(|receiver, session| *session != id || *receiver == place.receiver);
         let controller = (self.config.controller)(DATAGRAM_SIZE as u64);
-        let connection = Box::new(Connection::new(start, controller, now));
+        let rng = ChaCha20Rng::from_rng(&mut self.rng);
+        let connection = Box::new(Connection::new(start, self.me.clone(), rng, controller, now));
         let Place { wakeup, ready, .. } = place;
         self.sessions.insert(id, Entry { session: Session::Connected(connection), wakeup, ready });
     }

@@ -22,6 +22,8 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::connection::Connection;
 use crate::connection::congestion::{Controller, Cubic};
+#[cfg(test)]
+use crate::connection::epochs::Epochs;
 use crate::event::{CloseCode, EndReason, SendError, SessionEvent, SessionId, StreamId};
 use crate::handshake::initiator::Initiating;
 use crate::handshake::rates::{InitRates, PerSecond, UNVALIDATED_PER_SECOND};
@@ -374,6 +376,10 @@ impl Endpoint {
     /// The next packet with this content, whatever the content is.
     pub(crate) fn sealed_for_test(&mut self, id: SessionId, content: &[u8]) -> Vec<u8> {
         self.connection(id).unwrap().sealed_for_test(content)
+    }
+
+    pub(crate) fn epochs_for_test(&mut self, id: SessionId) -> Option<&mut Epochs> {
+        self.connection(id).map(Connection::epochs_for_test)
     }
 
     pub(crate) fn skip_numbers_for_test(&mut self, id: SessionId, number: u64) {

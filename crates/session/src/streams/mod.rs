@@ -131,6 +131,15 @@ impl Streams {
         Ok(())
     }
 
+    /// Takes a short body of the session's own, which no full stream may hold up. The session has at
+    /// most one of them on its way.
+    pub(crate) fn write_own<const N: usize>(&mut self, id: StreamId, kind: u8, body: &[u8; N]) {
+        if let (Some(stream), Some(header)) = (self.streams.get_mut(&id), body::header(kind, N)) {
+            stream.send.write(&header);
+            stream.send.write(body);
+        }
+    }
+
     /// Bytes that could leave now if the window allowed it.
     pub(crate) fn sendable(&self) -> u64 {
         let (lost, fresh) = self.streams.values().fold((0u64, 0u64), |(lost, fresh), stream| {

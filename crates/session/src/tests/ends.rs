@@ -192,8 +192,8 @@ fn numbers_end_before_one_would_be_used_twice() {
     }
     assert!((100..200).contains(&said), "{said}");
     pair.run_for(Duration::from_secs(5));
-    assert_eq!(pair.alice.ended(), Some(EndReason::NumbersExhausted));
-    assert_eq!(pair.bob.ended(), Some(EndReason::NumbersExhausted), "and the peer knows why");
+    assert_eq!(pair.alice.ended(), Some(EndReason::KeysUsedUp));
+    assert_eq!(pair.bob.ended(), Some(EndReason::KeysUsedUp), "and the peer knows why");
     assert!(pair.alice.endpoint.is_empty() && pair.bob.endpoint.is_empty());
 }
 

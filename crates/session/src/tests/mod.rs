@@ -8,6 +8,7 @@ mod hostile;
 mod limits;
 mod operations;
 mod pair;
-mod people;
+pub(crate) mod people;
+mod rekey;
 mod replay;
 mod transport;

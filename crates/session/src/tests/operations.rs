@@ -25,6 +25,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(bob, stream, len)| Operation::Say(bob, StreamId(stream), len)),
         8 => (0u64..400).prop_map(Operation::Wait),
         1 => (0u64..40_000).prop_map(Operation::Wait),
+        // Long enough for new keys.
+        1 => (100_000u64..200_000).prop_map(Operation::Wait),
         1 => any::<bool>().prop_map(Operation::Cut),
         1 => any::<bool>().prop_map(Operation::BadLine),
         1 => (0u64..100).prop_map(Operation::Sleep),

@@ -9,13 +9,13 @@ use p2pchat_proto::{BrokerKey, RequestId, WallTime};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
-pub(super) fn identity(seed: u8) -> Arc<Identity> {
+pub(crate) fn identity(seed: u8) -> Arc<Identity> {
     Arc::new(Identity::from_seed(&Seed::from_bytes([seed; 32])))
 }
 
 /// What both hold after `asks` asked and `accepts` accepted, in this order. Everything follows from
 /// `request`, so that a simulation can be replayed.
-pub(super) fn introduced(asks: &Identity, accepts: &Identity, request: u64) -> (Introduction, Introduction) {
+pub(crate) fn introduced(asks: &Identity, accepts: &Identity, request: u64) -> (Introduction, Introduction) {
     let meeting = Meeting {
         request: RequestId(u128::from(request).to_be_bytes()),
         broker_key: BrokerKey([9; 32]),

@@ -88,7 +88,7 @@ fn used_up(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
         transmit.map(|_| out.clone())
     };
     let seen = watched(&mut next, || true);
-    let held = seen.held && product.ended == Some(EndReason::NumbersExhausted);
+    let held = seen.held && product.ended == Some(EndReason::KeysUsedUp);
     Ok(Seen { held, ..seen })
 }
 

@@ -236,6 +236,7 @@ fn people_are_a_table_and_info_says_everything() {
             cipher: "AES-256-GCM",
         }),
         loss: 0.051,
+        key_epoch: 3,
         key_age: Duration::from_secs(40),
         trust: Trust::Pinned,
         sent: 1,
@@ -246,7 +247,7 @@ fn people_are_a_table_and_info_says_everything() {
     assert_shown(
         Event::Info { id: CommandId(1), sessions: vec![report], socket },
         &[
-            "alice: up · lan 127.0.0.1:1 to 127.0.0.1:2 · 0.4 ms · AES-256-GCM · loss 5.1 % · key 40 s · pinned",
+            "alice: up · lan 127.0.0.1:1 to 127.0.0.1:2 · 0.4 ms · AES-256-GCM · loss 5.1 % · key 3 for 40 s · pinned",
             "  packets: 1 sent, 2 received, 3 sent again",
             "socket: 1 received, 2 answered, 3 with a wrong MAC, 4 key exchanges, 5 dropped",
         ],

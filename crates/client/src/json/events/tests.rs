@@ -155,6 +155,7 @@ fn trust_and_info() {
         state: SessionState::Up,
         link: Some(link()),
         loss: 0.25,
+        key_epoch: 3,
         key_age: Duration::from_secs(40),
         trust: Trust::Pinned,
         sent: 1,
@@ -168,8 +169,8 @@ fn trust_and_info() {
         "event": "info",
         "sessions": [{
             "peer": "ALICE", "name": "alice", "state": "up", "path": "lan", "local": "127.0.0.1:1",
-            "remote": "127.0.0.1:2", "rtt_ms": 1.5, "cipher": "AES-256-GCM", "loss": 0.25, "key_age_s": 40,
-            "trust": "pinned", "sent": 1, "received": 2, "retransmitted": 3
+            "remote": "127.0.0.1:2", "rtt_ms": 1.5, "cipher": "AES-256-GCM", "loss": 0.25, "key_epoch": 3,
+            "key_age_s": 40, "trust": "pinned", "sent": 1, "received": 2, "retransmitted": 3
         }],
         "socket": { "received": 1, "answered": 2, "mac_failed": 3, "key_exchanges": 4, "dropped": 5 }
     });
