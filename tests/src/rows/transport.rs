@@ -2,6 +2,7 @@
 //!
 //! - [`packets`]: what somebody on the path does to packets: doubles, forges, flips, mixes up.
 //! - [`numbers`]: that no key ever seals two packets under one number.
+//! - [`rekey`]: keys that are renewed, and keys that are not.
 //! - [`peer`]: what an accepted peer, who holds the keys, sends on purpose.
 //! - [`port`]: what arrives at the port of a running program.
 
@@ -9,6 +10,7 @@ mod numbers;
 mod packets;
 mod peer;
 mod port;
+mod rekey;
 
 use p2pchat_crypto::Introduction;
 use rand::RngExt;
@@ -31,6 +33,8 @@ pub const ROWS: &[Row] = &[
     numbers::USED_UP,
     numbers::UNIQUE,
     numbers::RESENT,
+    rekey::RENEWED,
+    rekey::OVERDUE,
     peer::ACKS,
     peer::ENDLESS_GAPS,
     packets::JUMPED,

@@ -9,16 +9,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use p2pchat_crypto::data::{Epoch, OpenKey};
+use p2pchat_crypto::data::{Epoch, OpenKey, SessionKeys};
 use p2pchat_crypto::handshake::Responder;
-use p2pchat_crypto::{Identity, Introduction};
+use p2pchat_crypto::{Identity, Introduction, rekey};
 use p2pchat_proto::Moment;
 use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, ReceiverId};
 use p2pchat_proto::frame::{Frame, Frames, StreamId, ack};
+use p2pchat_proto::rekey::{RekeyBody, RekeyMessage, RekeyStep};
 use p2pchat_session::{PACKETS_MAX, REPLAY_WINDOW};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
+use super::epochs::{in_frame, on_control};
 use super::hand::with_mac;
 use super::target::{Sent, Target};
 
@@ -46,6 +48,10 @@ pub enum Missing {
     AckCheck,
     /// A kind that is not known is an error.
     Skipping,
+    /// A key is gone at once when the next one is proven.
+    LateKeys,
+    /// Keys open for as long as the session lasts, and it lasts whatever their age.
+    KeyAge,
 }
 
 /// See the module.
@@ -56,7 +62,12 @@ pub struct Careless {
     rng: ChaCha20Rng,
     missing: Missing,
     pending: Option<(Responder, ReceiverId)>,
+    session: Option<SessionKeys>,
     keys: Option<Epoch>,
+    /// Of the epoch after, which is not proven.
+    next_keys: Option<(SessionKeys, Epoch)>,
+    /// Of the epochs before.
+    old: Vec<OpenKey>,
     /// For [`Missing::KeySeparation`]: keys of other sessions and of the other direction.
     ring: Vec<OpenKey>,
     window: Window,
@@ -78,7 +89,10 @@ impl Careless {
             rng: ChaCha20Rng::from_seed([7; 32]),
             missing,
             pending: None,
+            session: None,
             keys: None,
+            next_keys: None,
+            old: Vec::new(),
             ring: Vec::new(),
             window: Window::default(),
             peer: ReceiverId(0),
@@ -108,26 +122,48 @@ impl Careless {
         let Some((responder, sender)) = self.pending.take() else { return };
         // What comes again does not fit the new responder, and the session goes on as it was.
         let Ok(keys) = responder.finish(noise) else { return };
-        (self.peer, self.keys) = (sender, Some(keys.into_epoch()));
+        (self.peer, self.keys, self.session) = (sender, Some(keys.keys()), Some(keys));
         self.send(from, &[1]);
     }
 
     fn send(&mut self, to: SocketAddr, content: &[u8]) {
         let Some(keys) = &self.keys else { return };
-        let header = DataHeader { epoch: 0, receiver: self.peer, packet_number: self.next }.encode();
+        let [.., epoch] = self.session.as_ref().map_or(0, SessionKeys::epoch).to_be_bytes();
+        let header = DataHeader { epoch, receiver: self.peer, packet_number: self.next }.encode();
         let mut sealed = content.to_vec();
         let tag = keys.seal.seal_in_place(self.next, &header, &mut sealed);
         self.next += 1;
         self.out.push((to, [&header[..], &sealed, &tag].concat()));
     }
 
-    fn open(&self, number: u64, datagram: &[u8]) -> Option<Vec<u8>> {
+    fn open(&mut self, number: u64, datagram: &[u8]) -> Option<Vec<u8>> {
         let (header, sealed) = datagram.split_at_checked(DATA_HEADER_LEN)?;
+        let opens = |key: &OpenKey| {
+            key.open_in_place(number, header, &mut sealed.to_vec()).map(|content| content.to_vec())
+        };
         let own = self.keys.as_ref().map(|keys| &keys.open);
         let others = self.ring.iter().filter(|_| self.missing == Missing::KeySeparation);
-        own.into_iter().chain(others).find_map(|key| {
-            key.open_in_place(number, header, &mut sealed.to_vec()).map(|content| content.to_vec())
-        })
+        let opened = own.into_iter().chain(&self.old).chain(others).find_map(opens);
+        if opened.is_some() {
+            return opened;
+        }
+        let opened = opens(&self.next_keys.as_ref()?.1.open)?;
+        let (session, keys) = self.next_keys.take()?;
+        let old = self.keys.replace(keys);
+        self.old.extend(old.map(|old| old.open).filter(|_| self.missing != Missing::LateKeys));
+        self.session = Some(session);
+        Some(opened)
+    }
+
+    /// The answer to the first message of a rekey.
+    fn rekey(&mut self, body: &RekeyBody) -> Option<Vec<u8>> {
+        let RekeyMessage { epoch, noise } = body.message;
+        let answer = rekey::respond(self.session.as_ref()?, &self.me, epoch, &noise, &mut self.rng);
+        let (next, noise) = answer.ok()?;
+        let keys = next.keys();
+        self.next_keys = Some((next, keys));
+        let message = RekeyMessage { epoch, noise };
+        Some(on_control(0, &RekeyBody { step: RekeyStep::Answer, message }))
     }
 
     fn data(&mut self, from: SocketAddr, number: u64, datagram: &[u8]) {
@@ -144,6 +180,8 @@ impl Careless {
         for frame in Frames::new(&content) {
             let Ok(frame) = frame else { return };
             asks |= frame.is_ack_eliciting();
+            let answer = in_frame(&frame).and_then(|body| self.rekey(&body));
+            answer.into_iter().for_each(|content| self.send(from, &content));
             self.frame(&frame);
         }
         if asks {

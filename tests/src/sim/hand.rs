@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use p2pchat_crypto::data::Epoch;
+use p2pchat_crypto::data::{Epoch, SessionKeys};
 use p2pchat_crypto::handshake::Initiator;
 use p2pchat_crypto::{Identity, Introduction};
 use p2pchat_proto::Moment;
@@ -25,6 +25,7 @@ const ACK_ROOM: usize = 1000;
 /// An introduced peer that went through the handshake, holds the keys, and seals what it is told to.
 #[derive(Debug)]
 pub struct Hand {
+    session: SessionKeys,
     keys: Epoch,
     /// Whom its packets name.
     pub receiver: ReceiverId,
@@ -72,8 +73,8 @@ impl Hand {
         let (keys, message) = noise.read_response(&message).map_err(|_| NoSession)?;
         let fin = with_mac(introduction, &Datagram::Fin { receiver, noise: message });
         target.take(address, &fin, now);
-        let keys = keys.into_epoch();
-        let mut hand = Self { keys, receiver, next: 0, address, handshake: [init, fin] };
+        let mut hand =
+            Self { keys: keys.keys(), session: keys, receiver, next: 0, address, handshake: [init, fin] };
         let hello = hand.packet(PING);
         target.take(address, &hello, now);
         target.sent(now);
@@ -89,7 +90,8 @@ impl Hand {
 
     /// A packet with a number of the caller's choice.
     pub fn numbered(&self, packet_number: u64, content: &[u8]) -> Vec<u8> {
-        let header = DataHeader { epoch: 0, receiver: self.receiver, packet_number }.encode();
+        let [.., epoch] = self.session.epoch().to_be_bytes();
+        let header = DataHeader { epoch, receiver: self.receiver, packet_number }.encode();
         let mut datagram = header.to_vec();
         let mut sealed = content.to_vec();
         let tag = self.keys.seal.seal_in_place(packet_number, &header, &mut sealed);
@@ -119,6 +121,17 @@ impl Hand {
         let mut sealed = sealed.to_vec();
         let content = self.keys.open.open_in_place(header.packet_number, associated, &mut sealed)?;
         Some((header.packet_number, content.to_vec()))
+    }
+
+    /// What it seals and opens with comes from here.
+    pub const fn session(&self) -> &SessionKeys {
+        &self.session
+    }
+
+    /// Seals and opens with other keys of the session from now on.
+    pub fn enter(&mut self, session: SessionKeys) {
+        self.keys = session.keys();
+        self.session = session;
     }
 
     /// Gives its keys away.

@@ -4,10 +4,12 @@
 //! - [`pair`]: two endpoints of the product with a network between them.
 //! - [`hand`]: an introduced peer that is made by hand: it holds the keys, and sends what its owner
 //!   wants under any number.
+//! - [`epochs`]: how it renews the keys.
 //! - [`target`]: whom it attacks, the product's endpoint ([`target::Product`]) or the double.
 //! - [`careless`]: the double, a receiver with one of its defences left out.
 
 pub mod careless;
+pub mod epochs;
 pub mod hand;
 pub mod pair;
 pub mod people;

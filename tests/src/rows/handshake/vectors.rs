@@ -18,8 +18,10 @@ use super::second::{self, Keys, Person, Shared, XK, array};
 use super::twisted::{self, Twist};
 use crate::rows::{Defence, Lab, NotRun, Seen};
 
-/// The names with the primitives that are shipped; the two (XKpsk3, NX) are among them.
+/// The names with the primitives that are shipped; the three that we use are among them.
 pub(crate) const SHIPPED: &str = "_25519_ChaChaPoly_BLAKE2s";
+/// What the session, its rekeys and the broker link use.
+const OURS: [&str; 3] = [XK, "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s", "Noise_NX_25519_ChaChaPoly_BLAKE2s"];
 /// The sets in the package of snow, with how many vectors each has, for all primitives.
 const SETS: [(&str, usize); 3] = [("cacophony.txt", 944), ("snow.txt", 408), ("snow-extended.txt", 204)];
 
@@ -37,12 +39,12 @@ pub(crate) fn published(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun>
                 continue;
             }
             all += 1;
-            shipped += usize::from([XK, "Noise_NX_25519_ChaChaPoly_BLAKE2s"].contains(&name));
+            shipped += usize::from(OURS.contains(&name));
             right += usize::from(is_reproduced(vector, name, defence, &mut lab.rng).unwrap_or(false));
         }
     }
     let held = right == all && shipped > 2;
-    let figure = format!("{right} of {all} vectors, {shipped} of them for XKpsk3 and NX themselves");
+    let figure = format!("{right} of {all} vectors, {shipped} of them for XKpsk3, KKpsk0 and NX themselves");
     Ok(Seen::when(held, "messages, payloads and hashes compared byte by byte").figure(figure))
 }
 

@@ -25,7 +25,7 @@ const ACK_EVERY: u64 = 64;
 /// The end of the numbers.
 pub(super) const USED_UP: Row = Row {
     id: "T7",
-    attack: "a session is made to send until its numbers are used up",
+    attack: "a session is made to send until its key is used up, and the peer never renews it",
     expected: "it ends and says so; no number is used twice",
     run: used_up,
 };
