@@ -1,5 +1,6 @@
 //! The broker: its link, its names, its requests, and a broker that is the attacker.
 
+mod ghosts;
 mod hostile;
 mod link;
 mod load;
@@ -60,9 +61,9 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "B15",
-        attack: "half-open link, second login of one key",
-        expected: "the ghost is gone after 40 s; the newest login wins, both are told",
-        run: rules::ghosts,
+        attack: "a host that loses power, lines cut both ways and one way, one key at two places",
+        expected: "the ghost is gone after 40 s; the newest login wins, the older is told and keeps away, the newer is welcomed",
+        run: ghosts::ghosts,
     },
     Row {
         id: "B16",

@@ -1,6 +1,6 @@
-//! B7, B8, B15: what clients say of others, out of order, and from beyond the grave.
+//! B7, B8: what clients say of others, and out of order.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -8,12 +8,11 @@ use std::time::Duration;
 use p2pchat_crypto::offer::{PendingRequest, RequestTerms, suites};
 use p2pchat_proto::broker::{
     Answer, AnswerBody, Answered, Cancel, CancelledWhy, Endpoints, FromBroker, Hello, Incoming, Outcome,
-    PresenceDelta, Reason, Register, Replaced, Request, SealedEndpoints, Status, ToBroker, Watch,
+    Reason, Request, SealedEndpoints, ToBroker,
 };
 use p2pchat_proto::codec::decode;
 use p2pchat_proto::offer::{Addressee, OfferBody, Purpose, SignedOffer};
 use p2pchat_proto::{BrokerKey, Moment, Name, PeerId, RequestId, WallTime};
-use p2pchat_registry::limits::DEAD_AFTER;
 use p2pchat_registry::{Command, Config, ConnId, Registry};
 use rand::RngExt;
 
@@ -267,68 +266,4 @@ fn follow(
         | FromBroker::Pong(_)
         | FromBroker::Unsupported(_) => None,
     }
-}
-
-/// B15. In virtual time a link that fell silent; at the real broker two logins of one key.
-pub(super) fn ghosts(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
-    let (gone, twice) = match defence {
-        Defence::InPlace => (ghost_leaves(defence)?, newest_wins()?),
-        Defence::Removed => {
-            // Whoever is there stays there, until it says goodbye.
-            let mut online = BTreeSet::from([peer(ConnId(1))]);
-            (ghost_leaves(defence)?, online.insert(peer(ConnId(1))))
-        }
-    };
-    let shown = gone.map_or("never".to_owned(), |gone| format!("after {} s", gone.as_secs()));
-    let held = gone == Some(DEAD_AFTER) && twice;
-    let what = format!("the ghost is gone {shown}; the newest login wins and both are told: {twice}");
-    Ok(Seen::when(held, what).figure(format!("ghost gone {shown}")))
-}
-
-/// When watchers hear that somebody is gone who fell silent without a word; none if never. The double
-/// never looks at the clock.
-fn ghost_leaves(defence: Defence) -> Result<Option<Duration>, NotRun> {
-    let begin = Moment::from_nanos(1);
-    let mut registry =
-        Registry::new(Config::default(), None, []).map_err(|conflict| NotRun(format!("{conflict:?}")))?;
-    let (ghost, watcher) = (ConnId(1), ConnId(2));
-    member(&mut registry, ghost, begin);
-    member(&mut registry, watcher, begin);
-    registry.handle(watcher, 2, Watch { add: vec![peer(ghost)], remove: vec![] }.into(), begin);
-    let name = Register { name: "ghost".parse()?, token: None };
-    registry.handle(ghost, 2, name.into(), begin);
-    commands(&mut registry);
-    for second in 1..120 {
-        let now = begin + Duration::from_secs(second);
-        if second % 15 == 0 {
-            registry.handle(watcher, 3, p2pchat_proto::broker::Ping.into(), now);
-        }
-        if defence == Defence::InPlace {
-            registry.handle_timeout(now);
-        }
-        let offline = |(to, message): &(ConnId, FromBroker)| {
-            let delta = matches!(message, FromBroker::PresenceDelta(PresenceDelta { peer: who, status: Status::Offline, .. }) if *who == peer(ghost));
-            *to == watcher && delta
-        };
-        if commands(&mut registry).iter().any(offline) {
-            return Ok(Some(Duration::from_secs(second)));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether of two logins of one key the older one is told and closed, and the newer one is found.
-fn newest_wins() -> Result<bool, NotRun> {
-    let world = World::new()?;
-    let to = world.broker.address();
-    let mut older = Caller::login(to, identity(1))?;
-    older.register("alice");
-    let mut newer = Caller::login(to, identity(1))?;
-    let told = older.hear() == Some((0, Replaced.into())) && older.hear().is_none();
-    let mut bob = Caller::login(to, identity(2))?;
-    let offer = SignedOffer { body: vec![1; 10], signature: [1; 64] };
-    let name = Some("alice".parse()?);
-    let asked = bob.call(Request { request: RequestId([1; 16]), to: None, name, offer });
-    let found = matches!(newer.hear(), Some((0, FromBroker::Incoming(_))));
-    Ok(told && found && asked == Some(Outcome::Done))
 }
