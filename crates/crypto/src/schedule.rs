@@ -99,11 +99,11 @@ impl Direction {
 }
 
 pub(crate) fn identity_seed(seed: &Seed) -> IdentitySeed {
-    IdentitySeed::new(derive(IDENTITY, &[seed.as_bytes()]))
+    IdentitySeed::boxed(derive(IDENTITY, &[seed.as_bytes()]))
 }
 
 pub(crate) fn noise_static(seed: &Seed) -> NoiseStatic {
-    NoiseStatic::new(derive(NOISE_STATIC, &[seed.as_bytes()]))
+    NoiseStatic::boxed(derive(NOISE_STATIC, &[seed.as_bytes()]))
 }
 
 pub(crate) fn introduction_secret(
@@ -111,38 +111,38 @@ pub(crate) fn introduction_secret(
     kem: &[u8; 32],
     transcript: &[u8; 32],
 ) -> IntroductionSecret {
-    IntroductionSecret::new(derive(INTRODUCTION, &[x25519, kem, transcript]))
+    IntroductionSecret::boxed(derive(INTRODUCTION, &[x25519, kem, transcript]))
 }
 
 pub(crate) fn psk(secret: &IntroductionSecret) -> Psk {
-    Psk::new(derive(PSK, &[secret.as_bytes()]))
+    Psk::boxed(derive(PSK, &[secret.as_bytes()]))
 }
 
 pub(crate) fn ticket_key(secret: &IntroductionSecret, sender: PeerId) -> TicketKey {
-    TicketKey::new(derive(TICKET_KEY, &[secret.as_bytes(), &sender.0]))
+    TicketKey::boxed(derive(TICKET_KEY, &[secret.as_bytes(), &sender.0]))
 }
 
 pub(crate) fn mac_key(secret: &IntroductionSecret, sender: PeerId) -> MacKey {
-    MacKey::new(derive(MAC, &[secret.as_bytes(), &sender.0]))
+    MacKey::boxed(derive(MAC, &[secret.as_bytes(), &sender.0]))
 }
 
 pub(crate) fn endpoint_key(secret: &IntroductionSecret, sender: PeerId) -> EndpointKey {
-    EndpointKey::new(derive(ENDPOINTS, &[secret.as_bytes(), &sender.0]))
+    EndpointKey::boxed(derive(ENDPOINTS, &[secret.as_bytes(), &sender.0]))
 }
 
 pub(crate) fn session_secret(split: [&[u8; 32]; 2], handshake_hash: &[u8; 32]) -> SessionSecret {
     let [first, second] = split;
-    SessionSecret::new(derive(SESSION, &[first, second, handshake_hash]))
+    SessionSecret::boxed(derive(SESSION, &[first, second, handshake_hash]))
 }
 
 pub(crate) fn data_key(secret: &SessionSecret, direction: Direction) -> SealingKey {
-    SealingKey::new(derive(DATA_KEY, &[secret.as_bytes(), direction.label()]))
+    SealingKey::boxed(derive(DATA_KEY, &[secret.as_bytes(), direction.label()]))
 }
 
 pub(crate) fn data_iv(secret: &SessionSecret, direction: Direction) -> [u8; IV_LEN] {
     let bytes = derive(DATA_IV, &[secret.as_bytes(), direction.label()]);
     let mut iv = [0; IV_LEN];
-    iv.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    iv.iter_mut().zip(*bytes).for_each(|(to, from)| *to = from);
     iv
 }
 
@@ -152,20 +152,21 @@ pub(crate) fn file_key(
     nonce_d: &[u8; 16],
     nonce_l: &[u8; 16],
 ) -> SealingKey {
-    SealingKey::new(derive(FILE, &[secret.as_bytes(), &transfer.0, nonce_d, nonce_l]))
+    SealingKey::boxed(derive(FILE, &[secret.as_bytes(), &transfer.0, nonce_d, nonce_l]))
 }
 
 pub(crate) fn file_hello_key(secret: &CarrierSecret) -> MacKey {
-    MacKey::new(derive(FILE_HELLO, &[secret.as_bytes()]))
+    MacKey::boxed(derive(FILE_HELLO, &[secret.as_bytes()]))
 }
 
-fn derive(context: &'static str, inputs: &[&[u8]]) -> [u8; 32] {
+fn derive(context: &'static str, inputs: &[&[u8]]) -> Box<[u8; 32]> {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     for input in inputs {
         hasher.update(input);
     }
     let mut hash = hasher.finalize();
-    let key = *hash.as_bytes();
+    let mut key = Box::new([0; 32]);
+    key.copy_from_slice(hash.as_bytes());
     hash.zeroize();
     hasher.zeroize();
     key
