@@ -17,6 +17,7 @@ use rand_chacha::ChaCha20Rng;
 pub mod broker;
 pub mod exhaustion;
 pub mod files;
+mod guest;
 pub mod handshake;
 mod hidden;
 pub mod identity;
