@@ -19,8 +19,6 @@ use crate::rows::{Defence, Lab, NotRun, Seen};
 
 /// The session's handshake with its authentication taken away, one way or the other.
 const WITHOUT_PSK: &str = "Noise_XK_25519_ChaChaPoly_BLAKE2s";
-/// A pattern that is open to impersonation once the responder's key is stolen (Noise section 7.7).
-const OPEN_TO_KCI: &str = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
 /// Vectors of Wycheproof with a point of low order, and with one in another spelling.
 const MARKED: [usize; 2] = [31, 19];
 /// Handshakes each way with the other implementation.
@@ -298,12 +296,18 @@ pub(crate) fn stolen_key(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun
     let twist = Twist { statics: Some(claim), ..Twist::default() };
     let keys = Keys { local: Some(bytes(&mut lab.rng)), ..met.bobs_keys() };
     if defence == Defence::Removed {
-        let keys = Keys { psk: None, ..keys };
-        let mut thief = twisted::build(&keys, OPEN_TO_KCI, true, twist, &mut lab.rng)?;
-        let mut victim = Keys { psk: None, ..met.alices_keys() }.build(OPEN_TO_KCI, false)?;
+        // The same handshake, but the victim's last exchange is with its static key, not with a fresh one.
+        let careless = Twist { fixed: Some((claimed, known)), ..Twist::default() };
+        let mut thief = twisted::build(&keys, XK, true, twist, &mut lab.rng)?;
+        let mut victim = twisted::build(&met.alices_keys(), XK, false, careless, &mut lab.rng)?;
+        victim.read_message(&twisted::write(&mut thief)?, &mut [])?;
+        thief.read_message(&twisted::write(&mut victim)?, &mut [])?;
         let believed = victim.read_message(&twisted::write(&mut thief)?, &mut []).is_ok()
             && victim.get_remote_static() == Some(&claimed[..]);
-        return Ok(Seen::when(!believed, "in a pattern open to KCI the victim believes the first message"));
+        return Ok(Seen::when(
+            !believed,
+            "without a fresh key in the last exchange the victim believes the thief",
+        ));
     }
     let mut thief = twisted::build(&keys, XK, true, twist, &mut lab.rng)?;
     let first = array(&twisted::write(&mut thief)?)?;
