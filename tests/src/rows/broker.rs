@@ -1,5 +1,6 @@
 //! The broker: its link, its names, its requests, and a broker that is the attacker.
 
+mod forged;
 mod ghosts;
 mod hostile;
 mod link;
@@ -31,9 +32,9 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "B7",
-        attack: "a request with somebody else's `from`",
-        expected: "forwarded under the login of who sent it; answers for others are dropped",
-        run: rules::forged_from,
+        attack: "somebody else's offer, name, request id, answers, endpoints, cancels, and a broker's own words",
+        expected: "`from` and `name` are the login's; nobody speaks in a request of others, or as the broker",
+        run: forged::forged,
     },
     Row {
         id: "B8",

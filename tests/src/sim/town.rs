@@ -13,7 +13,7 @@ use p2pchat_engine::{
 };
 use p2pchat_netsim::{LinkConfig, Loss, millis};
 use p2pchat_proto::broker::{Call, FromBroker, Hello, ToBroker};
-use p2pchat_proto::{BrokerKey, Moment, PeerId, UdpEndpoints, WallTime};
+use p2pchat_proto::{BrokerKey, Moment, Name, PeerId, UdpEndpoints, WallTime};
 use p2pchat_registry::{CloseReason, Command as ToShell, Config, ConnId, Registry};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -50,6 +50,10 @@ pub enum Without {
     Closing,
     /// A client that is connected never looks at the clock.
     ClientsClock,
+    /// Neither looks at it.
+    AnyClock,
+    /// A client that is told to wait starts anew, as one whose owner restarts it.
+    Patience,
 }
 
 /// What a broker of ill will does with a message on its way: false swallows it.
@@ -85,8 +89,16 @@ pub struct Resident {
     pub events: Vec<Event>,
     /// Datagrams that it wanted to send.
     pub datagrams: usize,
+    program: Program,
     engine: Option<Engine>,
     conn: Option<Conn>,
+}
+
+/// How somebody's program is started.
+struct Program {
+    seed: u8,
+    name: Name,
+    contacts: Vec<(u8, Name)>,
 }
 
 struct Link {
@@ -138,25 +150,18 @@ impl Town {
         let place = self.people.len();
         let host = IpAddr::V4(Ipv4Addr::new(192, 0, 2, u8::try_from(place + 1).ok()?));
         self.streams.host(host);
-        let broker = self.key();
-        let pin = |&(seed, name): &(u8, &str)| {
-            Some(Pin { peer: identity(seed).peer_id(), name: name.parse().ok()?, broker })
-        };
-        let config = EngineConfig {
-            me: Arc::new(identity(seed)),
+        let program = Program {
+            seed,
             name: name.parse().ok()?,
-            broker: "broker.example:7770".to_owned(),
-            broker_key: Some(broker),
-            pins: contacts.iter().map(pin).collect::<Option<_>>()?,
-            accept: AcceptPolicy::Ask,
-            accept_files: AcceptPolicy::Ask,
-            files_from_connected: false,
-            ports: Ports { v4: 7000, v6: 0 },
-            loopback_only: false,
+            contacts: contacts
+                .iter()
+                .map(|(seed, name)| Some((*seed, name.parse().ok()?)))
+                .collect::<Option<_>>()?,
         };
-        let engine = Some(Engine::new(config, self.rng.random(), self.clock()));
+        let engine = Some(program.start(self.key(), self.rng.random(), self.clock()));
         let peer = identity(seed).peer_id();
-        self.people.push(Resident { peer, host, events: Vec::new(), datagrams: 0, engine, conn: None });
+        let (events, datagrams, conn) = (Vec::new(), 0, None);
+        self.people.push(Resident { peer, host, events, datagrams, program, engine, conn });
         self.settle();
         Some(place)
     }
@@ -212,7 +217,7 @@ impl Town {
 
     fn step(&mut self, end: u64) -> bool {
         let engines = self.people.iter().filter_map(|person| person.due(self.without));
-        let broker = self.registry.poll_timeout().filter(|_| self.without != Some(Without::Silence));
+        let broker = self.registry.poll_timeout().filter(|_| self.broker_has_a_clock());
         let all = engines.chain(broker).map(Moment::as_nanos).chain(self.streams.next());
         let next = all.min().unwrap_or(u64::MAX);
         if next > end {
@@ -221,7 +226,7 @@ impl Town {
         }
         self.now = self.now.max(next);
         let now = self.clock();
-        if self.without != Some(Without::Silence) {
+        if self.broker_has_a_clock() {
             self.registry.handle_timeout(now.moment);
         }
         for person in &mut self.people {
@@ -232,6 +237,10 @@ impl Town {
         }
         self.settle();
         true
+    }
+
+    fn broker_has_a_clock(&self) -> bool {
+        !matches!(self.without, Some(Without::Silence | Without::AnyClock))
     }
 
     fn settle(&mut self) {
@@ -291,6 +300,9 @@ impl Town {
         while let Some(event) = engine.poll_event() {
             moved = true;
             person.events.push(event);
+        }
+        if self.without == Some(Without::Patience) && person.broker() == Some(BrokerState::Lost) {
+            person.engine = Some(person.program.start(self.secret.public(), self.rng.random(), now));
         }
         moved
     }
@@ -409,6 +421,26 @@ impl Town {
     }
 }
 
+impl Program {
+    fn start(&self, broker: BrokerKey, seed: [u8; 32], now: Now) -> Engine {
+        let pin =
+            |(seed, name): &(u8, Name)| Pin { peer: identity(*seed).peer_id(), name: name.clone(), broker };
+        let config = EngineConfig {
+            me: Arc::new(identity(self.seed)),
+            name: self.name.clone(),
+            broker: "broker.example:7770".to_owned(),
+            broker_key: Some(broker),
+            pins: self.contacts.iter().map(pin).collect(),
+            accept: AcceptPolicy::Ask,
+            accept_files: AcceptPolicy::Ask,
+            files_from_connected: false,
+            ports: Ports { v4: 7000, v6: 0 },
+            loopback_only: false,
+        };
+        Engine::new(config, seed, now)
+    }
+}
+
 impl Link {
     /// The next whole record that came.
     fn record(&mut self) -> Option<Vec<u8>> {
@@ -422,7 +454,8 @@ impl Link {
 
 impl Resident {
     fn due(&self, without: Option<Without>) -> Option<Moment> {
-        let asleep = without == Some(Without::ClientsClock) && self.broker() == Some(BrokerState::Connected);
+        let clockless = matches!(without, Some(Without::ClientsClock | Without::AnyClock));
+        let asleep = clockless && self.broker() == Some(BrokerState::Connected);
         self.engine.as_ref().filter(|_| !asleep).map(Engine::poll_timeout)
     }
 
