@@ -18,7 +18,7 @@ use super::home::{Home, RIGHT};
 use super::keyfile::key_of;
 use crate::actions::{pass_file, random_content, say};
 use crate::event::session;
-use crate::memory::{Look, look};
+use crate::memory::{Look, core_file_max, look};
 use crate::peer::Peer;
 use crate::process::{PROMPT, Process, command};
 use crate::relay::recording::Secret;
@@ -102,11 +102,12 @@ fn program(home: &Home, used: &[Secret], held: &[Secret], lab: &mut Lab) -> Resu
     }
     let mut found: Vec<String> =
         seen.found.into_iter().filter(|what| used.iter().any(|secret| secret.what == *what)).collect();
+    let core = core_file(alice.process.id(), held)?;
     found.extend(after_a_session(&world, &mut alice, Person::of(home.seed).peer_id(), lab)?);
     alice.quit()?;
     let said = alice.process.take_lines().into_iter().map(|line| line.text + "\n").collect::<String>();
     let profile = profile(alice.home())?;
-    let texts = vec![
+    let mut texts = vec![
         ("the log", fs::read(log)?),
         ("what it said", said.into_bytes()),
         ("what was heard of it", world.trace.to_string().into_bytes()),
@@ -115,7 +116,16 @@ fn program(home: &Home, used: &[Secret], held: &[Secret], lab: &mut Lab) -> Resu
     if texts.iter().any(|(_, text)| text.is_empty()) {
         return Err(NotRun("a place in which to look is empty".to_owned()));
     }
+    texts.extend(core);
     Ok((texts, Look { read: seen.read, found }))
+}
+
+/// What a crash of a program would leave on the disk: the memory with what it was seen to hold.
+fn core_file(pid: u32, held: &[Secret]) -> Result<Option<(&'static str, Vec<u8>)>, NotRun> {
+    // The longest that no part of a program fits into (core(5)).
+    let left = core_file_max(pid)?.is_none_or(|max| max > 1);
+    let memory = || held.iter().flat_map(|secret| &secret.forms).flatten().copied().collect();
+    Ok(left.then(|| ("a core file", memory())))
 }
 
 /// What of a session, from its introduction to its last packet, is still in the program's memory when the
@@ -219,5 +229,7 @@ fn careless(seed: &[u8; 32], used: &[Secret], lab: &mut Lab) -> Result<(Texts, L
     if !seen.found.iter().any(|what| what == "the psk") {
         return Err(NotRun("a psk that is kept is not found".to_owned()));
     }
-    Ok((vec![(PRINT, text.into_bytes())], seen))
+    let mut texts = vec![(PRINT, text.into_bytes())];
+    texts.extend(core_file(shell.id(), used)?);
+    Ok((texts, seen))
 }
