@@ -7,6 +7,7 @@ mod link;
 mod load;
 mod rules;
 mod service;
+mod swallows;
 
 use super::Row;
 
@@ -68,8 +69,8 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "B16",
-        attack: "a broker that drops, reorders, lies, floods",
-        expected: "the client lives, sends no datagram there, and stays small",
+        attack: "a broker that swallows for ever, reorders, lies, floods",
+        expected: "the client lives, sends no datagram there, stays small, and says in time what came to nothing",
         run: hostile::broker,
     },
     Row {
