@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use p2pchat_conversation::{BatchId, QueryId, Rows};
-use p2pchat_engine::event::TransferNumber;
+use p2pchat_engine::event::{Direction, RequestEvent, TransferNumber};
 use p2pchat_engine::{AcceptPolicy, Command, Event, Target};
 use p2pchat_netsim::LinkConfig;
 use p2pchat_proto::broker::{Cancelled, CancelledWhy, FromBroker};
@@ -33,7 +33,7 @@ const OPERATIONS_MAX: usize = 120;
 /// Requests and messages that the users remember, to name them again.
 const REMEMBERED_MAX: usize = 32;
 /// Texts that each says, so that a run takes milliseconds.
-const SAID_MAX: u32 = 200;
+const SAID_MAX: usize = 200;
 /// Bytes that three engines, a broker and a network may hold: at most six sessions of two streams each,
 /// and what was said, in the engines and in the stores.
 const MEMORY_MAX: usize = 64 * 1024 * 1024;
@@ -41,15 +41,42 @@ const MEMORY_MAX: usize = 64 * 1024 * 1024;
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
 const LENGTHS: [usize; 8] = [1, 5, 40, 200, 1_000, 3_000, TEXT_MAX, TEXT_MAX + 1];
 
+/// What the broker does not say as it should.
+#[derive(Default)]
+struct Lies {
+    /// What it says next instead.
+    instead: VecDeque<FromBroker>,
+    /// Whose the next request or answer is said to be.
+    of: Option<PeerId>,
+}
+
+impl Lies {
+    fn tell(&mut self, message: &mut FromBroker) {
+        if let Some(lie) = self.instead.pop_front() {
+            *message = lie;
+        }
+        let from = match message {
+            FromBroker::Incoming(incoming) => &mut incoming.from,
+            FromBroker::Answered(answered) => &mut answered.from,
+            _ => return,
+        };
+        *from = self.of.take().unwrap_or(*from);
+    }
+}
+
 struct Play {
     world: World,
-    /// What the broker says next instead of what it should.
-    lies: Rc<RefCell<VecDeque<FromBroker>>>,
+    lies: Rc<RefCell<Lies>>,
     requests: Vec<RequestId>,
+    /// Who made each request, as the one who made it was told.
+    asked: BTreeMap<RequestId, PeerId>,
+    /// Who made each request, as the one was told who got it.
+    came: BTreeMap<RequestId, PeerId>,
     messages: Vec<MessageId>,
-    said: u32,
+    /// Of each text, by its number: who wrote it, and to whom.
+    said: Vec<[usize; 2]>,
     /// Of each two, the last text that arrived: they come in order and once.
-    heard: BTreeMap<(usize, PeerId), u32>,
+    heard: BTreeMap<(usize, PeerId), usize>,
     meter: Meter,
 }
 
@@ -70,13 +97,9 @@ impl Play {
         let meter = Meter::default();
         let mut world = World::new(1);
         world.quiet = true;
-        let lies: Rc<RefCell<VecDeque<FromBroker>>> = Rc::default();
+        let lies: Rc<RefCell<Lies>> = Rc::default();
         let told = lies.clone();
-        world.broker.tamper = Some(Box::new(move |message| {
-            if let Some(lie) = told.borrow_mut().pop_front() {
-                *message = lie;
-            }
-        }));
+        world.broker.tamper = Some(Box::new(move |message| told.borrow_mut().tell(message)));
         let line = LinkConfig { delay: 20_000_000, ..LinkConfig::default() };
         for (index, called) in NAMES.iter().enumerate() {
             let accept = match manners >> (2 * index) & 3 {
@@ -92,8 +115,10 @@ impl Play {
             world,
             lies,
             requests: Vec::new(),
+            asked: BTreeMap::new(),
+            came: BTreeMap::new(),
             messages: Vec::new(),
-            said: 0,
+            said: Vec::new(),
             heard: BTreeMap::new(),
             meter,
         };
@@ -124,9 +149,9 @@ impl Play {
             9 => self.world.broker.repeat = input.flag(),
             10 => {
                 if let Ok((_, lie)) = FromBroker::from_record(input.bytes())
-                    && self.lies.borrow().len() < REMEMBERED_MAX
+                    && self.lies.borrow().instead.len() < REMEMBERED_MAX
                 {
-                    self.lies.borrow_mut().push_back(lie);
+                    self.lies.borrow_mut().instead.push_back(lie);
                 }
             }
             11 => {
@@ -134,7 +159,7 @@ impl Play {
                 let why = [CancelledWhy::Gone, CancelledWhy::Expired, CancelledWhy::TakenBack];
                 let why = why[input.index(why.len()).unwrap()];
                 if let Some(request) = self.request(input) {
-                    self.lies.borrow_mut().push_back(Cancelled { request, why }.into());
+                    self.lies.borrow_mut().instead.push_back(Cancelled { request, why }.into());
                 }
             }
             12 => {
@@ -161,12 +186,14 @@ impl Play {
                     engine.loaded(QueryId(number), Rows::default(), now);
                 }
             }
-            _ => {
-                if input.byte() == 255 {
+            _ => match input.byte() {
+                255 => {
                     let now = self.world.clock();
                     self.world.people[who].engine.stop(now);
                 }
-            }
+                128.. => self.lies.borrow_mut().of = Some(self.world.people[who].peer),
+                _ => {}
+            },
         }
         self.world.settle();
     }
@@ -218,10 +245,10 @@ impl Play {
     fn say(&mut self, who: usize, input: &mut Input<'_>) {
         let other = (who + 1 + usize::from(input.byte() % 2)) % NAMES.len();
         let len = LENGTHS[usize::from(input.byte() % 8)];
-        if self.said < SAID_MAX {
-            let mut text = format!("{} ", self.said);
+        if self.said.len() < SAID_MAX {
+            let mut text = format!("{} ", self.said.len());
             text.extend(core::iter::repeat_n('x', len.saturating_sub(text.len())));
-            self.said += 1;
+            self.said.push([who, other]);
             self.world.say(who, other, &text);
         }
     }
@@ -230,15 +257,20 @@ impl Play {
         for index in 0..NAMES.len() {
             for event in core::mem::take(&mut self.world.people[index].events) {
                 match event {
-                    Event::Request(request) => remember(&mut self.requests, request.request),
+                    Event::Request(event) => {
+                        remember(&mut self.requests, event.request);
+                        self.attribute(index, &event);
+                    }
                     Event::Message(message) => {
                         remember(&mut self.messages, message.message);
                         if message.mine {
                             continue;
                         }
                         let number = message.text.split(' ').next().and_then(|number| number.parse().ok());
-                        let number: u32 = number.expect("a text that nobody wrote");
-                        assert!(number < self.said);
+                        let number: usize = number.expect("a text that nobody wrote");
+                        let [author, to] = self.said[number];
+                        assert_eq!(message.peer, self.world.people[author].peer, "said by somebody else");
+                        assert_eq!(index, to, "said to somebody else");
                         let last = self.heard.insert((index, message.peer), number);
                         assert!(last.is_none_or(|last| last < number), "{number} came after {last:?}");
                     }
@@ -250,11 +282,26 @@ impl Play {
         assert!(held < MEMORY_MAX, "{held} bytes are held");
     }
 
+    /// Whatever the broker says, a request is shown as that of who made it.
+    fn attribute(&mut self, index: usize, event: &RequestEvent) {
+        match event.direction {
+            Direction::Out => {
+                self.asked.insert(event.request, self.world.people[index].peer);
+            }
+            Direction::In => {
+                self.came.extend(event.peer.map(|peer| (event.request, peer)));
+            }
+        }
+        if let (Some(asked), Some(came)) = (self.asked.get(&event.request), self.came.get(&event.request)) {
+            assert_eq!(asked, came, "a request of somebody else");
+        }
+    }
+
     /// The broker is honest and there, the network whole: nobody waits for something past.
     fn heal(&mut self) {
         self.world.broker.up = true;
         self.world.broker.repeat = false;
-        self.lies.borrow_mut().clear();
+        *self.lies.borrow_mut() = Lies::default();
         for (a, b) in [(0, 1), (1, 2), (2, 0)] {
             let [a, b] = [a, b].map(|index: usize| self.world.people[index].address.ip());
             self.world.net.partition(a, b, false);

@@ -85,6 +85,8 @@ struct Transfer {
     /// Whether the carrier refused a record: a driver feeds none after it.
     over: bool,
     attempt: u8,
+    /// Whether the records are of another attempt: none of them opens.
+    strange: bool,
 }
 
 /// Runs one input.
@@ -122,7 +124,16 @@ impl Transfer {
     fn new(file: &'static File, declared: u64) -> Self {
         let receiver = Receiver::new(declared, 0, TreeHasher::new(declared), ends(secret(0, 0)).1);
         let records = file.sealed[0].clone();
-        Self { file, declared, receiver, written: Vec::new(), records, over: false, attempt: 0 }
+        Self {
+            file,
+            declared,
+            receiver,
+            written: Vec::new(),
+            records,
+            over: false,
+            attempt: 0,
+            strange: false,
+        }
     }
 
     fn operate(&mut self, operation: u8, input: &mut Input<'_>) {
@@ -178,10 +189,14 @@ impl Transfer {
         let have = have.min(tree.hashed());
         self.attempt = (self.attempt + 1) % CARRIERS;
         self.receiver = Receiver::new(self.declared, have, tree, ends(secret(self.attempt, have)).1);
-        // Records of another attempt in between are refused.
-        let strange = input.byte() == 255;
-        let attempt = u64::from(if strange { (self.attempt + 1) % CARRIERS } else { self.attempt });
-        let index = attempt * (chunks + 1) + have;
+        // Records of another attempt are refused, wherever in the file they begin.
+        self.strange = input.byte() >= 192;
+        let (attempt, begin) = if self.strange {
+            ((self.attempt + 1) % CARRIERS, u64::from(input.byte()) % (chunks + 1))
+        } else {
+            (self.attempt, have)
+        };
+        let index = u64::from(attempt) * (chunks + 1) + begin;
         self.records = self.file.sealed[usize::try_from(index).unwrap()].clone();
         self.over = false;
     }
@@ -196,7 +211,9 @@ impl Transfer {
         };
         let held = self.receiver.held();
         let admitted = self.receiver.admit(header).is_ok();
-        match self.receiver.open(header, body.clone()) {
+        let opened = self.receiver.open(header, body.clone());
+        assert!(!self.strange || opened.is_err(), "a record of another attempt opens");
+        match opened {
             Ok(Opened::Chunk { offset, content }) => {
                 assert!(admitted && self.receiver.held() == held + 1);
                 assert_eq!(offset, self.written.len() as u64, "a gap");

@@ -1,4 +1,5 @@
-//! What a running process holds in its memory (`/proc/PID/maps`, `/proc/PID/mem`).
+//! What a running process holds in its memory (`/proc/PID/maps`, `/proc/PID/mem`), and what a crash would
+//! leave of it.
 
 use std::fs::{self, File};
 use std::io;
@@ -54,6 +55,17 @@ fn writable(line: &str) -> Option<(u64, u64)> {
     let readable_and_writable = words.next()?.starts_with("rw");
     let number = |text| u64::from_str_radix(text, 16).ok();
     readable_and_writable.then_some((number(from)?, number(to)?))
+}
+
+/// Bytes that a core file of process `pid` may have, `None` where there is no limit (`/proc/PID/limits`).
+///
+/// # Errors
+/// If there is no such process.
+pub fn core_file_max(pid: u32) -> io::Result<Option<u64>> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits"))?;
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+    let word = core.and_then(|rest| rest.split_whitespace().next()).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(word.parse().ok())
 }
 
 /// How much memory a process holds, in bytes (proc_pid_status(5)).

@@ -26,20 +26,3 @@ pub fn measure<T>(what: impl FnOnce() -> T) -> (T, Took) {
     let peak = MEMORY.peak_usage().saturating_sub(before);
     (result, Took { peak, kept: MEMORY.current_usage().saturating_sub(before) })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_given_back_counts_for_the_peak_and_what_was_kept_for_both() {
-        const MIB: usize = 1 << 20;
-        let (kept, took) = measure(|| {
-            drop(vec![1_u8; 64 * MIB]);
-            vec![1_u8; 32 * MIB]
-        });
-        // Other tests run beside, and take and give back a few.
-        assert!(took.peak >= 56 * MIB, "{took:?}");
-        assert!((24 * MIB..40 * MIB).contains(&took.kept), "{took:?} of {}", kept.len());
-    }
-}

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 use crate::accounts::{Accounts, AccountsError};
-use crate::console::StopSigns;
+use crate::console::{StopSigns, leave_no_core_file};
 use crate::home::{Home, HomeError};
 use crate::key::{self, KeyError};
 use crate::server::{self, Config, Limits, ServeError, StartError};
@@ -140,6 +140,7 @@ fn in_one_line(error: &clap::Error) -> String {
 
 /// Runs the program. The exit code is 0 when done, 1 on a failure and 2 on wrong usage.
 pub fn main() -> ExitCode {
+    leave_no_core_file();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error)

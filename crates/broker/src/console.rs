@@ -1,10 +1,15 @@
-//! What makes the broker stop: a signal, or `q` on its terminal.
+//! What makes the broker stop: a signal, or `q` on its terminal; and what a crash may leave.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::thread;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+
+/// Bytes of a core file at most: with this limit Linux neither writes one nor hands one to a program
+/// (core(5), `do_coredump`), and elsewhere nothing fits into it.
+const CORE_FILE_MAX: u64 = 1;
 
 /// Everything that can ask for a stop, from before the first line is printed.
 #[derive(Debug)]
@@ -63,4 +68,11 @@ fn keyboard() -> io::Result<oneshot::Receiver<()>> {
         }
     })?;
     Ok(heard)
+}
+
+/// Lets a crash leave no copy of this program's memory, which holds the broker's key.
+pub(crate) fn leave_no_core_file() {
+    let limit = Rlimit { current: Some(CORE_FILE_MAX), maximum: Some(CORE_FILE_MAX) };
+    // Refused only where the limit is lower already.
+    let _lower_already = setrlimit(Resource::Core, limit);
 }

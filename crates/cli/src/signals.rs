@@ -1,9 +1,14 @@
-//! Signals that end the program in order.
+//! Signals that end the program, in order or not.
 
 use std::io;
 
 use p2pchat_client::Failure;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{self, SignalKind};
+
+/// Bytes of a core file at most: with this limit Linux neither writes one nor hands one to a program
+/// (core(5), `do_coredump`), and elsewhere nothing fits into it.
+const CORE_FILE_MAX: u64 = 1;
 
 /// A wish of the system or of the user to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +27,13 @@ impl Signal {
             Self::Terminate => Failure::Terminated,
         }
     }
+}
+
+/// Lets a crash leave no copy of this program's memory, which holds the private keys.
+pub fn leave_no_core_file() {
+    let limit = Rlimit { current: Some(CORE_FILE_MAX), maximum: Some(CORE_FILE_MAX) };
+    // Refused only where the limit is lower already.
+    let _lower_already = setrlimit(Resource::Core, limit);
 }
 
 /// Waits for signals, from its creation on.

@@ -12,7 +12,11 @@ use crate::schedule::{IV_LEN, SealingKey};
 pub const TAG_LEN: usize = 16;
 
 /// One key of one AEAD. aws-lc wipes it when it is dropped.
-pub(crate) struct Aead(LessSafeKey);
+pub(crate) struct Aead {
+    key: LessSafeKey,
+    #[cfg(any(test, feature = "simulation"))]
+    fingerprint: crate::ledger::Fingerprint,
+}
 
 impl Aead {
     #[expect(clippy::expect_used, reason = "fails only for a key that is not 32 bytes")]
@@ -21,14 +25,20 @@ impl Aead {
             Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
             Suite::Aes256Gcm => &AES_256_GCM,
         };
-        Self(LessSafeKey::new(UnboundKey::new(algorithm, key.as_bytes()).expect("a key of 32 bytes")))
+        Self {
+            key: LessSafeKey::new(UnboundKey::new(algorithm, key.as_bytes()).expect("a key of 32 bytes")),
+            #[cfg(any(test, feature = "simulation"))]
+            fingerprint: crate::ledger::Fingerprint::of(key.as_bytes()),
+        }
     }
 
     /// Turns `buffer` into ciphertext and returns its tag.
     #[expect(clippy::expect_used, reason = "fails only past the 2^36 bytes that one nonce may seal")]
     pub(crate) fn seal(&self, nonce: [u8; IV_LEN], aad: &[u8], buffer: &mut [u8]) -> [u8; TAG_LEN] {
+        #[cfg(any(test, feature = "simulation"))]
+        crate::ledger::note(|| self.fingerprint, nonce, aad, buffer);
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let sealed = self.0.seal_in_place_separate_tag(nonce, Aad::from(aad), buffer);
+        let sealed = self.key.seal_in_place_separate_tag(nonce, Aad::from(aad), buffer);
         let tag = sealed.expect("a buffer far below 64 GiB");
         let mut bytes = [0; TAG_LEN];
         bytes.copy_from_slice(tag.as_ref());
@@ -43,6 +53,6 @@ impl Aead {
         aad: &[u8],
         buffer: &'a mut [u8],
     ) -> Option<&'a mut [u8]> {
-        self.0.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), buffer).ok()
+        self.key.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), buffer).ok()
     }
 }

@@ -33,7 +33,7 @@ impl CarrierSecret {
     }
 
     /// The secret that these bytes are, as they came in the session.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self::new(bytes)
     }
 

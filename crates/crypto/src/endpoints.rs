@@ -67,6 +67,13 @@ impl EndpointBox {
         let counter = counter_bytes(self.sent);
         self.sent = self.sent.saturating_add(1);
         let mut body = codec::encode(endpoints).expect("a bounded list");
+        #[cfg(any(test, feature = "simulation"))]
+        crate::ledger::note(
+            || crate::ledger::Fingerprint::of(self.mine.as_bytes()),
+            counter,
+            &self.transcript,
+            &body,
+        );
         ChaCha20Poly1305::new(self.mine.as_bytes().into())
             .encrypt_in_place(&Nonce::from(counter), &self.transcript, &mut body)
             .expect("a short body");

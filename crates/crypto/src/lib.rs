@@ -31,6 +31,8 @@ pub mod handshake;
 pub mod identity;
 pub mod introduction;
 pub mod keyfile;
+#[cfg(any(test, feature = "simulation"))]
+pub mod ledger;
 pub mod link;
 pub mod offer;
 #[cfg(any(test, feature = "simulation"))]

@@ -4,12 +4,12 @@
 //! length, so that the concatenation can be read in one way only.
 
 use p2pchat_proto::{PeerId, TransferId};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::carrier::CarrierSecret;
 use crate::identity::Seed;
 use crate::introduction::Role;
-use crate::secret::{redacted, secret};
+use crate::secret::secret;
 
 const IDENTITY: &str = "p2pchat 1 identity";
 const NOISE_STATIC: &str = "p2pchat 1 noise static";
@@ -63,16 +63,15 @@ secret! {
     pub(crate) struct SessionSecret;
 }
 
-/// What two who had a session can begin another with, without a broker. Each epoch has its own.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct ResumptionSecret([u8; 32]);
-
-redacted!(ResumptionSecret);
+secret! {
+    /// What two who had a session can begin another with, without a broker. Each epoch has its own.
+    pub struct ResumptionSecret;
+}
 
 impl ResumptionSecret {
     /// The bytes, to be sealed before they are kept.
     pub const fn expose(&self) -> &[u8; 32] {
-        &self.0
+        self.as_bytes()
     }
 }
 
@@ -116,11 +115,11 @@ impl Direction {
 }
 
 pub(crate) fn identity_seed(seed: &Seed) -> IdentitySeed {
-    IdentitySeed::new(derive(IDENTITY, &[seed.as_bytes()]))
+    IdentitySeed::boxed(derive(IDENTITY, &[seed.as_bytes()]))
 }
 
 pub(crate) fn noise_static(seed: &Seed) -> NoiseStatic {
-    NoiseStatic::new(derive(NOISE_STATIC, &[seed.as_bytes()]))
+    NoiseStatic::boxed(derive(NOISE_STATIC, &[seed.as_bytes()]))
 }
 
 pub(crate) fn introduction_secret(
@@ -128,28 +127,28 @@ pub(crate) fn introduction_secret(
     kem: &[u8; 32],
     transcript: &[u8; 32],
 ) -> IntroductionSecret {
-    IntroductionSecret::new(derive(INTRODUCTION, &[x25519, kem, transcript]))
+    IntroductionSecret::boxed(derive(INTRODUCTION, &[x25519, kem, transcript]))
 }
 
 pub(crate) fn psk(secret: &IntroductionSecret) -> Psk {
-    Psk::new(derive(PSK, &[secret.as_bytes()]))
+    Psk::boxed(derive(PSK, &[secret.as_bytes()]))
 }
 
 pub(crate) fn ticket_key(secret: &IntroductionSecret, sender: PeerId) -> TicketKey {
-    TicketKey::new(derive(TICKET_KEY, &[secret.as_bytes(), &sender.0]))
+    TicketKey::boxed(derive(TICKET_KEY, &[secret.as_bytes(), &sender.0]))
 }
 
 pub(crate) fn mac_key(secret: &IntroductionSecret, sender: PeerId) -> MacKey {
-    MacKey::new(derive(MAC, &[secret.as_bytes(), &sender.0]))
+    MacKey::boxed(derive(MAC, &[secret.as_bytes(), &sender.0]))
 }
 
 pub(crate) fn endpoint_key(secret: &IntroductionSecret, sender: PeerId) -> EndpointKey {
-    EndpointKey::new(derive(ENDPOINTS, &[secret.as_bytes(), &sender.0]))
+    EndpointKey::boxed(derive(ENDPOINTS, &[secret.as_bytes(), &sender.0]))
 }
 
 pub(crate) fn session_secret(split: [&[u8; 32]; 2], handshake_hash: &[u8; 32]) -> SessionSecret {
     let [first, second] = split;
-    SessionSecret::new(derive(SESSION, &[first, second, handshake_hash]))
+    SessionSecret::boxed(derive(SESSION, &[first, second, handshake_hash]))
 }
 
 pub(crate) fn next_epoch(
@@ -160,25 +159,26 @@ pub(crate) fn next_epoch(
 ) -> SessionSecret {
     let [first, second] = split;
     let inputs: [&[u8]; 5] = [secret.as_bytes(), first, second, rekey_hash, &epoch.to_be_bytes()];
-    SessionSecret::new(derive(NEXT_EPOCH, &inputs))
+    SessionSecret::boxed(derive(NEXT_EPOCH, &inputs))
 }
 
 pub(crate) fn rekey_psk(secret: &SessionSecret) -> Psk {
-    Psk::new(derive(REKEY_PSK, &[secret.as_bytes()]))
+    Psk::boxed(derive(REKEY_PSK, &[secret.as_bytes()]))
 }
 
 pub(crate) fn resumption(secret: &SessionSecret) -> ResumptionSecret {
-    ResumptionSecret(derive(RESUMPTION, &[secret.as_bytes()]))
+    ResumptionSecret::boxed(derive(RESUMPTION, &[secret.as_bytes()]))
 }
 
 pub(crate) fn data_key(secret: &SessionSecret, direction: Direction) -> SealingKey {
-    SealingKey::new(derive(DATA_KEY, &[secret.as_bytes(), direction.label()]))
+    SealingKey::boxed(derive(DATA_KEY, &[secret.as_bytes(), direction.label()]))
 }
 
 pub(crate) fn data_iv(secret: &SessionSecret, direction: Direction) -> Zeroizing<[u8; IV_LEN]> {
-    let bytes = Zeroizing::new(derive(DATA_IV, &[secret.as_bytes(), direction.label()]));
+    let mut bytes = derive(DATA_IV, &[secret.as_bytes(), direction.label()]);
     let mut iv = Zeroizing::new([0; IV_LEN]);
     iv.iter_mut().zip(bytes.iter()).for_each(|(to, from)| *to = *from);
+    bytes.zeroize();
     iv
 }
 
@@ -188,20 +188,21 @@ pub(crate) fn file_key(
     nonce_d: &[u8; 16],
     nonce_l: &[u8; 16],
 ) -> SealingKey {
-    SealingKey::new(derive(FILE, &[secret.as_bytes(), &transfer.0, nonce_d, nonce_l]))
+    SealingKey::boxed(derive(FILE, &[secret.as_bytes(), &transfer.0, nonce_d, nonce_l]))
 }
 
 pub(crate) fn file_hello_key(secret: &CarrierSecret) -> MacKey {
-    MacKey::new(derive(FILE_HELLO, &[secret.as_bytes()]))
+    MacKey::boxed(derive(FILE_HELLO, &[secret.as_bytes()]))
 }
 
-fn derive(context: &'static str, inputs: &[&[u8]]) -> [u8; 32] {
+fn derive(context: &'static str, inputs: &[&[u8]]) -> Box<[u8; 32]> {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     for input in inputs {
         hasher.update(input);
     }
     let mut hash = hasher.finalize();
-    let key = *hash.as_bytes();
+    let mut key = Box::new([0; 32]);
+    key.copy_from_slice(hash.as_bytes());
     hash.zeroize();
     hasher.zeroize();
     key

@@ -18,15 +18,23 @@ macro_rules! redacted {
 }
 pub(crate) use redacted;
 
-/// A secret of 32 bytes for one purpose.
+/// A secret of 32 bytes for one purpose. It stays in one place: what moves, into a map or out of a
+/// function, leaves its bytes behind where it was.
 macro_rules! secret {
     ($(#[$doc:meta])* $vis:vis struct $name:ident;) => {
         $(#[$doc])*
-        #[derive(zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
-        $vis struct $name([u8; 32]);
+        $vis struct $name(Box<[u8; 32]>);
 
         impl $name {
-            pub(crate) const fn new(bytes: [u8; 32]) -> Self {
+            #[allow(dead_code, reason = "some are only derived")]
+            pub(crate) fn new(mut bytes: [u8; 32]) -> Self {
+                let secret = Self(Box::new(bytes));
+                zeroize::Zeroize::zeroize(&mut bytes);
+                secret
+            }
+
+            #[allow(dead_code, reason = "some are only made of bytes")]
+            pub(crate) const fn boxed(bytes: Box<[u8; 32]>) -> Self {
                 Self(bytes)
             }
 
@@ -34,6 +42,20 @@ macro_rules! secret {
                 &self.0
             }
         }
+
+        impl zeroize::Zeroize for $name {
+            fn zeroize(&mut self) {
+                self.0.as_mut_slice().zeroize();
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                zeroize::Zeroize::zeroize(self);
+            }
+        }
+
+        impl zeroize::ZeroizeOnDrop for $name {}
 
         $crate::secret::redacted!($name);
     };
@@ -180,6 +202,14 @@ mod tests {
         let mut secret = SessionSecret::new([7; 32]);
         secret.zeroize();
         assert_eq!(secret.as_bytes(), &[0; 32]);
+    }
+
+    #[test]
+    fn a_secret_that_moves_leaves_no_bytes_behind() {
+        let secret = SessionSecret::new([7; 32]);
+        let place = secret.as_bytes().as_ptr();
+        let moved = Box::new(secret);
+        assert_eq!(moved.as_bytes().as_ptr(), place);
     }
 
     #[test]

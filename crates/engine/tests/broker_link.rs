@@ -9,11 +9,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use p2pchat_engine::Event;
 use p2pchat_engine::event::BrokerState;
+use p2pchat_engine::{Command, Event, Failure};
 use p2pchat_netsim::LinkConfig;
 use p2pchat_proto::PeerId;
-use p2pchat_proto::broker::{FromBroker, PresenceDelta, Refused, RefusedCode, Replaced, Restarting, Status};
+use p2pchat_proto::broker::{
+    FromBroker, Pong, PresenceDelta, Refused, RefusedCode, Replaced, Restarting, Status,
+};
 use world::{Manner, World};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -118,6 +120,52 @@ fn a_broker_that_is_away_is_tried_less_and_less_often() {
         assert!((doubled..=doubled + doubled / 4).contains(&waited), "try {n} after {waited:?}");
         last = world.now;
     }
+}
+
+#[test]
+fn a_question_that_a_broker_never_answers_ends_in_words_after_thirty_seconds() {
+    let mut world = told(Replaced);
+    world.broker.tamper = Some(Box::new(|message| {
+        if let FromBroker::Reply(_) = message {
+            *message = Pong.into();
+        }
+    }));
+    let asked = world.now;
+    let id = world.command(0, Command::People { prefix: String::new() });
+    let failed = |world: &World| {
+        world.people[0].events.iter().any(
+            |event| matches!(event, Event::Failed { id: which, failure: Failure::BrokerUnreachable { reason, .. } } if *which == id && reason == "no answer within 30 s"),
+        )
+    };
+    world.run_until(HOUR, "an end", failed);
+    assert_eq!(Duration::from_nanos(world.now - asked), Duration::from_secs(30));
+    assert_eq!(state(&world), Some(BrokerState::Connected));
+}
+
+#[test]
+fn a_connect_is_done_when_it_is_answered_although_the_broker_never_replied() {
+    let mut world = told(Replaced);
+    let bob = world.join("bob", Manner::default(), &LinkConfig::default());
+    world.run_for(Duration::from_secs(1));
+    world.broker.tamper = Some(Box::new(|message| {
+        if let FromBroker::Reply(_) = message {
+            *message = Pong.into();
+        }
+    }));
+    let asked = world.connect(bob, "alice");
+    let request = world.people[0].events.iter().find_map(|event| match event {
+        Event::Request(request) => Some(request.request),
+        _ => None,
+    });
+    let request = request.expect("alice is asked");
+    let done = |world: &World| {
+        let ends = |event: &Event| matches!(event, Event::Done { id, .. } if *id == asked);
+        world.people[bob].events.iter().filter(|event| ends(event)).count()
+    };
+    assert_eq!(done(&world), 0);
+    world.command(0, Command::Accept { request, once: false });
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(done(&world), 1);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime};
 
 use p2pchat_crypto::link::{BrokerSecret, LinkOpener, LinkSealer, ServerHandshake, frame, verify_hello};
 use p2pchat_proto::broker::{Call, FromBroker, Hello, ToBroker};
-use p2pchat_proto::{BrokerKey, Moment, WallTime};
+use p2pchat_proto::{BrokerKey, Moment, PeerId, WallTime};
 use p2pchat_registry::{Command, Config, ConnId, Registry};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
@@ -25,6 +25,9 @@ use crate::process::Failure;
 
 /// Changes a message on its way to a client; whether it did.
 pub type Lie = Box<dyn FnMut(&mut FromBroker) -> bool + Send>;
+
+/// Whether a login is that of this peer: the key, the hash of the link, the broker's key, the signature.
+pub type Verify = fn(PeerId, &[u8; 32], BrokerKey, &[u8; 64]) -> bool;
 
 /// A running double; ends when it is dropped.
 pub struct LyingBroker {
@@ -50,6 +53,14 @@ impl LyingBroker {
     /// # Errors
     /// If the system gives no socket.
     pub fn start(seed: u64) -> Result<Self, Failure> {
+        Self::verifying(seed, verify_hello)
+    }
+
+    /// The same with a judgement of its own about logins. It hangs up on whom it does not believe.
+    ///
+    /// # Errors
+    /// If the system gives no socket.
+    pub fn verifying(seed: u64, verify: Verify) -> Result<Self, Failure> {
         let listener =
             TcpListener::bind(("127.0.0.1", 0)).map_err(Failure::system("bind the double's port"))?;
         let address = listener.local_addr().map_err(Failure::system("ask for the double's address"))?;
@@ -66,13 +77,18 @@ impl LyingBroker {
         let to_hub = hub.clone();
         let ended = Arc::<AtomicBool>::default();
         let seen = ended.clone();
-        thread::spawn(move || accept(&listener, &Arc::new(secret), rng, &to_hub, &seen));
+        thread::spawn(move || accept(&listener, &Arc::new(secret), verify, rng, &to_hub, &seen));
         Ok(Self { address, key, lie, told, hub, ended })
     }
 
     /// `HOST:PORT#KEY`, as `--broker` takes it.
     pub fn url(&self) -> String {
         format!("{}#{}", self.address, self.key)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Its key.
@@ -181,6 +197,7 @@ fn wall() -> WallTime {
 fn accept(
     listener: &TcpListener,
     secret: &Arc<BrokerSecret>,
+    verify: Verify,
     mut rng: ChaCha20Rng,
     hub: &Sender<Input>,
     ended: &AtomicBool,
@@ -193,7 +210,7 @@ fn accept(
         let (secret, mut rng, of_thread) = (secret.clone(), ChaCha20Rng::from_rng(&mut rng), hub.clone());
         thread::spawn(move || {
             let conn = ConnId(number);
-            let _ = serve(conn, stream, &secret, &mut rng, &of_thread);
+            let _ = serve(conn, stream, &secret, verify, &mut rng, &of_thread);
             let _ = of_thread.send(Input::Gone(conn));
         });
     }
@@ -204,6 +221,7 @@ fn serve(
     conn: ConnId,
     mut stream: TcpStream,
     secret: &BrokerSecret,
+    verify: Verify,
     rng: &mut ChaCha20Rng,
     hub: &Sender<Input>,
 ) -> Option<()> {
@@ -214,7 +232,7 @@ fn serve(
     let ip = stream.peer_addr().ok()?.ip();
     hub.send(Input::Connected(conn, ip, sealer, stream.try_clone().ok()?)).ok()?;
     let (call, ToBroker::Hello(hello)) = message(&mut stream, &mut opener)? else { return None };
-    if !verify_hello(hello.peer, &hash, secret.public(), &hello.signature) {
+    if !verify(hello.peer, &hash, secret.public(), &hello.signature) {
         return None;
     }
     hub.send(Input::Login(conn, call, hello)).ok()?;

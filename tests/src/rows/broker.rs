@@ -1,10 +1,13 @@
 //! The broker: its link, its names, its requests, and a broker that is the attacker.
 
+mod forged;
+mod ghosts;
 mod hostile;
 mod link;
 mod load;
 mod rules;
 mod service;
+mod swallows;
 
 use super::Row;
 
@@ -30,9 +33,9 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "B7",
-        attack: "a request with somebody else's `from`",
-        expected: "forwarded under the login of who sent it; answers for others are dropped",
-        run: rules::forged_from,
+        attack: "somebody else's offer, name, request id, answers, endpoints, cancels, and a broker's own words",
+        expected: "`from` and `name` are the login's; nobody speaks in a request of others, or as the broker",
+        run: forged::forged,
     },
     Row {
         id: "B8",
@@ -60,14 +63,14 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "B15",
-        attack: "half-open link, second login of one key",
-        expected: "the ghost is gone after 40 s; the newest login wins, both are told",
-        run: rules::ghosts,
+        attack: "a host that loses power, lines cut both ways and one way, one key at two places",
+        expected: "the ghost is gone after 40 s; the newest login wins, the older is told and keeps away, the newer is welcomed",
+        run: ghosts::ghosts,
     },
     Row {
         id: "B16",
-        attack: "a broker that drops, reorders, lies, floods",
-        expected: "the client lives, sends no datagram there, and stays small",
+        attack: "a broker that swallows for ever, reorders, lies, floods",
+        expected: "the client lives, sends no datagram there, stays small, and says in time what came to nothing",
         run: hostile::broker,
     },
     Row {

@@ -45,7 +45,7 @@ pub const ROWS: &[Row] = &[
     Row {
         id: "K7",
         attack: "every secret printed and said in a panic; log, output, files and memory of a program searched",
-        expected: "redacted in print; passphrase, seed and key of the key file nowhere after their use",
+        expected: "redacted in print; what opened the key file nowhere after its use, nothing of a closed session in memory",
         run: secrets::kept,
     },
     Row {

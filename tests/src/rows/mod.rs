@@ -7,6 +7,7 @@
 //!
 //! To add a row: write its function in the file of its subject, and list it in that file's `ROWS`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use rand_chacha::ChaCha20Rng;
 pub mod broker;
 pub mod exhaustion;
 pub mod files;
+mod guest;
 pub mod handshake;
 mod hidden;
 pub mod identity;
@@ -115,6 +117,38 @@ impl Lab {
     }
 }
 
+/// A promise of the product that an attack may break, in words.
+pub type Promise = &'static str;
+
+/// Mounts an attack that several defences stand against. `attack` says which promises broke, at the
+/// product (`None`) or at the double that does without one defence. At each double the promise that
+/// its defence keeps has to break: one that still holds has no attack of its own in this row.
+pub fn each<D: Copy>(
+    defence: Defence,
+    doubles: &[(D, Promise)],
+    mut attack: impl FnMut(Option<D>) -> Result<BTreeSet<Promise>, NotRun>,
+) -> Result<Seen, NotRun> {
+    let words = |broken: &BTreeSet<Promise>| broken.iter().copied().collect::<Vec<_>>().join("; ");
+    let count = doubles.len();
+    if defence == Defence::InPlace {
+        let broken = attack(None)?;
+        let kept = format!("kept, each with its double: {}", words(&doubles.iter().map(|d| d.1).collect()));
+        return Ok(if broken.is_empty() {
+            Seen::held(kept)
+        } else {
+            Seen::broken(format!("broken: {}", words(&broken)))
+        });
+    }
+    for (number, (double, promise)) in doubles.iter().enumerate() {
+        let broken = attack(Some(*double))?;
+        if !broken.contains(promise) {
+            let seen = words(&broken);
+            return Ok(Seen::held(format!("double {number} of {count} keeps `{promise}` (broke: {seen})")));
+        }
+    }
+    Ok(Seen::broken(format!("each of {count} doubles breaks the promise of the defence that it lacks")))
+}
+
 impl Finding {
     /// Whether the defence held, and the attack is one.
     pub fn passed(&self) -> bool {
@@ -209,6 +243,21 @@ mod tests {
         let finding = run(row(lost), 1);
         assert!(!finding.passed());
         assert_eq!(finding.proof, Err(NotRun("panicked: lost".to_owned())));
+    }
+
+    #[test]
+    fn a_row_with_a_defence_that_nothing_attacks_does_not_pass() {
+        const DOUBLES: [(u8, Promise); 2] = [(0, "one"), (1, "two")];
+        let one = |defence, _: &mut Lab| {
+            each(defence, &DOUBLES, |lacks| Ok(lacks.map(|_| "one").into_iter().collect()))
+        };
+        assert!(!run(row(one), 1).passed());
+        let both = |defence, _: &mut Lab| {
+            each(defence, &DOUBLES, |lacks| {
+                Ok(lacks.map(|lacks| DOUBLES[lacks as usize].1).into_iter().collect())
+            })
+        };
+        assert!(run(row(both), 1).passed());
     }
 
     #[test]

@@ -15,10 +15,12 @@ use crate::clock::wall_time;
 use crate::log;
 use crate::output::{self, Shown};
 use crate::profile::Profile;
+use crate::signals;
 use crate::terminal::Terminal;
 
 /// Runs one call of the program; its exit status.
 pub fn run(arguments: &[OsString]) -> u8 {
+    signals::leave_no_core_file();
     // Known from the arguments even if they cannot be understood, and from the config file later.
     let mut json = arguments.iter().any(|argument| argument == OsStr::new("--json"));
     let outcome = match Cli::try_parse_from(arguments) {

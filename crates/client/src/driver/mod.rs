@@ -4,16 +4,17 @@
 //! to send, do its effects, hand on its events, then sleep until something comes or its next
 //! timeout. No rule of the protocol stands here.
 
+mod alarm;
 mod clock;
 pub(crate) mod log;
 mod profile;
 mod tcp;
 mod udp;
+mod watch;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -26,7 +27,6 @@ use p2pchat_session::Transmit;
 use p2pchat_transfer::CarrierEvent;
 use rand::Rng;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
 
 use crate::config::Config;
 use crate::endpoints::announced;
@@ -34,6 +34,7 @@ use crate::files::{FileConfig, FileDriver, open_source};
 use crate::handle::EVENTS_IN_BATCH;
 use crate::random::system_rng;
 use crate::request::Request;
+use alarm::Alarm;
 use clock::Clock;
 use profile::Profile;
 use tcp::{BrokerConnection, Report};
@@ -58,9 +59,8 @@ pub(crate) struct Driver {
     clock: Clock,
     /// When this turn began; clocks are read a few times a turn, not for each thing in it.
     now: Now,
-    /// Fires at the next timeout or before it: it is set anew only to fire earlier, as most timeouts
-    /// move away with every packet.
-    timer: Pin<Box<Sleep>>,
+    /// Fires at the next timeout or before it.
+    alarm: Alarm,
     profile: Profile,
     sockets: Sockets,
     advertise: Vec<SocketAddr>,
@@ -158,7 +158,7 @@ impl Driver {
             engine: Engine::new(engine, seed, clock.now()),
             clock,
             now: clock.now(),
-            timer: Box::pin(tokio::time::sleep_until(Instant::now())),
+            alarm: Alarm::new(),
             profile,
             sockets,
             advertise: config.advertise,
@@ -245,15 +245,12 @@ impl Driver {
     }
 
     async fn sleep(&mut self) -> Woken {
-        let due = self.clock.instant(self.engine.poll_timeout());
-        if let Some(due) = due
-            && (due < self.timer.deadline() || self.timer.is_elapsed())
-        {
-            self.timer.as_mut().reset(due);
+        if let Some(due) = self.clock.instant(self.engine.poll_timeout()) {
+            self.alarm.fire_by(due);
         }
         self.turn = self.turn.wrapping_add(1);
         let first = Source::first(self.turn);
-        let Self { sockets, requests, broker, carriers, timer, events, waiting, unsent, stopping, .. } = self;
+        let Self { sockets, requests, broker, carriers, alarm, events, waiting, unsent, stopping, .. } = self;
         let sockets = &*sockets;
         let listening = waiting.len() < EVENTS_WAITING_MAX;
         let full = unsent.as_ref().and_then(|transmit| sockets.towards(transmit.to));
@@ -265,8 +262,8 @@ impl Driver {
                     Source::Request if !*stopping => requests.poll_recv(context).map(Woken::Request),
                     Source::Broker if listening => broker.poll_report(context).map(Woken::Broker),
                     Source::Carrier => carriers.poll_recv(context).map(Woken::Carrier),
-                    Source::Timer if due.is_some() => timer.as_mut().poll(context).map(|()| Woken::Timeout),
-                    Source::Udp | Source::Request | Source::Broker | Source::Timer => Poll::Pending,
+                    Source::Timer => alarm.poll(context).map(|()| Woken::Timeout),
+                    Source::Udp | Source::Request | Source::Broker => Poll::Pending,
                 };
                 if woken.is_ready() {
                     return woken;

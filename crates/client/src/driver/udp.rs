@@ -12,6 +12,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::watch::watch;
+
 /// Room for one received datagram, or for as many as the system joins into one buffer: the largest
 /// UDP payload (RFC 768).
 const RECEIVE_BUFFER: usize = 64 * 1024;
@@ -140,7 +142,8 @@ impl Udp {
             ecn: transmit.ecn.map(ecn_to_send),
             contents,
             segment_size: transmit.segment_size,
-            src_ip: transmit.local_ip,
+            // A socket of one address has no other to send from, and need not be told.
+            src_ip: transmit.local_ip.filter(|_| self.local.ip().is_unspecified()),
         };
         self.state.try_send(self.socket.get_ref().into(), &transmit)
     }
@@ -222,15 +225,6 @@ impl Sockets {
     pub(crate) fn max_segments(&self) -> usize {
         self.iter().map(Udp::max_segments).min().unwrap_or(1)
     }
-}
-
-/// Registers a socket with the runtime for one kind of readiness alone, which a tokio socket cannot.
-#[expect(
-    deprecated,
-    reason = "what the unsafe successor asks of its caller, a socket of std keeps by itself"
-)]
-fn watch(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
-    AsyncFd::with_interest(socket, interest)
 }
 
 fn refused(address: SocketAddr, error: &io::Error) -> Failure {

@@ -29,7 +29,12 @@ pub(crate) struct Setup<'a> {
 }
 
 /// A handshake that runs. Payloads are empty.
-pub(crate) struct Noise(HandshakeState);
+///
+/// snow wipes nothing of its own, so the psk gets into it only where it stays, and is overwritten there.
+pub(crate) struct Noise {
+    state: Box<HandshakeState>,
+    psk: Option<u8>,
+}
 
 /// What a finished handshake leaves.
 pub(crate) struct Finished {
@@ -42,37 +47,54 @@ pub(crate) struct Finished {
 
 impl Noise {
     pub(crate) fn initiator(setup: &Setup<'_>, rng: &mut dyn CryptoRng) -> Result<Self, snow::Error> {
-        builder(setup, rng)?.build_initiator().map(Self)
+        Self::begin(builder(setup, rng)?.build_initiator()?, setup)
     }
 
     pub(crate) fn responder(setup: &Setup<'_>, rng: &mut dyn CryptoRng) -> Result<Self, snow::Error> {
-        builder(setup, rng)?.build_responder().map(Self)
+        Self::begin(builder(setup, rng)?.build_responder()?, setup)
+    }
+
+    fn begin(state: HandshakeState, setup: &Setup<'_>) -> Result<Self, snow::Error> {
+        let mut noise = Self { state: Box::new(state), psk: setup.psk.map(|(position, _)| position) };
+        if let Some((position, key)) = setup.psk {
+            noise.state.set_psk(usize::from(position), key)?;
+        }
+        Ok(noise)
     }
 
     /// The next message, which must have `N` bytes.
     pub(crate) fn write<const N: usize>(&mut self) -> Result<[u8; N], snow::Error> {
         let mut buffer = [0; MESSAGE_MAX];
-        let written = self.0.write_message(&[], &mut buffer)?;
+        let written = self.state.write_message(&[], &mut buffer)?;
         buffer.get(..written).and_then(|message| message.try_into().ok()).ok_or(snow::Error::Input)
     }
 
     /// Takes the next message. One that carries a payload is refused.
     pub(crate) fn read(&mut self, message: &[u8]) -> Result<(), snow::Error> {
-        self.0.read_message(message, &mut []).map(drop)
+        self.state.read_message(message, &mut []).map(drop)
     }
 
     /// What the handshake gives, if it is finished: before that the static key may be a mere
     /// claim, and the split means nothing.
     pub(crate) fn finish(mut self) -> Option<Finished> {
-        if !self.0.is_handshake_finished() {
+        if !self.state.is_handshake_finished() {
             return None;
         }
-        let (first, second) = self.0.dangerously_get_raw_split();
+        let (first, second) = self.state.dangerously_get_raw_split();
         Some(Finished {
             split: [Zeroizing::new(first), Zeroizing::new(second)],
-            hash: self.0.get_handshake_hash().try_into().ok()?,
-            remote_static: self.0.get_remote_static().and_then(|key| key.try_into().ok()),
+            hash: self.state.get_handshake_hash().try_into().ok()?,
+            remote_static: self.state.get_remote_static().and_then(|key| key.try_into().ok()),
         })
+    }
+}
+
+impl Drop for Noise {
+    fn drop(&mut self) {
+        if let Some(position) = self.psk {
+            // Fails for a position that no psk can have, and then there is none.
+            let _ = self.state.set_psk(usize::from(position), &[0; 32]);
+        }
     }
 }
 
@@ -85,9 +107,6 @@ fn builder<'a>(setup: &Setup<'a>, rng: &mut dyn CryptoRng) -> Result<Builder<'a>
     }
     if let Some(key) = setup.remote {
         builder = builder.remote_public_key(key)?;
-    }
-    if let Some((position, key)) = setup.psk {
-        builder = builder.psk(position, key)?;
     }
     Ok(builder)
 }

@@ -170,6 +170,13 @@ impl Cipher for ChaChaPoly {
     fn encrypt(&self, nonce: u64, authtext: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
         let (buffer, rest) = out.split_at_mut_checked(plaintext.len()).expect("room for the ciphertext");
         buffer.copy_from_slice(plaintext);
+        #[cfg(any(test, feature = "simulation"))]
+        crate::ledger::note(
+            || crate::ledger::Fingerprint::of(&self.key),
+            noise_nonce(nonce),
+            authtext,
+            plaintext,
+        );
         let tag = self
             .aead()
             .encrypt_inout_detached(&Nonce::from(noise_nonce(nonce)), authtext, buffer.into())

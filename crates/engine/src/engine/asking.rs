@@ -214,6 +214,8 @@ impl Engine {
 
     pub(super) fn request_answered(&mut self, answered: Answered, now: Now) {
         let Some(id) = self.wish_of(answered.request) else { return };
+        // It was passed on, also where the broker keeps its reply to itself.
+        self.request_replied(id, Outcome::Done, now);
         match answered.answer {
             AnswerBody::Decline { reason } => {
                 let reason = reason.as_str().to_owned();
@@ -368,7 +370,12 @@ impl Engine {
 
     fn finish_wish(&mut self, id: WishId, state: RequestState, reason: Option<String>) {
         self.show_wish(id, state, reason);
-        self.wishes.remove(&id);
+        // Whose request was never confirmed hears of its end all the same.
+        if let Some(wish) = self.wishes.remove(&id)
+            && wish.command.is_some()
+        {
+            self.report_failure(wish.command, Failure::NoAnswer { who: wish.who() });
+        }
     }
 
     fn show_wish(&mut self, id: WishId, state: RequestState, reason: Option<String>) {

@@ -1,5 +1,7 @@
 //! What the broker says, and what is asked of it beside requests.
 
+use core::time::Duration;
+
 use p2pchat_proto::broker::{
     Call, Directory, DirectoryEntry, FromBroker, Outcome, Status, ToBroker, WATCH_BATCH, WATCH_MAX, Watch,
 };
@@ -17,6 +19,10 @@ use crate::wish::WishId;
 /// Most people that one answer to `/who` lists; what a terminal can still show.
 const PEOPLE_MAX: usize = 4096;
 
+/// How long a reply is waited for on a link that lives: two heartbeats. What waits is bounded by it
+/// too, whatever a broker makes this side ask.
+pub(super) const CALL_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What a reply of the broker answers.
 #[derive(Debug)]
 pub(super) enum Asked {
@@ -33,6 +39,8 @@ pub(super) enum Asked {
 impl Engine {
     pub(super) fn settle_link(&mut self, now: Now) -> bool {
         let mut moved = false;
+        let end = now.after(CALL_PATIENCE);
+        self.calls_end.extend(self.calls_made.drain(..).map(|call| (end, call)));
         while let Some(output) = self.link.poll_output() {
             moved = true;
             match output {
@@ -61,7 +69,30 @@ impl Engine {
             Asked::Nothing => {}
             Asked::People { .. } | Asked::Request(_) | Asked::Answer(_) => {
                 self.calls.insert(call, asked);
+                self.calls_made.push(call);
             }
+        }
+    }
+
+    /// Gives up what a broker does not answer although it is there.
+    pub(super) fn calls_due(&mut self, now: Now) {
+        while let Some(&(end, call)) = self.calls_end.front()
+            && now.reached(end)
+        {
+            self.calls_end.pop_front();
+            if let Some(Asked::People { id, .. }) = self.calls.remove(&call) {
+                let address = self.link.address().to_owned();
+                let reason = format!("no answer within {} s", CALL_PATIENCE.as_secs());
+                self.failed(id, Failure::BrokerUnreachable { address, reason });
+            }
+        }
+        self.forget_answered();
+    }
+
+    /// Nobody is woken for a call that was answered.
+    fn forget_answered(&mut self) {
+        while self.calls_end.front().is_some_and(|(_, call)| !self.calls.contains_key(call)) {
+            self.calls_end.pop_front();
         }
     }
 
@@ -115,6 +146,8 @@ impl Engine {
     /// Whatever waited for a reply on that link will not get one.
     fn link_lost(&mut self, now: Now) {
         let calls = core::mem::take(&mut self.calls);
+        self.calls_end.clear();
+        self.calls_made.clear();
         for asked in calls.into_values() {
             match asked {
                 Asked::People { id, .. } => {
@@ -167,7 +200,9 @@ impl Engine {
     }
 
     fn replied(&mut self, call: Call, outcome: Outcome, now: Now) {
-        match self.calls.remove(&call) {
+        let asked = self.calls.remove(&call);
+        self.forget_answered();
+        match asked {
             Some(Asked::People { id, prefix, list }) => self.page_came(id, prefix, list, outcome),
             Some(Asked::Request(wish)) => self.request_replied(wish, outcome, now),
             Some(Asked::Answer(request)) => self.answer_replied(request, &outcome, now),

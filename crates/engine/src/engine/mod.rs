@@ -64,6 +64,9 @@ pub struct Engine {
     incoming: BTreeMap<RequestId, IncomingRequest>,
     remembered: RequestMemory,
     calls: BTreeMap<Call, Asked>,
+    /// When each of them is given up, in that order, and those for which that is not known yet.
+    calls_end: VecDeque<(Moment, Call)>,
+    calls_made: Vec<Call>,
     meetings: BTreeMap<SessionId, Meeting>,
     live: BTreeMap<PeerId, SessionId>,
     numbers: Numbers,
@@ -118,6 +121,8 @@ impl Engine {
             incoming: BTreeMap::new(),
             remembered: RequestMemory::default(),
             calls: BTreeMap::new(),
+            calls_end: VecDeque::new(),
+            calls_made: Vec::new(),
             meetings: BTreeMap::new(),
             live: BTreeMap::new(),
             numbers: Numbers::default(),
@@ -195,6 +200,7 @@ impl Engine {
         if self.transfers.poll_timeout().is_some_and(|due| now.reached(due)) {
             self.transfers.handle_timeout(now.moment);
         }
+        self.calls_due(now);
         self.wishes_due(now);
         self.incoming_due(now);
         self.settle(now);
@@ -241,6 +247,7 @@ impl Engine {
             .flatten()
             .chain(wishes)
             .chain(incoming)
+            .chain(self.calls_end.front().map(|(end, _)| *end))
             .fold(self.link.poll_timeout(), Moment::min)
     }
 

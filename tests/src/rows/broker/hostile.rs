@@ -1,5 +1,6 @@
 //! B16: a broker that does to a client what no broker should.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc::{self, Receiver};
@@ -19,11 +20,14 @@ use p2pchat_proto::offer::{Addressee, Purpose, SignedOffer};
 use p2pchat_proto::{BrokerKey, PeerId, RequestId, UdpEndpoints, WallTime};
 use rand::{Rng, RngExt};
 
+use super::swallows::{self, ENDS, GENTLE, LEFT};
 use crate::caller::{identity, record};
 use crate::memory::resident;
+use crate::meter;
 use crate::peer::Peer;
 use crate::process::{Failure, PROMPT};
-use crate::rows::{Defence, Lab, NotRun, Seen};
+use crate::rows::{Defence, Lab, NotRun, Promise, Seen, each};
+use crate::sim::town::Without;
 use crate::world::World;
 
 /// What is said of each kind.
@@ -39,27 +43,62 @@ const MARK: u8 = 0xfe;
 /// How long the trap waits for a datagram that is late.
 const LATE: Duration = Duration::from_millis(300);
 
+const STILL: Promise = "no datagram goes where a broker wants it";
+const SMALL: Promise = "what a broker says is not kept";
+
+/// Clients with one thing wrong.
+#[derive(Debug, Clone, Copy)]
+enum Client {
+    /// Takes the broker's word for where people are.
+    Believes,
+    /// Keeps everything that it hears.
+    Hoards,
+    /// Waits for a broker, however long.
+    Waits,
+    /// Comes back at once, however often it was sent away.
+    Hurries,
+}
+
+const DOUBLES: [(Client, Promise); 5] = [
+    (Client::Believes, STILL),
+    (Client::Hoards, SMALL),
+    (Client::Waits, ENDS),
+    (Client::Waits, LEFT),
+    (Client::Hurries, GENTLE),
+];
+
 /// B16.
 pub(super) fn broker(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
-    let trap = UdpSocket::bind(("127.0.0.1", 0))?;
-    trap.set_read_timeout(Some(LATE))?;
-    let (growth, scripts) = match defence {
-        Defence::InPlace => every_script(&trap, lab)?,
-        Defence::Removed => {
-            believe(&answers(&trap, 16, lab)?, &trap)?;
-            (0, 1)
+    let mut figure = String::new();
+    let seen = each(defence, &DOUBLES, |client| {
+        let trap = UdpSocket::bind(("127.0.0.1", 0))?;
+        trap.set_read_timeout(Some(LATE))?;
+        let (mut broken, mut growth) = (BTreeSet::new(), 0);
+        match client {
+            None => {
+                let (grew, scripts) = every_script(&trap, lab)?;
+                growth = grew;
+                broken.extend(swallows::all(None, lab)?);
+                let all = scripts + swallows::COUNT;
+                figure = format!("{all} scripts, grew by {} KiB", growth >> 10);
+            }
+            Some(Client::Believes) => believe(&answers(&trap, 16, lab)?, &trap)?,
+            Some(Client::Hoards) => growth = hoard(&trap, lab)?,
+            Some(Client::Waits) => broken.extend(swallows::all(Some(Without::AnyClock), lab)?),
+            Some(Client::Hurries) => broken.extend(swallows::all(Some(Without::Patience), lab)?),
         }
-    };
-    let mut datagrams = 0;
-    while trap.recv(&mut [0; 2048]).is_ok() {
-        datagrams += 1;
-    }
-    let what = format!(
-        "it lives and comes back; {datagrams} datagrams where the broker wanted them, {} KiB more",
-        growth >> 10
-    );
-    let held = datagrams == 0 && growth <= GROWTH_MAX;
-    Ok(Seen::when(held, what).figure(format!("{scripts} scripts, grew by {} KiB", growth >> 10)))
+        broken.extend(trap.recv(&mut [0; 2048]).is_ok().then_some(STILL));
+        broken.extend((growth > GROWTH_MAX).then_some(SMALL));
+        Ok(broken)
+    })?;
+    Ok(seen.figure(figure))
+}
+
+/// The double: it keeps what the broker floods it with; how much that is.
+fn hoard(trap: &UdpSocket, lab: &mut Lab) -> Result<u64, NotRun> {
+    let (kept, took) = meter::measure(|| answers(trap, FLOOD * 4, lab));
+    drop(kept?);
+    Ok(took.kept as u64)
 }
 
 /// The double: a client that takes the broker's word for where people are.

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::broker::Broker;
 use crate::caller::{Caller, identity, record};
+use crate::double::LyingBroker;
 use crate::process::PROMPT;
 use crate::rows::{Defence, Lab, NotRun, Seen};
 use crate::world::{MEETING, World};
@@ -23,13 +24,16 @@ const EXIT_TRUST: i32 = 6;
 /// How long a client may take to say its hello to a rogue.
 const HELLO: Duration = Duration::from_secs(5);
 
-/// The double: its login covers neither the link nor the broker.
+/// A login that covers neither the link nor the broker.
 fn loose_signature(seed: u8) -> [u8; 64] {
     hello(&identity(seed), &[0; 32], BrokerKey([0; 32]))
 }
 
-fn loose_broker_welcomes(peer: PeerId, signature: &[u8; 64]) -> bool {
-    verify_hello(peer, &[0; 32], BrokerKey([0; 32]), signature)
+/// The double: a broker that asks for no more than that.
+fn loose_broker(seed: u64) -> Result<LyingBroker, NotRun> {
+    Ok(LyingBroker::verifying(seed, |peer, _, _, signature| {
+        verify_hello(peer, &[0; 32], BrokerKey([0; 32]), signature)
+    })?)
 }
 
 /// Whether the broker at `to` takes a login of `peer` with this signature, on a link of its own.
@@ -54,8 +58,10 @@ pub(super) fn replayed_login(defence: Defence, _: &mut Lab) -> Result<Seen, NotR
             (welcomes(world.broker.address(), victim, heard)?, welcomes(other.address(), victim, heard)?)
         }
         Defence::Removed => {
+            let (first, other) = (loose_broker(1)?, loose_broker(2)?);
             let heard = loose_signature(1);
-            (loose_broker_welcomes(victim, &heard), loose_broker_welcomes(victim, &heard))
+            let _victim_is_there = welcomes(first.address(), victim, heard)?;
+            (welcomes(first.address(), victim, heard)?, welcomes(other.address(), victim, heard)?)
         }
     };
     let what = format!("welcome on a second link: {again}, at another broker: {elsewhere}");
@@ -73,7 +79,13 @@ pub(super) fn relayed_login(defence: Defence, lab: &mut Lab) -> Result<Seen, Not
             let login = rogue.login()?.ok_or(NotRun("the victim does not log in".to_owned()))?;
             welcomes(world.broker.address(), login.peer, login.signature)?
         }
-        Defence::Removed => loose_broker_welcomes(identity(1).peer_id(), &loose_signature(1)),
+        Defence::Removed => {
+            let (real, rogue) = (loose_broker(1)?, Rogue::start(&mut lab.rng)?);
+            let mut victim = Caller::connect(rogue.address, identity(1))?;
+            victim.hello(identity(1).peer_id(), loose_signature(1));
+            let login = rogue.login()?.ok_or(NotRun("the victim does not log in".to_owned()))?;
+            welcomes(real.address(), login.peer, login.signature)?
+        }
     };
     Ok(Seen::when(!taken, format!("the real broker takes the victim's login from the rogue: {taken}")))
 }

@@ -1,25 +1,20 @@
-//! B7, B8, B15: what clients say of others, out of order, and from beyond the grave.
+//! B8: what clients say out of order.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use p2pchat_crypto::offer::{PendingRequest, RequestTerms, suites};
 use p2pchat_proto::broker::{
-    Answer, AnswerBody, Answered, Cancel, CancelledWhy, Endpoints, FromBroker, Hello, Incoming, Outcome,
-    PresenceDelta, Reason, Register, Replaced, Request, SealedEndpoints, Status, ToBroker, Watch,
+    Answer, AnswerBody, Answered, Cancel, CancelledWhy, Endpoints, FromBroker, Hello, Incoming, Reason,
+    Request, SealedEndpoints, ToBroker,
 };
-use p2pchat_proto::codec::decode;
-use p2pchat_proto::offer::{Addressee, OfferBody, Purpose, SignedOffer};
-use p2pchat_proto::{BrokerKey, Moment, Name, PeerId, RequestId, WallTime};
-use p2pchat_registry::limits::DEAD_AFTER;
+use p2pchat_proto::offer::SignedOffer;
+use p2pchat_proto::{Moment, PeerId, RequestId, WallTime};
 use p2pchat_registry::{Command, Config, ConnId, Registry};
 use rand::RngExt;
 
-use crate::caller::{Caller, identity};
 use crate::rows::{Defence, Lab, NotRun, Seen};
-use crate::world::World;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// What four clients say in one run of the state machine.
@@ -28,83 +23,6 @@ const STEPS: usize = 20_000;
 const IDS: u8 = 12;
 /// What clients may have forwarded: requests, accepts, declines, endpoints and cancels.
 const KINDS: usize = 5;
-/// How long nothing more is expected.
-const SILENCE: Duration = Duration::from_millis(300);
-
-/// An offer of `author`, as honest as can be, for `to`.
-fn offer(
-    author: u8,
-    to: &str,
-    request: RequestId,
-    broker_key: BrokerKey,
-    lab: &mut Lab,
-) -> Result<SignedOffer, NotRun> {
-    let terms = RequestTerms {
-        request,
-        to: Addressee::Name(to.parse()?),
-        broker_key,
-        made: WallTime(0),
-        purpose: Purpose::Chat,
-        suites: suites(),
-    };
-    Ok(PendingRequest::new(&identity(author), terms, &mut lab.rng)?.offer().clone())
-}
-
-/// B7. Mallory sends what alice signed, and speaks in requests of others.
-pub(super) fn forged_from(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
-    let (alice, mallory) = (identity(1).peer_id(), identity(3).peer_id());
-    let request = RequestId([5; 16]);
-    let (from, slipped) = match defence {
-        Defence::InPlace => {
-            let world = World::new()?;
-            let to = world.broker.address();
-            let mut bob = Caller::login(to, identity(2))?;
-            let mut alice = Caller::login(to, identity(1))?;
-            let mut mallory = Caller::login(to, identity(3))?;
-            if bob.register("bob") != Some(Outcome::Done) {
-                return Err(NotRun("bob gets no name".to_owned()));
-            }
-            let signed = offer(1, "bob", request, bob.link.key, lab)?;
-            let asks =
-                |request, offer| Request { request, to: None, name: "bob".parse::<Name>().ok(), offer };
-            mallory.call(asks(request, signed.clone()));
-            let Some((_, FromBroker::Incoming(incoming))) = bob.hear() else {
-                return Err(NotRun("bob is not asked".to_owned()));
-            };
-            // Now a request of alice's, into which mallory speaks in every way there is.
-            let hers = RequestId([6; 16]);
-            alice.call(asks(hers, signed.clone()));
-            bob.hear();
-            let sealed = SealedEndpoints::new(vec![6; 40]).unwrap_or_else(|| unreachable!("40 bytes fit"));
-            let decline = AnswerBody::Decline { reason: Reason::new("no") };
-            let accept = AnswerBody::Accept { offer: signed, endpoints: sealed.clone() };
-            let forged: [ToBroker; 4] = [
-                Answer { request: hers, answer: decline }.into(),
-                Answer { request: hers, answer: accept }.into(),
-                Cancel { request: hers }.into(),
-                Endpoints { request: hers, sealed }.into(),
-            ];
-            let mut slipped = 0;
-            for message in forged {
-                slipped += usize::from(mallory.call(message) != Some(Outcome::NoSuchRequest));
-            }
-            for victim in [&mut alice, &mut bob] {
-                victim.wait_for(SILENCE);
-                slipped += usize::from(victim.hear().is_some());
-            }
-            (incoming.from, slipped)
-        }
-        // Believes what the offer says.
-        Defence::Removed => {
-            let signed = offer(1, "bob", request, BrokerKey([1; 32]), lab)?;
-            (decode::<OfferBody>(&signed.body)?.from, 0)
-        }
-    };
-    let held = from == mallory && slipped == 0;
-    let who = if from == alice { "alice" } else { "who sent it" };
-    Ok(Seen::when(held, format!("the request comes from {who}; {slipped} forged messages got through"))
-        .figure("5 forged messages"))
-}
 
 /// Who may say what about a request, as the protocol has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -267,68 +185,4 @@ fn follow(
         | FromBroker::Pong(_)
         | FromBroker::Unsupported(_) => None,
     }
-}
-
-/// B15. In virtual time a link that fell silent; at the real broker two logins of one key.
-pub(super) fn ghosts(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
-    let (gone, twice) = match defence {
-        Defence::InPlace => (ghost_leaves(defence)?, newest_wins()?),
-        Defence::Removed => {
-            // Whoever is there stays there, until it says goodbye.
-            let mut online = BTreeSet::from([peer(ConnId(1))]);
-            (ghost_leaves(defence)?, online.insert(peer(ConnId(1))))
-        }
-    };
-    let shown = gone.map_or("never".to_owned(), |gone| format!("after {} s", gone.as_secs()));
-    let held = gone == Some(DEAD_AFTER) && twice;
-    let what = format!("the ghost is gone {shown}; the newest login wins and both are told: {twice}");
-    Ok(Seen::when(held, what).figure(format!("ghost gone {shown}")))
-}
-
-/// When watchers hear that somebody is gone who fell silent without a word; none if never. The double
-/// never looks at the clock.
-fn ghost_leaves(defence: Defence) -> Result<Option<Duration>, NotRun> {
-    let begin = Moment::from_nanos(1);
-    let mut registry =
-        Registry::new(Config::default(), None, []).map_err(|conflict| NotRun(format!("{conflict:?}")))?;
-    let (ghost, watcher) = (ConnId(1), ConnId(2));
-    member(&mut registry, ghost, begin);
-    member(&mut registry, watcher, begin);
-    registry.handle(watcher, 2, Watch { add: vec![peer(ghost)], remove: vec![] }.into(), begin);
-    let name = Register { name: "ghost".parse()?, token: None };
-    registry.handle(ghost, 2, name.into(), begin);
-    commands(&mut registry);
-    for second in 1..120 {
-        let now = begin + Duration::from_secs(second);
-        if second % 15 == 0 {
-            registry.handle(watcher, 3, p2pchat_proto::broker::Ping.into(), now);
-        }
-        if defence == Defence::InPlace {
-            registry.handle_timeout(now);
-        }
-        let offline = |(to, message): &(ConnId, FromBroker)| {
-            let delta = matches!(message, FromBroker::PresenceDelta(PresenceDelta { peer: who, status: Status::Offline, .. }) if *who == peer(ghost));
-            *to == watcher && delta
-        };
-        if commands(&mut registry).iter().any(offline) {
-            return Ok(Some(Duration::from_secs(second)));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether of two logins of one key the older one is told and closed, and the newer one is found.
-fn newest_wins() -> Result<bool, NotRun> {
-    let world = World::new()?;
-    let to = world.broker.address();
-    let mut older = Caller::login(to, identity(1))?;
-    older.register("alice");
-    let mut newer = Caller::login(to, identity(1))?;
-    let told = older.hear() == Some((0, Replaced.into())) && older.hear().is_none();
-    let mut bob = Caller::login(to, identity(2))?;
-    let offer = SignedOffer { body: vec![1; 10], signature: [1; 64] };
-    let name = Some("alice".parse()?);
-    let asked = bob.call(Request { request: RequestId([1; 16]), to: None, name, offer });
-    let found = matches!(newer.hear(), Some((0, FromBroker::Incoming(_))));
-    Ok(told && found && asked == Some(Outcome::Done))
 }

@@ -4,7 +4,7 @@
 //! a length may stand a length that nobody can mean. What is counted is what the process asked its
 //! allocator for at the worst moment of the call, the decoded value included.
 
-use p2pchat_crypto::keyfile;
+use p2pchat_crypto::{Seed, keyfile};
 use p2pchat_proto::broker::{FromBroker, ToBroker};
 use p2pchat_proto::codec::{DECODE_MEMORY, decode};
 use p2pchat_proto::conversation::{Receipt, Sync, Text};
@@ -26,8 +26,10 @@ type Decoder = (&'static str, usize, fn(&[u8]));
 /// Most bytes of addresses that a frame may hold when decoded: [`p2pchat_proto::limits::ENDPOINTS_MAX`]
 /// of 32.
 const CANDIDATES: usize = 512;
-/// The one that may take memory and takes none of what is no key file.
+/// The one whose inputs are valid ones, changed: of anything else it reads the first bytes only.
 const KEY_FILE: &str = "key file";
+/// Where a key file says how its key is made, the memory for it first (`keyfile`'s page).
+const KEY_COST_AT: usize = 17;
 /// Lengths that lie.
 const LENGTHS: [u64; 8] = [u64::MAX, 1 << 63, 1 << 40, 1 << 32, 1 << 26, 1 << 20, (1 << 20) - 1024, 4096];
 /// Kinds that are tried: those of frames, of bodies and of what goes to a broker, and those that come
@@ -62,7 +64,10 @@ const DECODERS: [Decoder; 12] = [
     ("record", 0, |bytes| {
         used(bytes.first_chunk().map(|header| carrier::RecordHeader::from_bytes(*header)));
     }),
-    (KEY_FILE, 4096, |bytes| used(keyfile::open(bytes, None))),
+    (KEY_FILE, 4096, |bytes| {
+        used(keyfile::is_locked(bytes));
+        used(keyfile::open(bytes, None));
+    }),
 ];
 
 /// Every decoder.
@@ -82,17 +87,21 @@ fn lengths(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     let (mut inputs, mut worst, mut beyond) = (0_u64, (0, ""), Vec::new());
     for (name, most, decode) in decoders {
         let mut peak = 0;
-        hostile(lab, &mut |bytes| {
+        let mut each = |bytes: &[u8]| {
             inputs += 1;
             let ((), took) = meter::measure(|| decode(bytes));
             peak = peak.max(took.peak);
-        });
+        };
+        hostile(lab, &mut each);
+        if *name == KEY_FILE {
+            key_files(lab, &mut each)?;
+        }
         worst = worst.max((peak, name));
         if peak > *most {
             beyond.push(format!("{name} took {peak} bytes"));
         }
         // What holds lists takes memory for them, so of this one none was ever looked at.
-        if *most > 0 && *name != KEY_FILE && peak == 0 {
+        if *most > 0 && peak == 0 {
             beyond.push(format!("{name} was never reached"));
         }
     }
@@ -150,6 +159,33 @@ fn with_lengths(mut bytes: Vec<u8>, each: &mut dyn FnMut(&[u8])) {
         }
         bytes[place..place + 8].copy_from_slice(&before);
     }
+}
+
+/// Key files with and without a passphrase: as they are, with lengths that lie in every place, with each
+/// byte changed, cut and extended.
+fn key_files(lab: &mut Lab, each: &mut dyn FnMut(&[u8])) -> Result<(), NotRun> {
+    let open = keyfile::seal(&Seed::from_bytes(lab.rng.random()), None, &mut lab.rng)?;
+    // What a passphrase adds stands in the header; nobody pays for the key here.
+    let mut locked = open.clone();
+    locked[KEY_COST_AT] = 1;
+    if keyfile::open(&open, None).is_err() || keyfile::is_locked(&locked) != Ok(true) {
+        return Err(NotRun("the key files to be changed are none".to_owned()));
+    }
+    for file in [open, locked] {
+        with_lengths(file.clone(), each);
+        for at in 0..file.len() {
+            each(&file[..at]);
+            for mask in [1, 0x80, 0xff] {
+                let mut changed = file.clone();
+                changed[at] ^= mask;
+                each(&changed);
+            }
+        }
+        for longer in [1, 8, BODY_MAX] {
+            each(&[&file[..], &vec![0xff; longer]].concat());
+        }
+    }
+    Ok(())
 }
 
 /// The one frame that takes memory, as an honest peer fills it.

@@ -1,13 +1,13 @@
 //! F11, F12, F14, F15: who may speak at the file port, and when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use p2pchat_proto::carrier::{CarrierNonce, DIALER_HELLO_LEN};
+use p2pchat_proto::carrier::{CarrierNonce, DIALER_HELLO_LEN, DialerHello};
 use p2pchat_proto::transfer::{
     Attempt, FileCandidates, FileDone, FileOffer, OfferedName, SecretBytes, TcpCandidates, TransferBody,
 };
@@ -24,7 +24,7 @@ use crate::event::{event, file, session};
 use crate::peer::Setup;
 use crate::process::PROMPT;
 use crate::relay::TcpRelay;
-use crate::rows::{Defence, Lab, NotRun, Seen};
+use crate::rows::{Defence, Lab, NotRun, Promise, Seen, each};
 use crate::world::{MEETING, World, free_port, listen, only_file};
 
 /// Time after which a stranger must be gone.
@@ -262,41 +262,105 @@ fn effects_before_the_answer() -> Result<usize, NotRun> {
     Ok(started)
 }
 
+const REFLECTED: Promise = "a hello that comes back is refused";
+const REPLAYED: Promise = "a hello that was heard is refused";
+const OTHER: Promise = "a hello of another attempt is refused";
+const CHANGED: Promise = "a hello of which a bit was changed is refused";
+const CHOSEN: Promise = "the receiver takes the carrier that the sender chose, and no other";
+
+/// A side without one of the checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Careless {
+    /// Forgets what it dialled with.
+    Dialled,
+    /// Forgets what it heard.
+    Heard,
+    /// Has one secret for all attempts.
+    Attempts,
+    /// Looks at the transfer, not at the MAC.
+    Mac,
+    /// Takes the first connection that is proven.
+    Choice,
+}
+
+const CARELESS: [(Careless, Promise); 5] = [
+    (Careless::Dialled, REFLECTED),
+    (Careless::Heard, REPLAYED),
+    (Careless::Attempts, OTHER),
+    (Careless::Mac, CHANGED),
+    (Careless::Choice, CHOSEN),
+];
+
 /// F15. Hellos that come back, come again, or belong elsewhere; and a choice that differs.
 pub(super) fn hello(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
-    let mut through = 0;
-    for _ in 0..HELLOS {
-        let dialer = nonce(lab);
-        let mut alice = hellos();
-        let mut hello = alice.dial(dialer)?;
-        let mut bob = hellos();
-        let bend = lab.rng.random_range(0..4);
-        // Whom it reaches, and in what shape.
-        let mut victim = match bend {
-            0 => alice,
-            1 => {
-                bob.accept(&hello, nonce(lab))?;
-                bob
-            }
-            2 => {
-                let secret = SecretBytes::new([lab.rng.random_range(10..255); 32]);
-                Hellos::new(TRANSFER, &secret)
-            }
-            _ => {
-                let at = lab.rng.random_range(0..hello.len());
-                hello[at] ^= 1 << lab.rng.random_range(0..8);
-                bob
-            }
-        };
-        if defence == Defence::Removed && bend < 2 {
-            // The double remembers nothing.
-            victim = hellos();
+    let seen = each(defence, &CARELESS, |careless| {
+        let mut broken = BTreeSet::new();
+        for _ in 0..HELLOS {
+            broken.extend(bent(careless, lab)?);
         }
-        through += usize::from(victim.accept(&hello, nonce(lab)).is_ok());
-    }
-    let chosen = defence == Defence::Removed || follows_the_sender(lab)?;
-    let what = format!("{through} bent hellos went through; one carrier, the sender's: {chosen}");
-    Ok(Seen::when(through == 0 && chosen, what).figure(format!("{HELLOS} hellos, 3 sockets")))
+        let follows = match careless {
+            None => follows_the_sender(lab)?,
+            Some(Careless::Choice) => follows_the_first(lab)?,
+            Some(Careless::Dialled | Careless::Heard | Careless::Attempts | Careless::Mac) => true,
+        };
+        broken.extend((!follows).then_some(CHOSEN));
+        Ok(broken)
+    })?;
+    Ok(seen.figure(format!("{HELLOS} hellos, 3 sockets")))
+}
+
+/// Bends one hello; the promise that broke, if it was taken.
+fn bent(careless: Option<Careless>, lab: &mut Lab) -> Result<Option<Promise>, NotRun> {
+    let mut alice = hellos();
+    let mut hello = alice.dial(nonce(lab))?;
+    let mut bob = hellos();
+    let other = SecretBytes::new([lab.rng.random_range(10..255); 32]);
+    let (promise, mut victim) = match lab.rng.random_range(0..4) {
+        0 if careless == Some(Careless::Dialled) => (REFLECTED, hellos()),
+        0 => (REFLECTED, alice),
+        1 => {
+            bob.accept(&hello, nonce(lab))?;
+            (REPLAYED, if careless == Some(Careless::Heard) { hellos() } else { bob })
+        }
+        2 if careless == Some(Careless::Attempts) => (OTHER, bob),
+        2 => (OTHER, Hellos::new(TRANSFER, &other)),
+        _ => {
+            let at = lab.rng.random_range(0..hello.len());
+            hello[at] ^= 1 << lab.rng.random_range(0..8);
+            (CHANGED, bob)
+        }
+    };
+    let taken = if careless == Some(Careless::Mac) {
+        DialerHello::from_bytes(&hello).is_some_and(|hello| hello.transfer == TRANSFER) && promise == CHANGED
+    } else {
+        victim.accept(&hello, nonce(lab)).is_ok()
+    };
+    Ok(taken.then_some(promise))
+}
+
+/// The double: of three connections it keeps the first, and the sender chose the last.
+fn follows_the_first(lab: &mut Lab) -> Result<bool, NotRun> {
+    let door = TcpListener::bind(("127.0.0.1", 0))?;
+    let at = door.local_addr()?;
+    let mut nonces = [nonce(lab), nonce(lab), nonce(lab)].into_iter();
+    let receiver = thread::spawn(move || {
+        let (mut hellos, mut kept) = (hellos(), None);
+        for nonce in nonces.by_ref() {
+            let (mut socket, _) = door.accept()?;
+            let mut hello = [0; DIALER_HELLO_LEN];
+            socket.read_exact(&mut hello)?;
+            if let Ok((answer, _)) = hellos.accept(&hello, nonce) {
+                socket.write_all(&answer)?;
+                kept.get_or_insert(socket);
+            }
+        }
+        let Some(mut kept) = kept else { return Ok(false) };
+        kept.set_read_timeout(Some(SERVED))?;
+        Ok::<_, std::io::Error>(kept.read(&mut [0]).is_ok_and(|read| read > 0))
+    });
+    let mut lines = [Line::dial(at, 1)?, Line::dial(at, 2)?, Line::dial(at, 3)?];
+    lines[2].send(b"the file");
+    receiver.join().map_err(|_| NotRun("the double panicked".to_owned()))?.map_err(NotRun::from)
 }
 
 fn nonce(lab: &mut Lab) -> CarrierNonce {

@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use p2pchat_crypto::handshake::{Initiator, MESSAGE_1_LEN, Responder};
+use p2pchat_crypto::handshake::{Initiator, MESSAGE_1_LEN, MESSAGE_2_LEN, Responder};
 use p2pchat_crypto::offer::OfferError;
 use p2pchat_crypto::{Introduction, simulation};
-use p2pchat_proto::datagram::{DATA, DataHeader, Datagram, FIN, INIT, RESP, ReceiverId};
+use p2pchat_proto::datagram::{DATA, DataHeader, Datagram, FIN, INIT, RESP, ReceiverId, mac_parts};
 use p2pchat_proto::frame::{Frame, StreamId};
 use p2pchat_session::HANDSHAKE_GIVE_UP;
+use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
 use super::line::{ALICE_AT, BOB_AT, Line, Side};
@@ -24,21 +25,67 @@ const LENGTHS: usize = 1500;
 /// H3.
 pub(crate) fn flipped_bits(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     if defence == Defence::Removed {
-        // Noise without the MAC before it: a damaged tail spoils the state for the real message.
-        let met = Introduced::new(&mut lab.rng)?;
-        let (mut bob, mut alice) = (met.bobs_keys().build(XK, true)?, met.alices_keys().build(XK, false)?);
-        alice.read_message(&second::write(&mut bob)?, &mut [])?;
-        bob.read_message(&second::write(&mut alice)?, &mut [])?;
-        let third = second::write(&mut bob)?;
-        for flipped in flips(&third) {
-            if alice.read_message(&flipped, &mut []).is_ok() {
-                return Ok(Seen::broken("a flipped bit passes"));
-            }
+        if !Bare::survives(true, lab)? {
+            return Err(NotRun("the double fails with the MAC as well".to_owned()));
         }
-        let survives = alice.read_message(&third, &mut []).is_ok();
-        return Ok(Seen::when(survives, "without a MAC the damaged message shuts the real one out"));
+        let survives = Bare::survives(false, lab)?;
+        return Ok(Seen::when(
+            survives,
+            "without the MAC damaged messages are answered, or shut the real one out",
+        ));
     }
     damaged(lab, flips)
+}
+
+/// A responder of the harness's on the product's handshake; whether it looks at the MAC is up to it.
+struct Bare<'a> {
+    me: &'a second::Person,
+    introduction: Introduction,
+    looks: bool,
+    waiting: Option<Responder>,
+    answers: Vec<[u8; MESSAGE_2_LEN]>,
+    up: bool,
+}
+
+impl Bare<'_> {
+    /// Whether each flipped bit of INIT and FIN leaves no trace, and the real ones are taken after them.
+    fn survives(looks: bool, lab: &mut Lab) -> Result<bool, NotRun> {
+        let two = Two::draw(&mut lab.rng);
+        let (bobs, alices) = two.introduced(&mut lab.rng)?;
+        let (me, introduction) = (&two.alice, alices.introduction);
+        let mut alice = Bare { me, introduction, looks, waiting: None, answers: Vec::new(), up: false };
+        let (initiator, first) = init(&bobs.introduction, &two.bob, &mut lab.rng);
+        flips(&first).iter().for_each(|flipped| alice.takes(flipped, &mut lab.rng));
+        let traces = alice.answers.len();
+        alice.takes(&first, &mut lab.rng);
+        let answer = alice.answers.last().ok_or(NotRun("the double does not answer".to_owned()))?;
+        let (_, noise) = initiator.read_response(answer)?;
+        let last = with_mac(&Datagram::Fin { receiver: ReceiverId(1), noise }, &bobs.introduction);
+        flips(&last).iter().for_each(|flipped| alice.takes(flipped, &mut lab.rng));
+        alice.takes(&last, &mut lab.rng);
+        Ok(traces == 0 && alice.up)
+    }
+
+    fn takes(&mut self, datagram: &[u8], rng: &mut ChaCha20Rng) {
+        let authentic =
+            mac_parts(datagram).is_some_and(|(bytes, mac)| self.introduction.verify_mac(bytes, mac));
+        if self.looks && !authentic {
+            return;
+        }
+        match Datagram::decode(datagram) {
+            Some(Datagram::Init { ticket, noise, .. }) if ticket == self.introduction.peer_ticket().0 => {
+                let responded = Responder::respond(&self.introduction, &self.me.identity, &noise, rng);
+                if let Ok((responder, answer)) = responded {
+                    self.waiting = Some(responder);
+                    self.answers.push(answer);
+                }
+            }
+            Some(Datagram::Fin { noise, .. }) => {
+                self.up |= self.waiting.take().is_some_and(|responder| responder.finish(&noise).is_ok());
+            }
+            Some(_) | None => {}
+        }
+    }
 }
 
 fn flips(datagram: &[u8]) -> Vec<Vec<u8>> {
@@ -115,16 +162,18 @@ fn first_of(kind: u8, sent: Vec<(SocketAddr, Vec<u8>)>) -> Result<Vec<u8>, NotRu
 pub(crate) fn replayed(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     let two = Two::draw(&mut lab.rng);
     if defence == Defence::Removed {
-        // A responder that anybody may talk to: no ticket, no psk, nothing of the request in it.
-        let keys = |me: &second::Person| Keys { local: Some(me.noise.to_bytes()), ..Keys::default() };
-        let remote = Some(two.alice.identity.noise_public());
-        let pattern = "Noise_XK_25519_ChaChaPoly_BLAKE2s";
-        let mut bob = Keys { remote, ..keys(&two.bob) }.build(pattern, true)?;
-        let recorded = second::write(&mut bob)?;
-        keys(&two.alice).build(pattern, false)?.read_message(&recorded, &mut [])?;
-        let mut again = keys(&two.alice).build(pattern, false)?;
-        let answered = again.read_message(&recorded, &mut []).is_ok() && second::write(&mut again).is_ok();
-        return Ok(Seen::when(!answered, "a responder that needs no introduction answers a recording"));
+        // An introduction that is the same each time: nothing fresh is in it.
+        let stale = ChaCha20Rng::from_seed(bytes(&mut lab.rng));
+        let mut line = Line::introduced(&two, &mut stale.clone())?;
+        if !line.meet(HANDSHAKE_GIVE_UP) {
+            return Err(NotRun("the two did not meet".to_owned()));
+        }
+        let mut again = Line::introduced(&two, &mut stale.clone())?;
+        let (now, bob_at) = (again.now, again.bob.address);
+        again.alice.sends(now);
+        let mut moved = line.sent.iter().filter(|(of_bob, _)| *of_bob);
+        let moved = moved.any(|(_, datagram)| again.alice.is_moved_by(bob_at, datagram, now));
+        return Ok(Seen::when(!moved, "where an introduction holds nothing new a recorded INIT is answered"));
     }
     let mut line = Line::introduced(&two, &mut lab.rng)?;
     if !line.meet(HANDSHAKE_GIVE_UP) {

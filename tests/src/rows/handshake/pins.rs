@@ -1,5 +1,9 @@
 //! H15: somebody else under a name that is pinned.
 
+use std::net::UdpSocket;
+use std::thread;
+use std::time::Instant;
+
 use p2pchat_crypto::Identity;
 use p2pchat_crypto::Seed;
 use p2pchat_crypto::offer::{Expected, OfferError, VerifiedRequest};
@@ -12,9 +16,13 @@ use crate::double::LyingBroker;
 use crate::double::lies::{self, Claim};
 use crate::event::event;
 use crate::peer::Peer;
-use crate::relay::Direction;
+use crate::process::PROMPT;
+use crate::relay::{Direction, UdpRelay};
 use crate::rows::{Defence, Lab, NotRun, Seen};
 use crate::world::{MEETING, Paths, World};
+
+/// What no program sends.
+const LAST: &[u8] = b"last";
 
 pub(crate) fn other_key(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     let two = Two::draw(&mut lab.rng);
@@ -63,13 +71,13 @@ impl Stage {
         let mut alice = paths.listen(&alice)?;
         broker.lie(lies::replace_asker(self.mallory(), "alice".parse()?));
         let bob = world.stranger("bob")?.broker(&broker.url()).accept_everything();
-        let _bob = paths.ask(&bob, "alice")?;
+        let bob = paths.ask(&bob, "alice")?;
         if !pinned {
             let open = event("request").with("direction", "in").with("state", "open");
             let request = alice.wait(&open, MEETING)?;
             return Ok(request.text("peer") != self.mallory().peer_id().to_string());
         }
-        is_found_out(&mut alice, &broker, &paths)
+        is_found_out(alice, bob, &broker, &paths)
     }
 
     /// Whether bob notices that mallory accepts in alice's place, under either login.
@@ -82,10 +90,10 @@ impl Stage {
             let person = |name| -> Result<_, NotRun> {
                 Ok(world.stranger(name)?.broker(&broker.url()).accept_everything())
             };
-            let _alice = paths.listen(&person("alice")?)?;
+            let alice = paths.listen(&person("alice")?)?;
             broker.lie(lies::replace_accepter(self.mallory(), claim));
-            let mut bob = paths.ask(&person("bob")?, "alice")?;
-            found_out &= is_found_out(&mut bob, &broker, &paths)?;
+            let bob = paths.ask(&person("bob")?, "alice")?;
+            found_out &= is_found_out(bob, alice, &broker, &paths)?;
         }
         Ok(found_out)
     }
@@ -107,17 +115,38 @@ fn pin_each_other(world: &World, broker: &LyingBroker) -> Result<(), NotRun> {
     Ok(())
 }
 
-/// The victim says so, and nobody sent a datagram.
-fn is_found_out(victim: &mut Peer, broker: &LyingBroker, paths: &Paths) -> Result<bool, NotRun> {
+/// The victim says so, and until both have ended nobody sent a datagram.
+fn is_found_out(
+    mut victim: Peer,
+    mut other: Peer,
+    broker: &LyingBroker,
+    paths: &Paths,
+) -> Result<bool, NotRun> {
     loop {
         let said = victim.wait(&event("error"), MEETING)?;
         if ["key_changed", "tampered"].contains(&said.text("code")) {
             break;
         }
     }
-    let relays = paths.udp().into_iter();
-    let datagrams: u64 =
-        relays.map(|relay| relay.counts(Direction::In).came + relay.counts(Direction::Out).came).sum();
+    // Each goes through all that it still has to do, and ends, if it did not end by itself.
+    for peer in [&mut victim, &mut other] {
+        if peer.info().is_ok() {
+            peer.quit()?;
+        }
+    }
     let session = victim.take_events().iter().any(|event| event.name() == "session");
-    Ok(broker.told() > 0 && datagrams == 0 && !session)
+    Ok(broker.told() > 0 && !session && paths.udp().into_iter().all(is_unused))
+}
+
+/// Whether nothing ever came to a relay but one datagram that is sent to it here: what came before it was
+/// counted before it.
+fn is_unused(relay: &UdpRelay) -> bool {
+    let came = || relay.counts(Direction::In).came;
+    let sent = UdpSocket::bind(("127.0.0.1", 0)).and_then(|socket| socket.send_to(LAST, relay.address()));
+    let deadline = Instant::now() + PROMPT;
+    while came() == 0 && Instant::now() < deadline {
+        thread::yield_now();
+    }
+    let only = came() == 1 && relay.recording(Direction::In).contains(LAST);
+    sent.is_ok() && only && relay.counts(Direction::Out).came == 0
 }

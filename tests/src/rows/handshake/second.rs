@@ -359,7 +359,8 @@ pub(crate) fn open_packet(
     Some(body)
 }
 
-fn data_key(secret: &[u8; 32], direction: &str, number: u64) -> ([u8; 32], [u8; 12]) {
+/// Key and nonce of a DATA packet.
+pub(crate) fn data_key(secret: &[u8; 32], direction: &str, number: u64) -> ([u8; 32], [u8; 12]) {
     let input = [&secret[..], direction.as_bytes()].concat();
     let iv = blake3::derive_key("p2pchat 1 data iv", &input);
     let mut nonce = [0; 12];

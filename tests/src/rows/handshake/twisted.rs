@@ -19,6 +19,8 @@ pub(crate) struct Twist {
     pub(crate) statics: Option<Claim>,
     /// Said in place of the ephemeral public key.
     pub(crate) ephemerals: Option<Claim>,
+    /// A public key, and what every exchange with it gives, whichever of one's own keys it is with.
+    pub(crate) fixed: Option<([u8; 32], [u8; 32])>,
     /// The cipher does not authenticate the handshake so far.
     pub(crate) forgetful: bool,
 }
@@ -129,7 +131,9 @@ impl Dh for Claimer {
     }
 
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), Error> {
-        match self.claim.and_then(|claim| claim.shared) {
+        let fixed =
+            self.twist.fixed.and_then(|(public, shared)| pubkey.starts_with(&public).then_some(shared));
+        match self.claim.and_then(|claim| claim.shared).or(fixed) {
             Some(shared) => {
                 out.first_chunk_mut::<32>().ok_or(Error::Dh)?.copy_from_slice(&shared);
                 Ok(())

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use p2pchat_crypto::carrier::{CarrierSecret, RecordOpener, RecordSealer};
 use p2pchat_crypto::handshake::{Initiator, Responder};
@@ -11,20 +12,26 @@ use p2pchat_crypto::keyfile::Passphrase;
 use p2pchat_crypto::link::{BrokerSecret, ClientHandshake, ServerHandshake};
 use p2pchat_crypto::{Seed, Suite};
 use p2pchat_proto::{PeerId, TransferId};
+use rand::RngExt;
 
 use super::home::{Home, RIGHT};
 use super::keyfile::key_of;
 use crate::actions::{pass_file, random_content, say};
 use crate::event::session;
-use crate::memory::{Look, look};
+use crate::memory::{Look, core_file_max, look};
+use crate::peer::Peer;
 use crate::process::{PROMPT, Process, command};
 use crate::relay::recording::Secret;
+use crate::rows::guest::{Guest, forms};
 use crate::rows::handshake::people::Two;
 use crate::rows::handshake::second::Person;
 use crate::rows::{Defence, Lab, NotRun, Seen};
 use crate::trace::Trace;
-use crate::world::{MEETING, World, listen};
+use crate::world::{MEETING, World, listen, udp_address};
 
+/// How long the program may take to forget a session that was closed: the Close that came is answered for a
+/// while (protocol section 5), and the machine may be busy.
+const FORGETS: Duration = Duration::from_secs(10);
 /// Where what was printed stands.
 const PRINT: &str = "print";
 
@@ -42,11 +49,11 @@ pub(super) fn kept(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     ];
     let (texts, look) = match defence {
         Defence::InPlace => {
-            let (mut texts, look) = program(&home, &used, &held)?;
+            let (mut texts, look) = program(&home, &used, &held, lab)?;
             texts.extend(printed(&home.seed, lab)?);
             (texts, look)
         }
-        Defence::Removed => careless(&home.seed, &used)?,
+        Defence::Removed => careless(&home.seed, &used, lab)?,
     };
     let mut found: Vec<String> =
         look.found.iter().map(|what| format!("{what} in memory after its use")).collect();
@@ -59,7 +66,7 @@ pub(super) fn kept(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
         }
     }
     let bytes: usize = texts.iter().map(|(_, text)| text.len()).sum();
-    let figure = format!("{} KiB of memory, {} of text, 5 secrets", look.read / 1024, bytes);
+    let figure = format!("{} KiB of memory, {} of text, 19 secrets", look.read / 1024, bytes);
     let what = if found.is_empty() {
         "redacted in print, absent everywhere else".to_owned()
     } else {
@@ -68,24 +75,11 @@ pub(super) fn kept(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     Ok(Seen::when(found.is_empty() && look.read > 0, what).figure(figure))
 }
 
-/// A secret as bytes, and as a careless line would print it.
-fn forms(what: &str, bytes: &[u8]) -> Secret {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let list = format!("{bytes:?}");
-    let list = list.trim_matches(['[', ']']).to_owned();
-    let mut forms =
-        vec![bytes.to_vec(), hex.to_ascii_uppercase().into_bytes(), hex.into_bytes(), list.into_bytes()];
-    if let Ok(bytes) = bytes.try_into() {
-        forms.push(PeerId(bytes).to_string().into_bytes());
-    }
-    Secret { what: what.to_owned(), forms }
-}
-
 /// Places and what stands there.
 type Texts = Vec<(&'static str, Vec<u8>)>;
 
 /// The program with that home, in a session, as talkative as it gets; and its memory meanwhile.
-fn program(home: &Home, used: &[Secret], held: &[Secret]) -> Result<(Texts, Look), NotRun> {
+fn program(home: &Home, used: &[Secret], held: &[Secret], lab: &mut Lab) -> Result<(Texts, Look), NotRun> {
     let world = World::new()?;
     let log = world.directory("log")?.join("alice.log");
     let alice = world.person("alice")?.accept_everything();
@@ -106,12 +100,14 @@ fn program(home: &Home, used: &[Secret], held: &[Secret]) -> Result<(Texts, Look
     if !held.iter().all(|secret| seen.found.contains(&secret.what)) {
         return Err(NotRun(format!("its memory does not show what it works with: {:?}", seen.found)));
     }
-    let found =
+    let mut found: Vec<String> =
         seen.found.into_iter().filter(|what| used.iter().any(|secret| secret.what == *what)).collect();
+    let core = core_file(alice.process.id(), held)?;
+    found.extend(after_a_session(&world, &mut alice, Person::of(home.seed).peer_id(), lab)?);
     alice.quit()?;
     let said = alice.process.take_lines().into_iter().map(|line| line.text + "\n").collect::<String>();
     let profile = profile(alice.home())?;
-    let texts = vec![
+    let mut texts = vec![
         ("the log", fs::read(log)?),
         ("what it said", said.into_bytes()),
         ("what was heard of it", world.trace.to_string().into_bytes()),
@@ -120,7 +116,46 @@ fn program(home: &Home, used: &[Secret], held: &[Secret]) -> Result<(Texts, Look
     if texts.iter().any(|(_, text)| text.is_empty()) {
         return Err(NotRun("a place in which to look is empty".to_owned()));
     }
+    texts.extend(core);
     Ok((texts, Look { read: seen.read, found }))
+}
+
+/// What a crash of a program would leave on the disk: the memory with what it was seen to hold.
+fn core_file(pid: u32, held: &[Secret]) -> Result<Option<(&'static str, Vec<u8>)>, NotRun> {
+    // The longest that no part of a program fits into (core(5)).
+    let left = core_file_max(pid)?.is_none_or(|max| max > 1);
+    let memory = || held.iter().flat_map(|secret| &secret.forms).flatten().copied().collect();
+    Ok(left.then(|| ("a core file", memory())))
+}
+
+/// What of a session, from its introduction to its last packet, is still in the program's memory when the
+/// session was closed and forgotten.
+fn after_a_session(
+    world: &World,
+    alice: &mut Peer,
+    who: PeerId,
+    lab: &mut Lab,
+) -> Result<Vec<String>, NotRun> {
+    let port = udp_address(alice)?;
+    let guest = Guest::meet(world, who, port, lab)?;
+    alice.wait(&session("up"), MEETING)?;
+    let (secrets, sealing) = guest.secrets();
+    let pid = alice.process.id();
+    let seen = look(pid, &sealing)?;
+    if seen.found.len() != sealing.len() {
+        return Err(NotRun(format!("of the keys that it seals with its memory shows {:?}", seen.found)));
+    }
+    guest.close()?;
+    alice.wait(&session("closed"), MEETING)?;
+    guest.leave();
+    let all = [secrets, sealing].concat();
+    let forgotten = Instant::now() + FORGETS;
+    loop {
+        let left = look(pid, &all)?.found;
+        if left.is_empty() || Instant::now() > forgotten {
+            return Ok(left);
+        }
+    }
 }
 
 /// Every file directly in a home.
@@ -176,7 +211,7 @@ fn printed(seed: &[u8; 32], lab: &mut Lab) -> Result<Texts, NotRun> {
 }
 
 /// The double: a type that prints itself, and a process that keeps what it was told.
-fn careless(seed: &[u8; 32], used: &[Secret]) -> Result<(Texts, Look), NotRun> {
+fn careless(seed: &[u8; 32], used: &[Secret], lab: &mut Lab) -> Result<(Texts, Look), NotRun> {
     #[derive(Debug)]
     #[expect(dead_code, reason = "it is there to be printed")]
     struct Careless {
@@ -184,9 +219,17 @@ fn careless(seed: &[u8; 32], used: &[Secret]) -> Result<(Texts, Look), NotRun> {
     }
     let text = format!("{:?}", Careless { seed: *seed });
     let mut shell = command(Path::new("/bin/sh"), Path::new("/"));
-    shell.args(["-c", "read -r passphrase; echo ready; read -r end"]);
+    shell.args(["-c", "read -r passphrase; read -r psk; echo ready; read -r end"]);
     let mut shell = Process::spawn("shell", shell, &Trace::default())?;
-    shell.write(format!("{RIGHT}\n").as_bytes())?;
+    let psk = forms("the psk", &lab.rng.random::<[u8; 32]>());
+    let as_text = psk.forms.last().map(|form| String::from_utf8_lossy(form).into_owned()).unwrap_or_default();
+    shell.write(format!("{RIGHT}\n{as_text}\n").as_bytes())?;
     shell.find("that it has read", PROMPT, |line| (line.text == "ready").then_some(()))?;
-    Ok((vec![(PRINT, text.into_bytes())], look(shell.id(), used)?))
+    let seen = look(shell.id(), &[used, &[psk]].concat())?;
+    if !seen.found.iter().any(|what| what == "the psk") {
+        return Err(NotRun("a psk that is kept is not found".to_owned()));
+    }
+    let mut texts = vec![(PRINT, text.into_bytes())];
+    texts.extend(core_file(shell.id(), used)?);
+    Ok((texts, seen))
 }

@@ -1,6 +1,8 @@
 //! I12: what may come on standard input.
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::thread;
 
 use crate::event::{event, message, session};
 use crate::memory::resident;
@@ -39,16 +41,8 @@ pub(super) fn standard_input(defence: Defence, _: &mut Lab) -> Result<Seen, NotR
     let (growth, sent) = match defence {
         Defence::InPlace => to_the_program(&lines)?,
         Defence::Removed => {
-            // Reads a line, however long, and sends what it can make of it.
-            let mut longest = 0;
-            let mut sent = 0;
-            for (line, _) in &lines {
-                let mut read = Vec::new();
-                (&line[..]).read_until(b'\n', &mut read)?;
-                longest = longest.max(read.capacity() as u64);
-                sent += usize::from(!String::from_utf8_lossy(&read).is_empty());
-            }
-            (longest, sent)
+            // Holds a line, however long and whatever is in it, until it is whole, and passes it on.
+            to_a_filter(&lines)?
         }
     };
     let what = format!("{sent} of them were sent, {} KiB more", growth >> 10);
@@ -59,6 +53,41 @@ pub(super) fn standard_input(defence: Defence, _: &mut Lab) -> Result<Seen, NotR
         LONG >> 20,
         growth >> 10
     )))
+}
+
+/// How much a filter of the system grew that reads whole lines, and how many lines came out of it.
+fn to_a_filter(lines: &[(Vec<u8>, &'static str)]) -> Result<(u64, usize), NotRun> {
+    let mut filter = Command::new("/bin/sed")
+        .args(["-u", ""])
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let (Some(mut input), Some(output)) = (filter.stdin.take(), filter.stdout.take()) else {
+        return Err(NotRun("a filter without pipes".to_owned()));
+    };
+    let mut output = BufReader::new(output);
+    let before = resident(filter.id())?.now;
+    let (grown, sent) = thread::scope(|scope| -> Result<(u64, usize), NotRun> {
+        let mut sent = 0;
+        // Writes and reads at once, as neither pipe holds such a line.
+        let writer = scope.spawn(move || {
+            let write = |(line, _): &(Vec<u8>, _)| {
+                input.write_all(line)?;
+                input.write_all(b"\n")
+            };
+            lines.iter().try_for_each(write).map(|()| input)
+        });
+        for _ in lines {
+            let mut line = Vec::new();
+            sent += usize::from(output.read_until(b'\n', &mut line)? > 0);
+        }
+        // It has to live until it was looked at, so its input stays open.
+        let _open = writer.join().map_err(|_| NotRun("the writer panicked".to_owned()))??;
+        Ok((resident(filter.id())?.peak.saturating_sub(before), sent))
+    })?;
+    filter.wait()?;
+    Ok((grown, sent))
 }
 
 /// In JSON mode and in plain mode: how much the program grew, and how much of it reached the peer.

@@ -3,24 +3,57 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use p2pchat_crypto::ledger::Ledger;
+use p2pchat_crypto::{Suite, primitives};
 use p2pchat_proto::datagram::{DATA_HEADER_LEN, Datagram};
 use p2pchat_proto::frame::{Frame, StreamId};
 use p2pchat_proto::varint;
 use p2pchat_session::{EndReason, PACKETS_MAX};
 use rand::RngExt;
 
-use crate::rows::{Defence, Lab, NotRun, Row, Seen};
+use crate::rows::{Defence, Lab, NotRun, Promise, Row, Seen, each};
 use crate::sim::START;
 use crate::sim::careless::Missing;
 use crate::sim::hand::{Hand, PING, said, said_len};
 use crate::sim::pair::{Pair, bad_line};
 use crate::sim::people::People;
 use crate::sim::target::{Product, Target};
+use crate::sim::town::Town;
 
 /// Bodies said each way over a bad line.
 const SAID: usize = 300;
 /// Sent packets after which the peer acknowledges.
 const ACK_EVERY: u64 = 64;
+
+const LOST: Promise = "no nonce twice where packets are lost and sent again";
+const CRASHED: Promise = "no nonce twice after a crash";
+const CLONED: Promise = "no nonce twice by machines with the same randomness";
+const LINKS: Promise = "no nonce twice on links that break and come back";
+
+/// What one handshake seals: an empty payload in each message, and a static key in the third. Two machines
+/// that were cloned with their generators draw the same ephemerals, and these seals are then the same but
+/// for what they authenticate; the psk of the new introduction keeps every packet apart.
+const HANDSHAKE_SEALS: usize = 4;
+
+/// A sender with one thing wrong.
+#[derive(Debug, Clone, Copy)]
+enum Sealer {
+    /// Sends again under the number that it had.
+    Resends,
+    /// Begins at 0 after a crash, with the keys that it had.
+    CountsAnew,
+    /// Was cloned, and goes on at both places.
+    GoesOnTwice,
+    /// Seals every link with the same key.
+    KeepsLinkKey,
+}
+
+const SEALERS: [(Sealer, Promise); 4] = [
+    (Sealer::Resends, LOST),
+    (Sealer::CountsAnew, CRASHED),
+    (Sealer::GoesOnTwice, CLONED),
+    (Sealer::KeepsLinkKey, LINKS),
+];
 
 /// The end of the numbers.
 pub(super) const USED_UP: Row = Row {
@@ -33,8 +66,8 @@ pub(super) const USED_UP: Row = Row {
 /// Across sessions.
 pub(super) const UNIQUE: Row = Row {
     id: "T8",
-    attack: "loss, a crash and a cloned machine, all packets recorded",
-    expected: "no key seals twice under one number, no ciphertext comes twice",
+    attack: "loss, crashes, cloned machines and broken links, with every AEAD watched",
+    expected: "no key seals twice under one nonce, no ciphertext comes twice",
     run: unique,
 };
 
@@ -157,27 +190,128 @@ fn crashing_session(people: &People, seeds: [u64; 2], lab: &mut Lab) -> Result<P
     Ok(pair)
 }
 
+/// One ledger sees every key and nonce that anything seals with, on both sides and at the broker.
 fn unique(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
-    let mut record = Record::default();
-    if defence == Defence::Removed {
-        record.add(
-            0,
-            &resending(lab, |hand, number, offset| {
-                hand.numbered(number, &[PING, &said(offset, b"again")].concat())
-            })?,
+    let mut figure = String::new();
+    let seen = each(defence, &SEALERS, |sealer| {
+        let mut watch = Watch { ledger: Ledger::open(), reuses: 0, broken: BTreeSet::new() };
+        match sealer {
+            None => honest(&mut watch, lab)?,
+            Some(sealer) => careless(sealer, &mut watch, lab)?,
+        }
+        let Watch { ledger, reuses, .. } = &watch;
+        figure = format!(
+            "{} seals with {} keys; {reuses} of cloned handshakes twice",
+            ledger.seals(),
+            ledger.keys()
         );
-        return Ok(record.seen());
+        Ok(watch.broken)
+    })?;
+    Ok(seen.figure(figure))
+}
+
+/// What was sealed twice, by the story in which it was.
+struct Watch {
+    ledger: Ledger,
+    reuses: usize,
+    broken: BTreeSet<Promise>,
+}
+
+impl Watch {
+    /// A story ended, in which `promise` had to be kept.
+    fn ended(&mut self, promise: Promise) {
+        self.ended_but_for(0, promise);
     }
+
+    /// The same where so many may have come twice.
+    fn ended_but_for(&mut self, allowed: usize, promise: Promise) {
+        let reuses = self.ledger.reuses().len();
+        self.broken.extend((reuses > self.reuses + allowed).then_some(promise));
+        self.reuses = reuses;
+    }
+}
+
+fn honest(watch: &mut Watch, lab: &mut Lab) -> Result<(), NotRun> {
     let people = People::default();
-    let seeds = [lab.rng.random(), lab.rng.random()];
-    // Each is followed by one with other endpoints, as after a crash, and by one with the same
-    // randomness in both endpoints, as when a machine was cloned.
-    for (introduction, seeds) in [seeds, [lab.rng.random(), lab.rng.random()], seeds].into_iter().enumerate()
-    {
+    let mut record = Record::default();
+    let [bobs, alices] = [lab.rng.random(), lab.rng.random()];
+    // After each the two meet again with other endpoints, as after a crash, then both with the randomness
+    // that they had, as when their machines were cloned, then one of them.
+    let stories = [
+        (LOST, [bobs, alices]),
+        (CRASHED, [lab.rng.random(), lab.rng.random()]),
+        (CLONED, [bobs, alices]),
+        (CLONED, [lab.rng.random(), alices]),
+    ];
+    for (introduction, (promise, seeds)) in stories.into_iter().enumerate() {
         let pair = crashing_session(&people, seeds, lab)?;
         record.add(u32::try_from(introduction)?, &pair.wire);
+        watch.ended_but_for(if promise == CLONED { HANDSHAKE_SEALS } else { 0 }, promise);
     }
-    Ok(record.seen())
+    if watch.ledger.seals() < record.packets as u64 || record.packets <= SAID {
+        return Err(NotRun(format!("{:?} of {} packets", watch.ledger, record.packets)));
+    }
+    let repeated = record.repeated_bytes + record.repeated_number;
+    watch.broken.extend((repeated > 0).then_some(LOST));
+    let before = watch.ledger.keys();
+    links_break(lab)?;
+    watch.ended(LINKS);
+    if watch.ledger.keys() <= before {
+        return Err(NotRun("no link to the broker was seen".to_owned()));
+    }
+    Ok(())
+}
+
+/// Two people whose links to the broker break, and who log in again.
+fn links_break(lab: &mut Lab) -> Result<(), NotRun> {
+    let failed = || NotRun("nobody logs in".to_owned());
+    let mut town = Town::new(None, &mut lab.rng).ok_or_else(failed)?;
+    let (bob, alice) = (town.start(2, "bob", &[(1, "alice")]), town.start(1, "alice", &[]));
+    let (bob, alice) = bob.zip(alice).ok_or_else(failed)?;
+    for _ in 0..2 {
+        for who in [bob, alice] {
+            town.carries(who, false, who == bob);
+        }
+        town.run_for(Duration::from_secs(120));
+        [bob, alice].into_iter().for_each(|who| town.carries(who, true, true));
+        town.run_for(Duration::from_secs(120));
+    }
+    if town.logins < 4 { Err(failed()) } else { Ok(()) }
+}
+
+/// The doubles: what they seal, they seal with the same AEAD.
+fn careless(sealer: Sealer, watch: &mut Watch, lab: &mut Lab) -> Result<(), NotRun> {
+    if let Sealer::KeepsLinkKey = sealer {
+        let key = lab.rng.random();
+        for link in [&b"the first link"[..], b"the next one"] {
+            primitives::seal(Suite::ChaCha20Poly1305, key, [0; 12], &[], link);
+        }
+        watch.ended(LINKS);
+        return Ok(());
+    }
+    if let Sealer::Resends = sealer {
+        resending(lab, |hand, number, offset| {
+            hand.numbered(number, &[PING, &said(offset, b"again")].concat())
+        })?;
+        watch.ended(LOST);
+        return Ok(());
+    }
+    let super::Session { mut hand, .. } = super::Session::new(Defence::Removed, Missing::ReplayWindow, lab)?;
+    hand.packet(b"before");
+    match sealer {
+        Sealer::CountsAnew => {
+            hand.next = 0;
+            hand.packet(b"after the crash");
+            watch.ended(CRASHED);
+        }
+        Sealer::GoesOnTwice | Sealer::Resends | Sealer::KeepsLinkKey => {
+            let numbers = hand.next..hand.next + SAID as u64;
+            numbers.clone().for_each(|number| drop(hand.numbered(number, b"here")));
+            numbers.for_each(|number| drop(hand.numbered(number, b"and at the clone")));
+            watch.ended_but_for(HANDSHAKE_SEALS, CLONED);
+        }
+    }
+    Ok(())
 }
 
 fn resent(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {

@@ -1,16 +1,22 @@
 //! What arrives at the port of a running program.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
+use p2pchat_proto::PeerId;
 use p2pchat_proto::datagram::{DATA, FIN, FIN_LEN, INIT, INIT_LEN, PUNCH, PUNCH_LEN, RESP, RESP_LEN};
 use rand::{Rng, RngExt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::actions::say;
 use crate::echo::Echo;
+use crate::event::{event, session};
+use crate::peer::Peer;
+use crate::process::PROMPT;
+use crate::rows::guest::Guest;
 use crate::rows::{Defence, Lab, NotRun, Row, Seen};
 use crate::stranger::Stranger;
-use crate::world::{World, listen, udp_address};
+use crate::world::{MEETING, World, listen, udp_address};
 
 /// Most bytes of one UDP datagram over IPv4 (RFC 768: 65,535 less both headers).
 const DATAGRAM_MAX: usize = 65_507;
@@ -24,7 +30,7 @@ const ENDINGS: [&str; 3] = ["suspect", "lost", "closed"];
 /// Garbage and forged ICMP.
 pub(super) const GARBAGE: Row = Row {
     id: "T16",
-    attack: "garbage of 0 to 65,507 bytes and forged ICMP at a peer in a session",
+    attack: "garbage of 0 to 65,507 bytes, a closed port that answers with ICMP, and forged ICMP at a peer",
     expected: "no answer, and the session goes on",
     run: garbage,
 };
@@ -33,19 +39,28 @@ fn garbage(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     if defence == Defence::Removed {
         let echo = Echo::start()?;
         let answers = throw(echo.address(), lab)?;
-        return Ok(Seen::when(answers == 0, format!("{answers} answers")));
+        // The socket is gone at the end of the line, and its port closed.
+        let closed = UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?;
+        let ends = is_refused(closed)?;
+        let what = format!("{answers} answers; a socket that believes ICMP ends: {ends}");
+        // Both halves have to be attacks.
+        return Ok(Seen::when(answers == 0 || !ends, what));
     }
     let world = World::new()?;
     let mut alice = listen(&world.person("alice")?.accept_everything())?;
+    let ready = alice.wait(&event("ready"), PROMPT)?;
+    let (who, alices) = (ready.text("peer").parse()?, ready.text("udp").parse()?);
+    let outlived = outlives_a_closed_port(&world, &mut alice, (who, alices), lab)?;
+    alice.take_events();
     let mut bob = world.person("bob")?.accept_everything().start(&["connect", "--to", "alice"])?;
-    let (alices, bobs) = (udp_address(&mut alice)?, udp_address(&mut bob)?);
+    let bobs = udp_address(&mut bob)?;
     say(&mut bob, &mut alice, "before")?;
     let mut answers = 0;
-    let mut icmp = "forged ICMP sent";
+    let mut icmp = "ICMP of a closed port, and forged";
     for (target, other) in [(alices, bobs), (bobs, alices)] {
         answers += throw(target, lab)?;
         if unreachable(target, other).is_err() {
-            icmp = "no forged ICMP: the system lets only root make it";
+            icmp = "ICMP of a closed port; not forged: only root may";
         }
         say(&mut alice, &mut bob, "still here")?;
         say(&mut bob, &mut alice, "so am I")?;
@@ -55,7 +70,43 @@ fn garbage(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
         .iter()
         .any(|event| event.name() == "session" && ENDINGS.contains(&event.text("state")));
     let session = if lost { "was disturbed" } else { "went on" };
-    Ok(Seen::when(answers == 0 && !lost, format!("{answers} answers; the session {session}")).figure(icmp))
+    let what = format!("{answers} answers; the session {session}; outlived a closed port: {outlived}");
+    Ok(Seen::when(answers == 0 && !lost && outlived, what).figure(icmp))
+}
+
+/// Whether a session goes on whose other side has its port closed for a while: what `alice` sends there comes
+/// back as ICMP, as anybody between the two could make it. It has to count as silence and no more.
+fn outlives_a_closed_port(
+    world: &World,
+    alice: &mut Peer,
+    (who, at): (PeerId, SocketAddr),
+    lab: &mut Lab,
+) -> Result<bool, NotRun> {
+    let mut guest = Guest::meet(world, who, at, lab)?;
+    let id = guest.peer_id().to_string();
+    let of_guest = |state| session(state).with("peer", id.as_str());
+    alice.wait(&of_guest("up"), MEETING)?;
+    let port = guest.close_port()?;
+    if !is_refused(port)? {
+        return Err(NotRun("the system does not tell who sends to a closed port".to_owned()));
+    }
+    // By then it has sent several times what nobody answered.
+    alice.wait(&of_guest("suspect"), MEETING)?;
+    guest.reopen(port)?;
+    let recovered = alice.wait(&of_guest("up"), PROMPT).is_ok();
+    guest.close()?;
+    alice.wait(&of_guest("closed"), MEETING)?;
+    guest.leave();
+    Ok(recovered)
+}
+
+/// Whether a connected socket learns that `port` is closed. Who believed that would end.
+fn is_refused(port: SocketAddr) -> Result<bool, NotRun> {
+    let socket = UdpSocket::bind(("127.0.0.1", 0))?;
+    socket.connect(port)?;
+    socket.set_read_timeout(Some(PROMPT))?;
+    socket.send(b"are you there?")?;
+    Ok(socket.recv(&mut [0; 1]).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused))
 }
 
 /// Throws everything at a port; how many answers came.
