@@ -37,6 +37,9 @@ const DEAD_AFTER: Duration = Duration::from_secs(40);
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// Longest wait before another try.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Most messages that are kept from the login until the name is registered: as many as there are
+/// requests that may wait for one user; of a link record each at most.
+const EARLY_MAX: usize = 64;
 /// Bytes of a record's length field.
 const LENGTH_LEN: usize = 2;
 
@@ -75,7 +78,7 @@ enum State {
     Dialing { deadline: Moment },
     Shaking { handshake: Box<ClientHandshake>, deadline: Moment },
     Greeting { channel: Channel, deadline: Moment },
-    Registering { channel: Channel, call: Call, deadline: Moment },
+    Registering { channel: Channel, call: Call, deadline: Moment, early: Vec<(Call, FromBroker)> },
     Ready { channel: Channel },
     Closed,
 }
@@ -98,7 +101,8 @@ pub(crate) struct Link {
     partial: Vec<u8>,
     failures: u32,
     next_call: Call,
-    clock_offset_ms: i64,
+    /// What the broker's clock showed at the login, and when that was.
+    brokers_clock: Option<(WallTime, Moment)>,
     outputs: VecDeque<LinkOutput>,
 }
 
@@ -120,7 +124,7 @@ impl Link {
             partial: Vec::new(),
             failures: 0,
             next_call: 1,
-            clock_offset_ms: 0,
+            brokers_clock: None,
             outputs: VecDeque::new(),
         }
     }
@@ -145,9 +149,12 @@ impl Link {
         matches!(self.state, State::Closed)
     }
 
-    /// This machine's clock corrected by the broker's.
-    pub(crate) fn corrected(&self, wall: WallTime) -> WallTime {
-        wall.shifted(self.clock_offset_ms)
+    /// What the broker's clock shows. Since the login it is this machine's monotonic clock that
+    /// counts: somebody may have set the other one.
+    pub(crate) fn brokers_time(&self, now: Now) -> WallTime {
+        let Some((wall, at)) = self.brokers_clock else { return now.wall };
+        let passed = now.moment.saturating_since(at).as_millis();
+        wall.shifted(i64::try_from(passed).unwrap_or(i64::MAX))
     }
 
     pub(crate) fn poll_output(&mut self) -> Option<LinkOutput> {
@@ -267,9 +274,9 @@ impl Link {
                 self.state = State::Greeting { channel, deadline };
                 self.greeted(&record, now)
             }
-            State::Registering { mut channel, call, deadline } => {
+            State::Registering { mut channel, call, deadline, early } => {
                 channel.open(&mut record, now)?;
-                self.state = State::Registering { channel, call, deadline };
+                self.state = State::Registering { channel, call, deadline, early };
                 self.handle_plaintext(&record)
             }
             State::Ready { mut channel } => {
@@ -319,9 +326,7 @@ impl Link {
         if welcome.version != PROTOCOL_VERSION {
             return Err(Fault::Protocol("a version that was not offered"));
         }
-        let ours = i64::try_from(now.wall.0).unwrap_or(i64::MAX);
-        let theirs = i64::try_from(welcome.now.0).unwrap_or(i64::MAX);
-        self.clock_offset_ms = theirs.saturating_sub(ours);
+        self.brokers_clock = Some((welcome.now, now.moment));
         if self.pinned.is_none()
             && let Some(key) = self.key
         {
@@ -333,7 +338,7 @@ impl Link {
             return Ok(());
         };
         self.state = match call {
-            Some(call) => State::Registering { channel, call, deadline },
+            Some(call) => State::Registering { channel, call, deadline, early: Vec::new() },
             None => return Err(Fault::Protocol("the link is used up")),
         };
         Ok(())
@@ -366,9 +371,13 @@ impl Link {
             | FromBroker::Answered(_)
             | FromBroker::Endpoints(_)
             | FromBroker::Cancelled(_) => {
-                // Until the name is registered nobody can mean this user.
                 if self.is_ready() {
                     self.outputs.push_back(LinkOutput::Message(call, message));
+                } else if let State::Registering { early, .. } = &mut self.state
+                    && early.len() < EARLY_MAX
+                {
+                    // Whoever knows this user's key can ask from the login on.
+                    early.push((call, message));
                 }
                 Ok(())
             }
@@ -400,10 +409,12 @@ impl Link {
             | Outcome::BoundTo(_)
             | Outcome::NoSuchRequest => return Err(Fault::Protocol("an answer that does not fit")),
         }
-        if let State::Registering { channel, .. } = core::mem::replace(&mut self.state, State::Closed) {
+        if let State::Registering { channel, early, .. } = core::mem::replace(&mut self.state, State::Closed)
+        {
             self.state = State::Ready { channel };
             self.failures = 0;
             self.outputs.push_back(LinkOutput::State(LinkState::Ready));
+            self.outputs.extend(early.into_iter().map(|(call, message)| LinkOutput::Message(call, message)));
         }
         Ok(())
     }

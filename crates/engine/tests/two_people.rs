@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations)]
 
+#[allow(dead_code, reason = "each test crate uses a part of it")]
 mod world;
 
 use std::time::Duration;

@@ -43,7 +43,7 @@ impl Engine {
             pin: None,
             request,
             broker_key,
-            now: self.link.corrected(now.wall),
+            now: self.link.brokers_time(now),
         };
         let verified = match VerifiedRequest::verify(offer, expected) {
             Ok(verified) => verified,
@@ -134,7 +134,7 @@ impl Engine {
     fn accept_now(&mut self, request: RequestId, bond: Bond, now: Now) {
         self.show_incoming(request, RequestState::Accepted, None);
         let Some(incoming) = self.incoming.remove(&request) else { return };
-        let terms = AcceptTerms { made: self.link.corrected(now.wall), suites: suites() };
+        let terms = AcceptTerms { made: self.link.brokers_time(now), suites: suites() };
         let (offer, accepted) = match incoming.verified.accept(&self.me, terms, &mut self.rng) {
             Ok(answer) => answer,
             Err(error) => {

@@ -131,7 +131,7 @@ impl Engine {
         }
         let Some(to) = wish.addressee() else { return };
         let request = RequestId(self.rng.random());
-        let made = self.link.corrected(now.wall);
+        let made = self.link.brokers_time(now);
         let terms = RequestTerms { request, to, broker_key, made, purpose: Purpose::Chat, suites: suites() };
         match PendingRequest::new(&self.me, terms, &mut self.rng) {
             Ok(pending) => {
@@ -244,7 +244,7 @@ impl Engine {
             self.key_changed(None, name, pinned, from);
             return;
         }
-        let wall = self.link.corrected(now.wall);
+        let wall = self.link.brokers_time(now);
         let accepted = match open.pending.accepted(&self.me, offer, from, broker_key, wall) {
             Ok(accepted) => accepted,
             Err(error) => {

@@ -84,6 +84,29 @@ impl Engine {
     /// A client that has done nothing. Everything random in it comes from `seed`.
     pub fn new(config: EngineConfig, seed: [u8; 32], now: Now) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
+        let epoch = DeviceEpoch(rng.random());
+        Self::start(config, rng, epoch, BTreeMap::new(), now)
+    }
+
+    /// A client whose store was kept, and with it the epoch of its messages and the number of the next
+    /// one for each peer. `seed` must be another one than ever before.
+    pub fn resume(
+        config: EngineConfig,
+        seed: [u8; 32],
+        epoch: DeviceEpoch,
+        heads: BTreeMap<PeerId, u64>,
+        now: Now,
+    ) -> Self {
+        Self::start(config, ChaCha20Rng::from_seed(seed), epoch, heads, now)
+    }
+
+    fn start(
+        config: EngineConfig,
+        mut rng: ChaCha20Rng,
+        epoch: DeviceEpoch,
+        heads: BTreeMap<PeerId, u64>,
+        now: Now,
+    ) -> Self {
         let mut people = People::new(config.pins);
         if let Some(broker) = config.broker_key {
             people.at(broker);
@@ -98,7 +121,7 @@ impl Engine {
             ..EndpointConfig::default()
         };
         let endpoint = Endpoint::new(endpoint, Arc::clone(&me), rng.random(), now.moment);
-        let conversations = Conversations::new(me.peer_id(), DeviceEpoch(rng.random()));
+        let conversations = Conversations::resume(me.peer_id(), epoch, heads);
         let transfers = Transfers::new(rng.random());
         Self {
             me,

@@ -16,7 +16,7 @@ use p2pchat_engine::{
 use p2pchat_netsim::{LinkConfig, Network};
 use p2pchat_proto::broker::{FromBroker, ToBroker};
 use p2pchat_proto::{BrokerKey, Moment, Name, PeerId, UdpEndpoints, WallTime};
-use p2pchat_registry::{Command as ToShell, Config, ConnId, Registry};
+use p2pchat_registry::{Command as ToShell, Config, ConnId, Registry, Ticket};
 use p2pchat_session::Received;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
@@ -49,6 +49,8 @@ pub struct Member {
     pub pins: Vec<Pin>,
     /// Datagrams that this member sent.
     pub datagrams: u64,
+    /// How far this member's wall clock was set, milliseconds.
+    pub wall_set: i64,
     conn: Option<ConnId>,
     store: Memory,
 }
@@ -60,6 +62,9 @@ pub struct Broker {
     pub repeat: bool,
     /// Whether nothing that it says arrives, while its connections stay.
     pub silent: bool,
+    /// Whether names wait to be written until [`Broker::write`].
+    pub slow: bool,
+    unwritten: Vec<Ticket>,
     secret: BrokerSecret,
     registry: Registry,
     rng: ChaCha20Rng,
@@ -115,6 +120,8 @@ impl World {
             tamper: None,
             repeat: false,
             silent: false,
+            slow: false,
+            unwritten: Vec::new(),
             secret,
             registry: Registry::new(Config::default(), None, []).expect("no accounts"),
             rng,
@@ -181,6 +188,7 @@ impl World {
             events: Vec::new(),
             pins: Vec::new(),
             datagrams: 0,
+            wall_set: 0,
             conn: None,
             store: Memory::new(),
         });
@@ -193,10 +201,16 @@ impl World {
         Now { moment: Moment::from_nanos(self.now), wall }
     }
 
+    /// What somebody's clocks show.
+    pub fn clock_of(&self, who: usize) -> Now {
+        let now = self.clock();
+        Now { wall: now.wall.shifted(self.people[who].wall_set), ..now }
+    }
+
     pub fn command(&mut self, who: usize, command: Command) -> CommandId {
         self.next_command += 1;
         let id = CommandId(self.next_command);
-        let now = self.clock();
+        let now = self.clock_of(who);
         self.people[who].engine.handle_command(id, command, now);
         self.settle();
         id
@@ -261,9 +275,11 @@ impl World {
         self.now = self.now.max(next);
         let now = self.clock();
         self.broker.registry.handle_timeout(now.moment);
-        for member in &mut self.people {
-            if member.engine.poll_timeout() <= now.moment {
-                member.engine.handle_timeout(now);
+        for who in 0..self.people.len() {
+            let now = self.clock_of(who);
+            let engine = &mut self.people[who].engine;
+            if engine.poll_timeout() <= now.moment {
+                engine.handle_timeout(now);
             }
         }
         self.settle();
@@ -290,15 +306,16 @@ impl World {
     }
 
     fn deliver(&mut self, from: SocketAddr, to: SocketAddr, mut bytes: Vec<u8>) {
-        let now = self.clock();
-        if let Some(member) = self.people.iter_mut().find(|member| member.address == to) {
+        if let Some(who) = self.people.iter().position(|member| member.address == to) {
+            let now = self.clock_of(who);
+            let member = &mut self.people[who];
             let received = Received { from, local_ip: None, ecn: None, segment_size: None };
             member.engine.handle_datagram(received, &mut bytes, now);
         }
     }
 
     fn settle_member(&mut self, index: usize) -> bool {
-        let now = self.clock();
+        let now = self.clock_of(index);
         let member = &mut self.people[index];
         let mut moved = false;
         let mut datagrams = Vec::new();
@@ -367,8 +384,9 @@ impl World {
             if self.broker.silent {
                 continue;
             }
-            if let Some(member) = self.people.iter_mut().find(|member| member.conn == Some(conn)) {
-                member.engine.broker_received(&bytes, now);
+            if let Some(who) = self.people.iter().position(|member| member.conn == Some(conn)) {
+                let now = self.clock_of(who);
+                self.people[who].engine.broker_received(&bytes, now);
             }
         }
         while let Some(conn) = self.broker.closed.pop_front() {
@@ -411,6 +429,13 @@ impl Member {
 }
 
 impl Broker {
+    /// Writes what waits.
+    pub fn write(&mut self) {
+        for ticket in self.unwritten.drain(..) {
+            self.registry.persisted(ticket, Ok(()));
+        }
+    }
+
     fn connected(&mut self, ip: IpAddr, now: Now) -> ConnId {
         self.next += 1;
         let conn = ConnId(self.next);
@@ -471,6 +496,7 @@ impl Broker {
                     self.registry.disconnected(conn);
                     self.closed.push_back(conn);
                 }
+                ToShell::Persist { ticket, .. } if self.slow => self.unwritten.push(ticket),
                 ToShell::Persist { ticket, .. } => self.registry.persisted(ticket, Ok(())),
             }
         }
