@@ -9,6 +9,9 @@ FILE ?=
 TIME ?= 10
 JOBS ?= 1
 TARGETS ?=
+# Worlds of `make soak`, and the seed of the first. As many run at once as there are cores unless JOBS says.
+SEEDS ?= 10000
+FROM ?= 0
 # Runs of each contender in `make bench`.
 RUNS ?= 5
 # Where the development broker listens.
@@ -24,8 +27,8 @@ FUZZ_DIR := $(abspath $(TARGET))/fuzz
 FUZZ_FLAGS := -s none --target-dir "$(FUZZ_DIR)"
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-broker demo test harness harness-long lint purity musts fuzz fuzz-build mutants coverage bench install \
-	clean
+.PHONY: help build run-broker demo test harness harness-long lint purity musts soak fuzz fuzz-build mutants coverage bench \
+	install clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -66,6 +69,10 @@ purity: ## Check that the manifests keep to the architecture
 
 musts: ## Check that a test holds each numbered sentence of the protocol page
 	@scripts/musts
+
+soak: ## Run many random worlds against a plain model (SEEDS=10000, FROM=first seed, JOBS=at once)
+	$(CARGO) build --locked --profile ci -p p2pchat-soak
+	"$(TARGET)/ci/p2pchat-soak" --from $(FROM) --seeds $(SEEDS) $(if $(filter-out file,$(origin JOBS)),--jobs $(JOBS))
 
 fuzz: fuzz-build ## Run every fuzz target for a while (TIME=seconds, JOBS=at once, TARGETS=names)
 	@scripts/fuzz "$(FUZZ_DIR)" $(TIME) $(JOBS) $(TARGETS)
