@@ -10,7 +10,8 @@
 //! 4. [`caller`] and [`raw`]: a client of the broker and a reader of plain mode in the harness's own hands.
 //! 5. [`relay`] sits on a path and drops, doubles, reorders, flips and records; [`stranger`] sends
 //!    what nobody asked for; [`double`] is a broker that lies; [`memory`] reads what a process holds.
-//! 6. [`sim`] is two sessions in virtual time, and a peer made by hand; [`meter`] counts memory, [`load`]
+//! 6. [`sim`] is two sessions in virtual time, and a peer made by hand; [`town`] is whole clients and the
+//!    broker's rules; [`meter`] counts memory, [`load`]
 //!    says what a process costs; [`echo`] is a port that answers everybody.
 //! 7. [`rows`] are the attacks of `make harness`, each with its counter-proof.
 //! 8. [`demo`] is the main job on one machine, for people to look at.
@@ -46,6 +47,7 @@ pub mod relay;
 pub mod rows;
 pub mod sim;
 pub mod stranger;
+pub mod town;
 pub mod trace;
 pub mod world;
 

@@ -7,16 +7,13 @@
 //! - [`epochs`]: how it renews the keys.
 //! - [`target`]: whom it attacks, the product's endpoint ([`target::Product`]) or the double.
 //! - [`careless`]: the double, a receiver with one of its defences left out.
-//! - [`stream`] and [`town`]: whole clients and the broker's rules, over lines that lose, break and heal.
 
 pub mod careless;
 pub mod epochs;
 pub mod hand;
 pub mod pair;
 pub mod people;
-pub mod stream;
 pub mod target;
-pub mod town;
 
 use p2pchat_proto::Moment;
 

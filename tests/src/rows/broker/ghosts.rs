@@ -21,7 +21,7 @@ use rand::RngExt;
 
 use crate::caller::{Caller, identity};
 use crate::rows::{Defence, Lab, NotRun, Promise, Seen, each};
-use crate::sim::town::{Town, Without};
+use crate::town::{Town, Without};
 use crate::world::World;
 
 const GHOST: Promise = "a ghost is gone after 40 s, and not before 20";

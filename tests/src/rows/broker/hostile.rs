@@ -27,7 +27,7 @@ use crate::meter;
 use crate::peer::Peer;
 use crate::process::{Failure, PROMPT};
 use crate::rows::{Defence, Lab, NotRun, Promise, Seen, each};
-use crate::sim::town::Without;
+use crate::town::Without;
 use crate::world::World;
 
 /// What is said of each kind.

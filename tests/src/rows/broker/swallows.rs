@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use crate::rows::{Lab, NotRun, Promise};
-use crate::sim::town::{Passes, Resident, Town, Without};
+use crate::town::{Passes, Resident, Town, Without};
 
 pub(super) const ENDS: Promise = "all that a user asked for ends within its time, in words";
 pub(super) const LEFT: Promise = "a broker that says nothing is given up after 45 s";

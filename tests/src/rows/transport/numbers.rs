@@ -18,7 +18,7 @@ use crate::sim::hand::{Hand, PING, said, said_len};
 use crate::sim::pair::{Pair, bad_line};
 use crate::sim::people::People;
 use crate::sim::target::{Product, Target};
-use crate::sim::town::Town;
+use crate::town::Town;
 
 /// Bodies said each way over a bad line.
 const SAID: usize = 300;

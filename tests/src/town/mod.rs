@@ -1,5 +1,7 @@
 //! Clients of the product and the broker's rules, in virtual time: the engines, the registry and the
-//! link between them are the product's, the lines are [`super::stream`].
+//! link between them are the product's, the lines are [`stream`].
+
+pub mod stream;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,7 +20,7 @@ use p2pchat_registry::{CloseReason, Command as ToShell, Config, ConnId, Registry
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use super::stream::{Conn, End, Heard, Streams};
+use self::stream::{Conn, End, Heard, Streams};
 use crate::caller::identity;
 
 /// 2026-01-01T00:00:00Z in milliseconds.
