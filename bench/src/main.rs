@@ -2,6 +2,7 @@
 //!
 //! - [`figures`]: what is measured, one file for each kind of figure.
 //! - [`peers`]: the two ends of a measurement, each a process of its own: this program again, in a role.
+//! - [`simulated`]: both ends in this process and in virtual time.
 //! - [`contest`]: rounds in which each contender has its turn, so that a busy machine hits all alike.
 //! - [`sample`], [`report`], [`plot`]: numbers, and the page made of them.
 //!
@@ -19,6 +20,7 @@ mod plot;
 mod report;
 mod role;
 mod sample;
+mod simulated;
 
 use std::process::ExitCode;
 

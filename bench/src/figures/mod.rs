@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod delivery;
 mod file;
 mod product;
 mod rate;
@@ -13,7 +14,7 @@ use crate::arguments::Plan;
 use crate::report::Report;
 
 /// The figures by name.
-pub const NAMES: [&str; 6] = ["seal", "handshake", "round-trip", "rate", "file", "product"];
+pub const NAMES: [&str; 7] = ["seal", "handshake", "round-trip", "rate", "delivery", "file", "product"];
 
 /// Measures with so many runs and reports.
 type Measure = fn(usize, &mut Report) -> Result;
@@ -26,6 +27,7 @@ pub fn run(plan: &Plan) -> Result {
         ("handshake", sealing::handshake),
         ("round-trip", round_trip::measure),
         ("rate", rate::measure),
+        ("delivery", delivery::measure),
         ("file", file::measure),
         ("product", product::measure),
     ];

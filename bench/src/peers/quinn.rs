@@ -13,14 +13,32 @@ use super::{MESSAGE_LEN, WARM_UP_SHARE, nanos_each, runtime};
 use crate::Result;
 use crate::role::say;
 
-const NAME: &str = "localhost";
+/// Whose certificate it is.
+pub const NAME: &str = "localhost";
+
+/// A certificate that signs itself, and its key.
+pub fn certificate() -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
+    let certified = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der())?;
+    Ok((certified.cert.der().clone(), key))
+}
+
+/// A client that trusts this certificate alone, with the primitives that the product uses.
+pub fn trusting(certificate: CertificateDer<'static>) -> Result<Arc<QuicClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(QuicClientConfig::try_from(tls)?))
+}
 
 /// Sends back whatever comes on a stream. Ready says the address and the certificate.
 pub fn echo() -> Result {
     runtime()?.block_on(async {
-        let certified = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
-        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der())?;
-        let certificate = certified.cert.der().clone();
+        let (certificate, key) = certificate()?;
         let config = ServerConfig::with_single_cert(vec![certificate.clone()], key)?;
         let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into())?;
         say("ready", format_args!("{}/{}", endpoint.local_addr()?, hex(&certificate)))?;
@@ -47,15 +65,8 @@ pub fn ping(to: &str, count: usize, in_flight: usize) -> Result {
     let (address, certificate) = to.split_once('/').ok_or("no certificate")?;
     let (address, certificate) = (address.parse::<SocketAddr>()?, CertificateDer::from(bytes(certificate)?));
     runtime()?.block_on(async {
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let mut endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into())?;
-        endpoint.set_default_client_config(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?)));
+        endpoint.set_default_client_config(ClientConfig::new(trusting(certificate)?));
         let connection: Connection = endpoint.connect(address, NAME)?.await?;
         let (mut send, mut receive) = connection.open_bi().await?;
         exchange(&mut send, &mut receive, count / WARM_UP_SHARE, in_flight).await?;
