@@ -76,6 +76,11 @@ impl SessionKeys {
         self.keys()
     }
 
+    /// The peer's Noise static key, proven by the session's handshake.
+    pub const fn peer_noise(&self) -> [u8; 32] {
+        self.session.peer_noise
+    }
+
     /// What the two can begin another session with once this epoch is proven.
     pub fn resumption(&self) -> ResumptionSecret {
         schedule::resumption(&self.secret)

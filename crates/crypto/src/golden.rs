@@ -14,10 +14,11 @@ use crate::offer::{AcceptTerms, Accepted, Expected, PendingRequest, RequestTerms
 use crate::safety::{SafetyNumber, peer_words};
 use crate::testing::{BOTH_SUITES, Recorded};
 use crate::vectors::Vectors;
-use crate::{Identity, Seed, kem, rekey};
+use crate::{Identity, Resumption, ResumptionSecret, ResumptionTerms, Seed, TicketWindow, kem, rekey};
 
 const SESSION: &str = include_str!("../tests/vectors/session.txt");
 const REKEY: &str = include_str!("../tests/vectors/rekey.txt");
+const RESUMPTION: &str = include_str!("../tests/vectors/resumption.txt");
 const LINK: &str = include_str!("../tests/vectors/link.txt");
 const CARRIER: &str = include_str!("../tests/vectors/carrier.txt");
 const KEY_FILE: &str = include_str!("../tests/vectors/keyfile.txt");
@@ -171,6 +172,46 @@ fn two_rekeys_of_the_recorded_session_are_the_recorded_ones() {
     }
     let computed: Vec<_> = computed.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
     vectors.expect(&computed);
+}
+
+#[test]
+fn a_resumption_of_the_recorded_session_is_the_recorded_one() {
+    let (session, vectors) = (Vectors::parse(SESSION), Vectors::parse(RESUMPTION));
+    let (alice, bob) = (identity(&session, "alice_seed"), identity(&session, "bob_seed"));
+    let secret = ResumptionSecret::from_bytes(vectors.array("resumption_secret"));
+    let window = TicketWindow(u64::from_be_bytes(vectors.array("window")));
+    let terms = |me: &Identity, peer: &Identity| {
+        let (suite, peer_noise) = (Suite::Aes256Gcm, peer.noise_public());
+        ResumptionTerms { me: me.peer_id(), peer: peer.peer_id(), suite, peer_noise }
+    };
+    let bobs = Resumption::new(terms(&bob, &alice), &secret).unwrap();
+    let alices = Resumption::new(terms(&alice, &bob), &secret).unwrap();
+    let (begun, answered) =
+        (bobs.introduction(Role::Initiator, window), alices.introduction(Role::Responder, window));
+    let mut rng = recorded(&vectors, "bob_noise_ephemeral");
+    let (initiator, first) = Initiator::start(&begun, &bob, &mut rng);
+    let mut rng = recorded(&vectors, "alice_noise_ephemeral");
+    let (responder, second) = Responder::respond(&answered, &alice, &first, &mut rng).unwrap();
+    let (keys, third) = initiator.read_response(&second).unwrap();
+    let next = keys.resumption().expose().to_vec();
+    let (bobs_keys, alices_keys) = (keys.keys(), responder.finish(&third).unwrap().keys());
+    let mut rng = recorded(&vectors, "seal_nonce");
+    let sealed = alice.store().seal(b"p2pchat 1 store", secret.expose(), &mut rng).unwrap();
+    vectors.expect(&[
+        ("transcript", begun.transcript.to_vec()),
+        ("bob_ticket_before", alices.peer_ticket(TicketWindow(window.0 - 1)).0.to_vec()),
+        ("bob_ticket", begun.my_ticket().0.to_vec()),
+        ("bob_ticket_after", alices.peer_ticket(TicketWindow(window.0 + 1)).0.to_vec()),
+        ("alice_ticket", bobs.peer_ticket(window).0.to_vec()),
+        ("bob_mac_of_message_1", begun.mac(&first).to_vec()),
+        ("alice_mac_of_message_2", answered.mac(&second).to_vec()),
+        ("message_1", first.to_vec()),
+        ("message_2", second.to_vec()),
+        ("message_3", third.to_vec()),
+        ("bob_packet_0", packet(&session, 0, 0, &bobs_keys.seal, &alices_keys.open)),
+        ("next_resumption_secret", next),
+        ("sealed_secret", sealed),
+    ]);
 }
 
 fn link_record(vectors: &Vectors, from: &mut LinkSealer, to: &mut LinkOpener) -> Vec<u8> {

@@ -7,7 +7,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::curve::verifying_key;
-use crate::schedule;
+use crate::schedule::{self, StoreKey};
 use crate::secret::{RandomnessFailed, random, redacted};
 
 /// What an identity comes from; the only thing that is kept on disk.
@@ -41,6 +41,7 @@ pub struct Identity {
     peer_id: PeerId,
     noise: StaticSecret,
     noise_public: [u8; 32],
+    store: StoreKey,
 }
 
 impl Identity {
@@ -50,7 +51,7 @@ impl Identity {
         let noise = StaticSecret::from(*schedule::noise_static(seed).as_bytes());
         let peer_id = PeerId(signing.verifying_key().to_bytes());
         let noise_public = PublicKey::from(&noise).to_bytes();
-        Self { signing, peer_id, noise, noise_public }
+        Self { signing, peer_id, noise, noise_public, store: schedule::store_key(seed) }
     }
 
     /// The public key by which others know it.
@@ -61,6 +62,11 @@ impl Identity {
     /// The X25519 public key for Noise. It travels only in signed offers.
     pub const fn noise_public(&self) -> [u8; 32] {
         self.noise_public
+    }
+
+    /// What seals everything of this identity that rests on a disk.
+    pub const fn store(&self) -> &StoreKey {
+        &self.store
     }
 
     pub(crate) const fn noise_secret(&self) -> &StaticSecret {

@@ -76,6 +76,16 @@ pub(crate) struct Terms {
 
 impl Introduction {
     pub(crate) fn new(terms: &Terms, secret: &IntroductionSecret) -> Self {
+        let tickets = [terms.me, terms.peer].map(|sender| ticket(secret, sender));
+        Self::with_tickets(terms, secret, tickets)
+    }
+
+    /// With this side's ticket and the peer's.
+    pub(crate) fn with_tickets(
+        terms: &Terms,
+        secret: &IntroductionSecret,
+        [my_ticket, peer_ticket]: [Ticket; 2],
+    ) -> Self {
         Self {
             peer: terms.peer,
             role: terms.role,
@@ -83,8 +93,8 @@ impl Introduction {
             peer_noise: terms.peer_noise,
             transcript: terms.transcript,
             psk: schedule::psk(secret),
-            my_ticket: ticket(secret, terms.me),
-            peer_ticket: ticket(secret, terms.peer),
+            my_ticket,
+            peer_ticket,
             my_mac: schedule::mac_key(secret, terms.me),
             peer_mac: schedule::mac_key(secret, terms.peer),
         }
@@ -122,7 +132,7 @@ impl Introduction {
 
     /// Whether `tag` is the peer's MAC of `bytes`. Takes the same time wherever they differ.
     pub fn verify_mac(&self, bytes: &[u8], tag: &[u8]) -> bool {
-        mac(&self.peer_mac, &[bytes]).ct_eq(tag).into()
+        verify(&self.peer_mac, bytes, tag)
     }
 
     pub(crate) const fn initiator_ticket(&self) -> Ticket {
@@ -131,6 +141,11 @@ impl Introduction {
             Role::Responder => self.peer_ticket,
         }
     }
+}
+
+/// Whether `tag` is the MAC of `bytes`, in a time that says nothing of where they differ.
+pub(crate) fn verify(key: &MacKey, bytes: &[u8], tag: &[u8]) -> bool {
+    mac(key, &[bytes]).ct_eq(tag).into()
 }
 
 /// Keyed BLAKE3 of the parts one after the other, cut to [`MAC_LEN`].

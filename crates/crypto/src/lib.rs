@@ -13,6 +13,8 @@
 //!    check that Noise leaves to its user: that the key in message 3 is the one that was offered.
 //! 5. [`data`]: the keys of the session's packets, epoch by epoch. [`rekey`]: how the next epoch comes
 //!    from the one before. [`carrier`]: keys for a file over TCP.
+//! 6. [`resumption`]: an introduction from a secret that a session left, so that the two meet again
+//!    without a broker. [`rest`]: how it is sealed until then.
 //!
 //! Every key comes out of one module, `schedule`, in the words of protocol section 13.
 //!
@@ -38,6 +40,8 @@ pub mod offer;
 #[cfg(any(test, feature = "simulation"))]
 pub mod primitives;
 pub mod rekey;
+pub mod rest;
+pub mod resumption;
 pub mod safety;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
@@ -58,5 +62,6 @@ mod vectors;
 pub use endpoints::{EndpointBox, EndpointsError};
 pub use identity::{Identity, Seed};
 pub use introduction::{Introduction, MAC_LEN, Role, Suite, TICKET_LEN, Ticket};
-pub use schedule::ResumptionSecret;
+pub use resumption::{Resumption, ResumptionTerms, TICKET_WINDOW, TicketWindow};
+pub use schedule::{ResumptionSecret, StoreKey};
 pub use secret::{RandomnessFailed, generator};

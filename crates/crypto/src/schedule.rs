@@ -4,6 +4,7 @@
 //! length, so that the concatenation can be read in one way only.
 
 use p2pchat_proto::{PeerId, TransferId};
+use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::carrier::CarrierSecret;
@@ -22,6 +23,8 @@ const SESSION: &str = "p2pchat 1 session";
 const NEXT_EPOCH: &str = "p2pchat 1 next epoch";
 const REKEY_PSK: &str = "p2pchat 1 rekey psk";
 const RESUMPTION: &str = "p2pchat 1 resumption";
+const RESUMPTION_TRANSCRIPT: &str = "p2pchat 1 resumption transcript";
+const STORE: &str = "p2pchat 1 store";
 const DATA_KEY: &str = "p2pchat 1 data key";
 const DATA_IV: &str = "p2pchat 1 data iv";
 const FILE: &str = "p2pchat 1 file";
@@ -69,12 +72,36 @@ secret! {
 }
 
 impl ResumptionSecret {
+    /// The secret that these bytes are, as they were kept.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self::new(bytes)
+    }
+
     /// The bytes, to be sealed before they are kept.
     pub const fn expose(&self) -> &[u8; 32] {
         self.as_bytes()
     }
 }
 
+impl Clone for ResumptionSecret {
+    fn clone(&self) -> Self {
+        Self::new(*self.as_bytes())
+    }
+}
+
+/// In a time that says nothing of where they differ.
+impl PartialEq for ResumptionSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+}
+
+impl Eq for ResumptionSecret {}
+
+secret! {
+    /// Seals everything that rests on this machine; see [`crate::rest`].
+    pub struct StoreKey;
+}
 secret! {
     /// Key of an AEAD for data, records or the broker link.
     pub(crate) struct SealingKey;
@@ -170,6 +197,14 @@ pub(crate) fn resumption(secret: &SessionSecret) -> ResumptionSecret {
     ResumptionSecret::boxed(derive(RESUMPTION, &[secret.as_bytes()]))
 }
 
+pub(crate) fn resumption_transcript(secret: &IntroductionSecret) -> [u8; 32] {
+    *derive(RESUMPTION_TRANSCRIPT, &[secret.as_bytes()])
+}
+
+pub(crate) fn store_key(seed: &Seed) -> StoreKey {
+    StoreKey::boxed(derive(STORE, &[seed.as_bytes()]))
+}
+
 pub(crate) fn data_key(secret: &SessionSecret, direction: Direction) -> SealingKey {
     SealingKey::boxed(derive(DATA_KEY, &[secret.as_bytes(), direction.label()]))
 }
@@ -224,7 +259,7 @@ mod tests {
         let (i2r, r2i) = (Direction::sent_by(Role::Initiator), Direction::sent_by(Role::Responder));
         let secret_and_alice = [[3; 32], ALICE.0].concat();
         let file = [&[5; 32][..], &[6; 16], &[7; 16], &[8; 16]].concat();
-        let table: [(&str, &[u8], [u8; 32]); 16] = [
+        let table: [(&str, &[u8], [u8; 32]); 18] = [
             ("p2pchat 1 identity", &[2; 32], *identity_seed(&seed).as_bytes()),
             ("p2pchat 1 noise static", &[2; 32], *noise_static(&seed).as_bytes()),
             (
@@ -248,6 +283,8 @@ mod tests {
             ),
             ("p2pchat 1 rekey psk", &[4; 32], *rekey_psk(&session).as_bytes()),
             ("p2pchat 1 resumption", &[4; 32], *resumption(&session).expose()),
+            ("p2pchat 1 resumption transcript", &[3; 32], resumption_transcript(&secret)),
+            ("p2pchat 1 store", &[2; 32], *store_key(&seed).as_bytes()),
             ("p2pchat 1 data key", &[&[4; 32][..], b"i2r"].concat(), *data_key(&session, i2r).as_bytes()),
             ("p2pchat 1 data key", &[&[4; 32][..], b"r2i"].concat(), *data_key(&session, r2i).as_bytes()),
             (

@@ -146,6 +146,14 @@ mod tests {
         let (keys, _) = initiator.read_response(&second).unwrap();
         says_only(&keys, "SessionKeys");
         says_only(&keys.resumption(), "ResumptionSecret");
+        let terms = crate::ResumptionTerms {
+            me: pair.bob.peer_id(),
+            peer: pair.alice.peer_id(),
+            suite: Suite::Aes256Gcm,
+            peer_noise: pair.alice.noise_public(),
+        };
+        says_only(&crate::Resumption::new(terms, &keys.resumption()).unwrap(), "Resumption");
+        says_only(pair.alice.store(), "StoreKey");
         let (rekey, _) = crate::rekey::Initiator::start(&keys, &pair.bob, &mut rng(3)).unwrap();
         says_only(&rekey, "Initiator");
         let epoch = keys.into_epoch();

@@ -1,0 +1,107 @@
+//! Sealing of what rests on this machine, under a key that only the identity's seed gives.
+//!
+//! ```text
+//! nonce [24] | ciphertext | tag [16]
+//! ```
+//!
+//! XChaCha20-Poly1305, whose nonces are long enough to be drawn at random.
+
+use chacha20poly1305::aead::AeadInOut;
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use rand::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::aead::TAG_LEN;
+use crate::schedule::StoreKey;
+use crate::secret::{RandomnessFailed, random};
+
+const NONCE_LEN: usize = 24;
+
+/// What sealing adds, in bytes.
+pub const SEAL_LEN: usize = NONCE_LEN + TAG_LEN;
+
+/// What was sealed does not open: it is damaged, or another identity's, or for another purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotSealedHere;
+
+impl core::fmt::Display for NotSealedHere {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("damaged, or sealed by another identity")
+    }
+}
+
+impl core::error::Error for NotSealedHere {}
+
+impl StoreKey {
+    /// Seals `content`, to be opened with the same `purpose` only.
+    ///
+    /// # Errors
+    /// If the source of randomness gives nothing but zeros.
+    pub fn seal(
+        &self,
+        purpose: &[u8],
+        content: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<u8>, RandomnessFailed> {
+        let nonce = random::<NONCE_LEN>(rng)?;
+        // Whole from the start: growing would leave a copy behind.
+        let mut sealed = Zeroizing::new(Vec::with_capacity(content.len().saturating_add(TAG_LEN)));
+        sealed.extend_from_slice(content);
+        // Fails only past the 2^38 bytes that one nonce may seal.
+        XChaCha20Poly1305::new(self.as_bytes().into())
+            .encrypt_in_place(&XNonce::from(*nonce), purpose, &mut *sealed)
+            .map_err(|_| RandomnessFailed)?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// The content of what [`Self::seal`] made.
+    ///
+    /// # Errors
+    /// [`NotSealedHere`].
+    pub fn open(&self, purpose: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, NotSealedHere> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(NotSealedHere)?;
+        let mut content = Zeroizing::new(sealed.to_vec());
+        XChaCha20Poly1305::new(self.as_bytes().into())
+            .decrypt_in_place(&XNonce::from(*nonce), purpose, &mut *content)
+            .map_err(|_| NotSealedHere)?;
+        Ok(content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Recorded, identity, rng};
+
+    #[test]
+    fn what_was_sealed_opens_for_the_same_identity_and_purpose_only() {
+        let (mine, other) = (identity(1), identity(2));
+        let sealed = mine.store().seal(b"pins", b"content", &mut rng(1)).unwrap();
+        assert_eq!(sealed.len(), 7 + SEAL_LEN);
+        assert_eq!(**mine.store().open(b"pins", &sealed).unwrap(), *b"content");
+        assert_eq!(mine.store().open(b"pin", &sealed).unwrap_err(), NotSealedHere);
+        assert_eq!(other.store().open(b"pins", &sealed).unwrap_err(), NotSealedHere);
+        let again = mine.store().seal(b"pins", b"content", &mut rng(2)).unwrap();
+        assert_ne!(again, sealed);
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_shorter_piece_opens() {
+        let mine = identity(1);
+        let sealed = mine.store().seal(b"pins", b"content", &mut rng(1)).unwrap();
+        for bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(mine.store().open(b"pins", &flipped).unwrap_err(), NotSealedHere);
+        }
+        for length in 0..sealed.len() {
+            assert_eq!(mine.store().open(b"pins", &sealed[..length]).unwrap_err(), NotSealedHere);
+        }
+    }
+
+    #[test]
+    fn nothing_is_sealed_with_a_nonce_of_zeros() {
+        let sealed = identity(1).store().seal(b"pins", b"content", &mut Recorded(vec![0; 24]));
+        assert_eq!(sealed.unwrap_err(), RandomnessFailed);
+    }
+}
