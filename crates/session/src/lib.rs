@@ -24,11 +24,15 @@
 //! not used. What breaks the protocol inside of a packet that opened is the peer's own act
 //! ([`Misbehaviour`]) and ends the session; what is damaged on the way ends nothing.
 //!
+//! Whoever had a session may begin another one without an introduction from outside, if both sides
+//! kept what the first one left: a [`Contact`]. Then both answer INIT under a ticket that comes from it
+//! ([`Endpoint::remember`], [`Endpoint::dial`]).
+//!
 //! # Driving it
 //!
 //! Everything goes in by method calls with the time of the call, and comes out by polling. **After
-//! every call that changes something, drain [`Endpoint::poll_transmit`] and [`Endpoint::poll_event`],
-//! then sleep until [`Endpoint::poll_timeout`]** and call [`Endpoint::handle_timeout`]. While output
+//! every call that changes something, drain [`Endpoint::poll_contact`], [`Endpoint::poll_transmit`] and
+//! [`Endpoint::poll_event`], then sleep until [`Endpoint::poll_timeout`]** and call [`Endpoint::handle_timeout`]. While output
 //! waits, `poll_timeout` is now: to forget the draining costs time and never correctness.
 //!
 //! ```
@@ -39,6 +43,9 @@
 //!     match arrived {
 //!         Some((received, mut bytes)) => endpoint.handle_datagram(received, &mut bytes, now),
 //!         None => endpoint.handle_timeout(now),
+//!     }
+//!     while let Some(contact) = endpoint.poll_contact() {
+//!         // keep it, before anything is sent
 //!     }
 //!     let mut out = Vec::new();
 //!     while let Some(transmit) = endpoint.poll_transmit(now, 10, &mut out) {
@@ -62,6 +69,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod connection;
+mod contact;
 mod endpoint;
 mod event;
 mod handshake;
@@ -79,7 +87,8 @@ pub use connection::epochs::{REKEY_AFTER, REKEY_AFTER_PACKETS, REKEY_OVERDUE};
 pub use connection::rtt::{INITIAL_RTT, RttEstimator};
 pub use connection::transmit::DATAGRAM_SIZE;
 pub use connection::{KEEPALIVE_FIRST, KEEPALIVE_LATER, LOST_AFTER, PACKETS_MAX, SUSPECT_AFTER_PTO};
-pub use endpoint::{Endpoint, EndpointConfig};
+pub use contact::{CONTACT_ENDPOINTS_MAX, Contact, GENERATION_LIFETIME, GENERATIONS_MAX, Generation};
+pub use endpoint::{CONTACTS_MAX, Endpoint, EndpointConfig};
 pub use event::{CloseCode, EndReason, Misbehaviour, SendError, SessionEvent, SessionId, StreamId};
 pub use handshake::HANDSHAKE_GIVE_UP;
 pub use replay::REPLAY_WINDOW;

@@ -14,17 +14,19 @@
 //! carries. Packet numbers go on through all epochs.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use p2pchat_crypto::data::{Epoch, OpenKey, SealKey, SessionKeys, TAG_LEN};
 use p2pchat_crypto::rekey::{self, Initiator};
-use p2pchat_crypto::{Identity, Role};
+use p2pchat_crypto::{Identity, ResumptionSecret, Role};
 use p2pchat_proto::Moment;
 use p2pchat_proto::datagram::DataHeader;
 use p2pchat_proto::rekey::{RekeyBody, RekeyMessage, RekeyStep};
 use rand_chacha::ChaCha20Rng;
 
 use super::{NUMBERS_FOR_CLOSE, PACKETS_MAX};
+use crate::contact::SecretNews;
 use crate::event::Misbehaviour;
 
 /// Age at which keys are renewed that sealed or opened bytes of a stream (protocol section 12).
@@ -74,6 +76,8 @@ pub(crate) struct Epochs {
     traffic: bool,
     /// When it was noticed that the keys have to be renewed.
     due: Option<Moment>,
+    /// What is to be told of the secrets that further sessions begin with.
+    news: VecDeque<SecretNews>,
 }
 
 struct Sealing {
@@ -112,7 +116,30 @@ impl Epochs {
             old: None,
             traffic: false,
             due: None,
+            news: VecDeque::new(),
         }
+    }
+
+    /// The next thing to be told of a secret.
+    pub(crate) fn poll_news(&mut self) -> Option<SecretNews> {
+        self.news.pop_front()
+    }
+
+    /// Tells of the secret of epoch 0, which comes after `base`.
+    pub(crate) fn tell(&mut self, base: Option<ResumptionSecret>, proven: bool) {
+        if let Some(secret) = self.resumption() {
+            self.news.push_back(SecretNews { base, secret, proven });
+        }
+    }
+
+    /// What another session can begin with, of the newest epoch.
+    pub(crate) fn resumption(&self) -> Option<ResumptionSecret> {
+        self.newest.as_ref().map(SessionKeys::resumption)
+    }
+
+    /// The peer's Noise static key.
+    pub(crate) fn peer_noise(&self) -> Option<[u8; 32]> {
+        self.newest.as_ref().map(SessionKeys::peer_noise)
     }
 
     /// The peer has proven epoch 0: from now on its age counts.
@@ -244,7 +271,7 @@ impl Epochs {
         self.old = None;
         self.next = Some(Next { open: Opening::new(open, epoch), seal: Some(seal) });
         self.held_since = now;
-        self.newest = Some(keys);
+        self.renew(keys);
         Ok(RekeyBody { step: RekeyStep::Answer, message: RekeyMessage { epoch, noise } })
     }
 
@@ -256,8 +283,15 @@ impl Epochs {
         let Epoch { seal, open } = keys.keys();
         self.next = Some(Next { open: Opening::new(open, epoch), seal: None });
         self.seal_with(seal, epoch, now);
-        self.newest = Some(keys);
+        self.renew(keys);
         Ok(())
+    }
+
+    /// Nothing leaves under these keys before their secret is told of.
+    fn renew(&mut self, keys: SessionKeys) {
+        let base = self.resumption();
+        self.newest = Some(keys);
+        self.tell(base, false);
     }
 
     fn seal_with(&mut self, key: SealKey, epoch: u32, now: Moment) {
@@ -276,6 +310,7 @@ impl Epochs {
         let old = core::mem::replace(&mut self.open, open);
         self.old = Some((old, now + pto.saturating_mul(OLD_KEY_PTO)));
         self.due = None;
+        self.tell(None, true);
     }
 
     fn drop_old(&mut self, now: Moment) {

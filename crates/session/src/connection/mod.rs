@@ -28,11 +28,12 @@ pub(crate) mod rtt;
 pub(crate) mod timers;
 pub(crate) mod transmit;
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use p2pchat_crypto::{Identity, Introduction, Role, Suite};
+use p2pchat_crypto::{Identity, Introduction, ResumptionSecret, Role, Suite};
 use p2pchat_proto::datagram::ReceiverId;
 use p2pchat_proto::frame::{CloseCode, StreamId};
 use p2pchat_proto::rekey::RekeyBody;
@@ -44,6 +45,7 @@ use self::congestion::Controller;
 use self::epochs::Epochs;
 use self::recovery::{Expired, Outcome, Recovery};
 use self::timers::{ALL, Timer, Timers};
+use crate::contact::SecretNews;
 use crate::event::{EndReason, Misbehaviour, SendError, SessionEvent};
 use crate::handshake::fanout::Schedule;
 use crate::handshake::{ConnectionStart, Path, is_authentic};
@@ -160,6 +162,10 @@ pub(crate) struct Connection {
     /// Packets in a row that only kept the path open.
     keepalives: u32,
     counters: Counters,
+    /// The secret of an earlier session that this one began with.
+    base: Option<ResumptionSecret>,
+    began: Moment,
+    up_since: Option<Moment>,
 }
 
 #[derive(Debug, Default)]
@@ -195,7 +201,14 @@ impl Connection {
             unheard: 0,
             keepalives: 0,
             counters: Counters::default(),
+            base: start.base,
+            began: start.began,
+            up_since: None,
         };
+        if ping {
+            // The next packet tells the peer that this side has the keys.
+            connection.epochs.tell(connection.base.clone(), false);
+        }
         connection.timers.set(Timer::HandshakeGiveUp, Some(start.give_up));
         connection.update_timers();
         connection
@@ -321,7 +334,9 @@ impl Connection {
             }
         };
         self.phase = Phase::Up { introduction };
+        self.up_since = Some(now);
         self.epochs.begin(now);
+        self.epochs.tell(self.base.take(), true);
         // It proves to the other side that this one has the keys.
         self.acks.hurry();
         self.timers.set(Timer::HandshakeGiveUp, None);
@@ -398,6 +413,48 @@ impl Connection {
 
     pub(crate) fn poll_event(&mut self) -> Option<SessionEvent> {
         self.events.pop_front()
+    }
+
+    /// The next thing to be told of the secrets that further sessions begin with.
+    pub(crate) fn poll_news(&mut self) -> Option<SecretNews> {
+        self.epochs.poll_news()
+    }
+
+    /// What another session can begin with, and the peer's Noise static key.
+    pub(crate) fn resumption(&self) -> Option<(ResumptionSecret, [u8; 32])> {
+        let up = matches!(self.phase, Phase::Up { .. });
+        Some((self.epochs.resumption().filter(|_| up)?, self.epochs.peer_noise()?))
+    }
+
+    pub(crate) const fn peer(&self) -> PeerId {
+        self.link.peer
+    }
+
+    pub(crate) const fn role(&self) -> Role {
+        self.link.role
+    }
+
+    pub(crate) const fn suite(&self) -> Suite {
+        self.link.suite
+    }
+
+    pub(crate) const fn remote(&self) -> SocketAddr {
+        self.link.path.remote
+    }
+
+    /// Whether no packet of the peer has opened yet.
+    pub(crate) const fn is_confirming(&self) -> bool {
+        matches!(self.phase, Phase::Confirming(_))
+    }
+
+    /// When the first INIT of its handshake was made, or came.
+    pub(crate) const fn began(&self) -> Moment {
+        self.began
+    }
+
+    /// When it came up, if it did.
+    pub(crate) const fn up_since(&self) -> Option<Moment> {
+        self.up_since
     }
 
     /// When [`Self::handle_timeout`] has something to do.

@@ -10,6 +10,7 @@ use p2pchat_proto::endpoint::is_dialable;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
+use super::resume::Caller;
 use super::{Endpoint, Entry, Session};
 use crate::connection::Connection;
 use crate::connection::receive::Opened;
@@ -118,8 +119,13 @@ impl Endpoint {
         path: Path,
         now: Moment,
     ) -> Handled {
-        let Some(id) = self.by_ticket.get(&ticket).copied() else {
-            return Handled::Dropped;
+        let id = match self.by_ticket.get(&ticket).copied() {
+            Some(id) => id,
+            None => match self.answer_contact(ticket, bytes, now) {
+                Caller::Nobody => return Handled::Dropped,
+                Caller::Forged => return Handled::Forged,
+                Caller::Answer(id) => id,
+            },
         };
         let Some(Entry { session: Session::Responding(responding), .. }) = self.sessions.get_mut(&id) else {
             return Handled::Dropped;
@@ -138,7 +144,7 @@ impl Endpoint {
             return Handled::Dropped;
         };
         self.stats.key_exchanges = self.stats.key_exchanges.saturating_add(EXCHANGES_FOR_INIT);
-        let init = NewInit { receiver, sender, message, path };
+        let init = NewInit { receiver, sender, message, path, now };
         match responding.respond(&init, &self.me, &mut self.rng) {
             Ok(replaced) => {
                 if let Some(replaced) = replaced {
@@ -165,7 +171,7 @@ impl Endpoint {
         let Some((id, Session::Initiating(initiating))) = self.named_by(receiver) else {
             return Handled::Dropped;
         };
-        if !initiating.is_authentic(bytes) {
+        if !initiating.is_authentic_resp(receiver, bytes) {
             return Handled::Forged;
         }
         let Some(Entry { session: Session::Initiating(initiating), wakeup, ready }) =
@@ -174,7 +180,7 @@ impl Endpoint {
             return Handled::Dropped;
         };
         self.stats.key_exchanges = self.stats.key_exchanges.saturating_add(EXCHANGES_FOR_RESP);
-        match initiating.on_resp(sender, message, path, now) {
+        match initiating.on_resp(sender, receiver, message, path, now) {
             Ok(start) => {
                 self.connect(id, start, Place { wakeup, ready, receiver }, now);
                 Handled::Answered(id)
@@ -239,7 +245,7 @@ impl Endpoint {
         let Some(Entry { session: Session::Initiating(initiating), .. }) = self.sessions.get_mut(&id) else {
             return Handled::Dropped;
         };
-        if !initiating.is_authentic(bytes) {
+        if !initiating.is_authentic_punch(bytes) {
             return Handled::Forged;
         }
         initiating.on_punch(path, now);

@@ -7,6 +7,7 @@
 //! told ([`Endpoint::info`], [`Endpoint::stats`]).
 
 mod demux;
+mod resume;
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -20,6 +21,8 @@ use p2pchat_proto::{Moment, UdpEndpoints};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
+pub use self::resume::CONTACTS_MAX;
+use self::resume::Contacts;
 use crate::connection::Connection;
 use crate::connection::congestion::{Controller, Cubic};
 #[cfg(test)]
@@ -76,6 +79,8 @@ pub struct Endpoint {
     events: VecDeque<(SessionId, SessionEvent)>,
     unvalidated: PerSecond<UNVALIDATED_PER_SECOND>,
     inits: InitRates,
+    /// Who may come back without having been introduced anew.
+    contacts: Contacts,
     stats: SocketStats,
 }
 
@@ -115,6 +120,7 @@ impl Endpoint {
             events: VecDeque::new(),
             unvalidated: PerSecond::new(),
             inits: InitRates::new(),
+            contacts: Contacts::new(),
             stats: SocketStats::default(),
         }
     }
@@ -129,16 +135,16 @@ impl Endpoint {
         now: Moment,
     ) -> SessionId {
         self.now = now;
-        let id = SessionId(self.next_session);
-        self.next_session = self.next_session.saturating_add(1);
+        let id = self.next_id();
         self.by_ticket.insert(introduction.peer_ticket().0, id);
         let endpoints = self.reachable(endpoints);
         let session = match introduction.role() {
             Role::Initiator => {
                 let receiver = self.draw_receiver(id);
                 let (me, rng) = (&self.me, &mut self.rng);
-                let initiating = Initiating::start(introduction, receiver, me, &endpoints, rng, now);
-                Session::Initiating(Box::new(initiating))
+                let peer = introduction.peer();
+                let attempt = Initiating::attempt(introduction, None, receiver, me, &endpoints, rng, now);
+                Session::Initiating(Box::new(Initiating::new(peer, vec![attempt], now)))
             }
             Role::Responder => {
                 Session::Responding(Box::new(Responding::start(introduction, &endpoints, now)))
@@ -257,7 +263,7 @@ impl Endpoint {
     /// When [`Self::handle_timeout`] has to be called: at once while [`Self::poll_transmit`] or
     /// [`Self::poll_event`] may have something, `None` when nothing is awaited.
     pub fn poll_timeout(&self) -> Option<Moment> {
-        if !self.ready.is_empty() || !self.events.is_empty() {
+        if !self.ready.is_empty() || !self.events.is_empty() || !self.contacts.changed.is_empty() {
             return Some(self.now);
         }
         self.wakeups.first().map(|(at, _)| *at)
@@ -299,6 +305,7 @@ impl Endpoint {
 
     /// Takes a session's events and its wakeup, and forgets it if it is over.
     fn settle(&mut self, id: SessionId) {
+        self.settle_secrets(id);
         let Some(entry) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -310,7 +317,12 @@ impl Endpoint {
                     self.events.push_back((id, event));
                 }
                 if connection.is_over() {
+                    let (peer, remote) = (connection.peer(), connection.remote());
+                    let was_up = connection.up_since().is_some();
                     self.forget(id);
+                    if was_up {
+                        self.note_place(peer, remote);
+                    }
                     return;
                 }
                 connection.wakeup()
@@ -323,6 +335,22 @@ impl Endpoint {
                 self.wakeups.insert((wakeup, id));
             }
         }
+    }
+
+    /// Takes what a session says of its secrets.
+    fn settle_secrets(&mut self, id: SessionId) {
+        while let Some(Session::Connected(connection)) =
+            self.sessions.get_mut(&id).map(|entry| &mut entry.session)
+            && let Some(news) = connection.poll_news()
+        {
+            self.take_news(id, &news);
+        }
+    }
+
+    fn next_id(&mut self) -> SessionId {
+        let id = SessionId(self.next_session);
+        self.next_session = self.next_session.saturating_add(1);
+        id
     }
 
     fn end(&mut self, id: SessionId, reason: EndReason) {

@@ -1,8 +1,8 @@
 //! The side that asked: INIT to every endpoint until RESP comes.
 
-use p2pchat_crypto::{Identity, Introduction, handshake};
+use p2pchat_crypto::{Identity, Introduction, ResumptionSecret, handshake};
 use p2pchat_proto::datagram::{Datagram, FIN_LEN, ReceiverId};
-use p2pchat_proto::{Moment, UdpEndpoints};
+use p2pchat_proto::{Moment, PeerId, UdpEndpoints};
 use rand::CryptoRng;
 
 use super::fanout::Fanout;
@@ -14,69 +14,119 @@ use crate::wire::Transmit;
 
 /// INIT is out, RESP is not here.
 pub(crate) struct Initiating {
+    peer: PeerId,
+    /// One for each introduction that the two may share. The first answer decides.
+    attempts: Vec<Attempt>,
+    began: Moment,
+}
+
+/// INIT of one introduction.
+pub(crate) struct Attempt {
     introduction: Introduction,
+    /// The secret of an earlier session, where it comes from one.
+    base: Option<ResumptionSecret>,
+    /// Where this side receives.
+    receiver: ReceiverId,
     noise: handshake::Initiator,
     /// Retransmissions are the same bytes.
     init: Vec<u8>,
     fanout: Fanout,
-    give_up: Moment,
 }
 
 impl Initiating {
-    pub(crate) fn start(
+    pub(crate) const fn new(peer: PeerId, attempts: Vec<Attempt>, now: Moment) -> Self {
+        Self { peer, attempts, began: now }
+    }
+
+    pub(crate) fn attempt(
         introduction: Introduction,
+        base: Option<ResumptionSecret>,
         receiver: ReceiverId,
         me: &Identity,
         endpoints: &UdpEndpoints,
         rng: &mut dyn CryptoRng,
         now: Moment,
-    ) -> Self {
+    ) -> Attempt {
         let (noise, message) = handshake::Initiator::start(&introduction, me, rng);
         let ticket = introduction.my_ticket().0;
         let init = with_mac(&introduction, &Datagram::Init { sender: receiver, ticket, noise: message });
         let fanout = Fanout::new(endpoints, now);
-        Self { introduction, noise, init, fanout, give_up: now + HANDSHAKE_GIVE_UP }
+        Attempt { introduction, base, receiver, noise, init, fanout }
+    }
+
+    pub(crate) const fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Whether it begins with what an earlier session left.
+    pub(crate) fn resumes(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.base.is_some())
+    }
+
+    /// Gives up what was begun with a secret that is not `kept` any more.
+    pub(crate) fn retain(&mut self, kept: impl Fn(&ResumptionSecret) -> bool) {
+        self.attempts.retain(|attempt| attempt.base.as_ref().is_none_or(&kept));
+    }
+
+    /// Whether nothing is left to begin with.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.attempts.is_empty()
     }
 
     pub(crate) fn add_endpoints(&mut self, endpoints: &UdpEndpoints, now: Moment) {
-        self.fanout.add(endpoints, now);
+        self.attempts.iter_mut().for_each(|attempt| attempt.fanout.add(endpoints, now));
     }
 
-    /// Whether `bytes`, a RESP or a PUNCH, come from the introduced peer.
-    pub(crate) fn is_authentic(&self, bytes: &[u8]) -> bool {
-        is_authentic(&self.introduction, bytes)
+    /// Whether `bytes`, a RESP to `receiver`, come from the introduced peer.
+    pub(crate) fn is_authentic_resp(&self, receiver: ReceiverId, bytes: &[u8]) -> bool {
+        let attempt = self.attempts.iter().find(|attempt| attempt.receiver == receiver);
+        attempt.is_some_and(|attempt| is_authentic(&attempt.introduction, bytes))
+    }
+
+    /// Whether `bytes`, a PUNCH, come from the introduced peer.
+    pub(crate) fn is_authentic_punch(&self, bytes: &[u8]) -> bool {
+        self.attempts.iter().any(|attempt| is_authentic(&attempt.introduction, bytes))
     }
 
     /// An authentic PUNCH came from there.
     pub(crate) fn on_punch(&mut self, path: Path, now: Moment) {
-        self.fanout.learn(path.remote, now);
+        self.attempts.iter_mut().for_each(|attempt| attempt.fanout.learn(path.remote, now));
     }
 
-    /// Takes an authentic RESP: the session, which sends FIN.
+    /// Takes an authentic RESP to `receiver`: the session, which sends FIN. The other attempts are
+    /// over: two FINs would leave the other side with two secrets and this one with either.
     pub(crate) fn on_resp(
-        self,
+        mut self,
         sender: ReceiverId,
+        receiver: ReceiverId,
         message: &[u8; handshake::MESSAGE_2_LEN],
         path: Path,
         now: Moment,
     ) -> Result<ConnectionStart, Misbehaviour> {
-        let Ok((keys, message)) = self.noise.read_response(message) else {
+        let give_up = self.give_up();
+        let place = self.attempts.iter().position(|attempt| attempt.receiver == receiver);
+        let Some(attempt) = place.map(|place| self.attempts.swap_remove(place)) else {
             return Err(Misbehaviour::Handshake);
         };
-        let fin = with_mac(&self.introduction, &Datagram::Fin { receiver: sender, noise: message });
+        let Attempt { introduction, base, noise, .. } = attempt;
+        let Ok((keys, message)) = noise.read_response(message) else {
+            return Err(Misbehaviour::Handshake);
+        };
+        let fin = with_mac(&introduction, &Datagram::Fin { receiver: sender, noise: message });
         debug_assert_eq!(fin.len(), FIN_LEN, "protocol section 4");
-        let link = Link::new(&self.introduction, path, sender);
+        let link = Link::new(&introduction, path, sender);
         let confirmation = Confirmation::repeating(fin, now);
-        Ok(ConnectionStart { link, keys, confirmation, give_up: self.give_up })
+        Ok(ConnectionStart { link, keys, confirmation, give_up, base, began: self.began })
     }
 
     /// When [`Self::is_over`] or [`Self::poll_transmit`] has something next.
     pub(crate) fn wakeup(&self, budget: &PerSecond<UNVALIDATED_PER_SECOND>) -> Moment {
-        self.fanout.wakeup(budget).unwrap_or(Moment::NEVER).min(self.give_up)
+        let due = self.attempts.iter().filter_map(|attempt| attempt.fanout.wakeup(budget)).min();
+        due.unwrap_or(Moment::NEVER).min(self.give_up())
     }
 
     pub(crate) fn is_over(&self, now: Moment) -> bool {
-        self.give_up <= now
+        self.give_up() <= now
     }
 
     pub(crate) fn poll_transmit(
@@ -85,8 +135,15 @@ impl Initiating {
         now: Moment,
         out: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        let to = self.fanout.take_due(budget, now)?;
-        out.extend_from_slice(&self.init);
+        let (to, init) = self.attempts.iter_mut().find_map(|attempt| {
+            let to = attempt.fanout.take_due(budget, now)?;
+            Some((to, &attempt.init))
+        })?;
+        out.extend_from_slice(init);
         Some(Path { remote: to, local_ip: None }.transmit())
+    }
+
+    fn give_up(&self) -> Moment {
+        self.began + HANDSHAKE_GIVE_UP
     }
 }

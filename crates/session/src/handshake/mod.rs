@@ -13,8 +13,8 @@ pub(crate) mod responder;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use p2pchat_crypto::Introduction;
 use p2pchat_crypto::data::SessionKeys;
+use p2pchat_crypto::{Introduction, ResumptionSecret};
 use p2pchat_proto::Moment;
 use p2pchat_proto::datagram::{Datagram, mac_parts};
 
@@ -45,6 +45,10 @@ pub(crate) struct ConnectionStart {
     pub(crate) confirmation: Confirmation,
     /// When the session ends if nothing authentic came.
     pub(crate) give_up: Moment,
+    /// The secret of an earlier session that it began with.
+    pub(crate) base: Option<ResumptionSecret>,
+    /// When its INIT was made, or came.
+    pub(crate) began: Moment,
 }
 
 /// The bytes of a handshake datagram with this side's MAC.

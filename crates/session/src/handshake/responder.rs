@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use p2pchat_crypto::{Identity, Introduction, handshake};
+use p2pchat_crypto::{Identity, Introduction, ResumptionSecret, handshake};
 use p2pchat_proto::datagram::{Datagram, ReceiverId};
-use p2pchat_proto::{Moment, UdpEndpoints};
+use p2pchat_proto::{Moment, PeerId, UdpEndpoints};
 use rand::CryptoRng;
 
 use super::fanout::Fanout;
@@ -21,6 +21,8 @@ const ANSWERS_MAX: usize = 8;
 /// Waits for INIT, then for FIN.
 pub(crate) struct Responding {
     introduction: Introduction,
+    /// The secret of an earlier session, where the introduction comes from one.
+    base: Option<ResumptionSecret>,
     fanout: Fanout,
     punch: Vec<u8>,
     pending: VecDeque<Pending>,
@@ -41,6 +43,8 @@ struct Pending {
     peer: ReceiverId,
     /// A repeated INIT is answered with the same bytes.
     resp: Vec<u8>,
+    /// When the INIT came.
+    began: Moment,
 }
 
 struct Answer {
@@ -56,6 +60,7 @@ pub(crate) struct NewInit<'a> {
     pub(crate) sender: ReceiverId,
     pub(crate) message: &'a [u8; handshake::MESSAGE_1_LEN],
     pub(crate) path: Path,
+    pub(crate) now: Moment,
 }
 
 impl Responding {
@@ -63,6 +68,7 @@ impl Responding {
         let punch = with_mac(&introduction, &Datagram::Punch { ticket: introduction.my_ticket().0 });
         Self {
             introduction,
+            base: None,
             fanout: Fanout::new(endpoints, now),
             punch,
             pending: VecDeque::new(),
@@ -70,6 +76,20 @@ impl Responding {
             rate: PerSecond::new(),
             give_up: now + HANDSHAKE_GIVE_UP,
         }
+    }
+
+    /// Answers a contact, from whom an INIT has come.
+    pub(crate) fn resume(introduction: Introduction, base: ResumptionSecret, now: Moment) -> Self {
+        Self { base: Some(base), ..Self::start(introduction, &UdpEndpoints::default(), now) }
+    }
+
+    pub(crate) const fn peer(&self) -> PeerId {
+        self.introduction.peer()
+    }
+
+    /// The secret of an earlier session, where it resumes one.
+    pub(crate) const fn base(&self) -> Option<&ResumptionSecret> {
+        self.base.as_ref()
     }
 
     pub(crate) fn add_endpoints(&mut self, endpoints: &UdpEndpoints, now: Moment) {
@@ -108,6 +128,7 @@ impl Responding {
             receiver: init.receiver,
             peer: init.sender,
             resp,
+            began: init.now,
         });
         self.answer(init.receiver, init.path);
         Ok(replaced.map(|pending| pending.receiver))
@@ -131,7 +152,8 @@ impl Responding {
         };
         let link = Link::new(&self.introduction, path, pending.peer);
         let confirmation = Confirmation::awaiting(self.introduction);
-        Ok(ConnectionStart { link, keys, confirmation, give_up: self.give_up })
+        let (give_up, base, began) = (self.give_up, self.base, pending.began);
+        Ok(ConnectionStart { link, keys, confirmation, give_up, base, began })
     }
 
     /// When [`Self::is_over`] or [`Self::poll_transmit`] has something next.

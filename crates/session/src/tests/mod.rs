@@ -11,4 +11,5 @@ mod pair;
 pub(crate) mod people;
 mod rekey;
 mod replay;
+mod resume;
 mod transport;

@@ -4,18 +4,21 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use p2pchat_netsim::{LinkConfig, Loss, Network, Reordering, millis};
-use p2pchat_proto::{Moment, UdpEndpoints};
+use p2pchat_proto::{Moment, UdpEndpoints, WallTime};
 
 use super::people::{identity, introduced};
 use crate::{
-    CloseCode, DATAGRAM_SIZE, EndReason, Endpoint, EndpointConfig, Received, SessionEvent, SessionId,
-    StreamId,
+    CloseCode, Contact, DATAGRAM_SIZE, EndReason, Endpoint, EndpointConfig, Received, SessionEvent,
+    SessionId, StreamId,
 };
 
 /// Most segments that a driver hands to its system at once.
 const SEGMENTS: usize = 10;
 /// Turns after which a simulation is taken to spin.
 const TURNS_MAX: usize = 2_000_000;
+
+/// What wall clocks show when a simulation begins, in milliseconds.
+const WALL_START: u64 = 1_800_000_000_000;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,10 @@ pub(super) struct Side {
     pub(super) address: SocketAddr,
     pub(super) session: SessionId,
     pub(super) events: Vec<(Moment, SessionId, SessionEvent)>,
+    /// What is kept of the other side.
+    pub(super) disk: Option<Contact>,
+    /// What is added to the clock that people read, in seconds.
+    pub(super) clock_off: i64,
 }
 
 impl Side {
@@ -123,7 +130,7 @@ impl Pair {
         let side = |who, address, introduction, peer| {
             let mut endpoint = endpoint(seed, who, now);
             let session = endpoint.introduce(introduction, &UdpEndpoints::new([peer]), now);
-            Side { endpoint, address, session, events: vec![] }
+            Side { endpoint, address, session, events: vec![], disk: None, clock_off: 0 }
         };
         let alice = side(Who::Alice, addresses[1], alices, addresses[0]);
         let bob = side(Who::Bob, addresses[0], bobs, addresses[1]);
@@ -175,6 +182,11 @@ impl Pair {
 
     fn drain_once(&mut self, who: Who) {
         let (now, seed) = (self.now, self.seed);
+        let side = self.side(who);
+        // Before anything is sent.
+        while let Some(contact) = side.endpoint.poll_contact() {
+            side.disk = Some(contact).filter(|contact| !contact.generations.is_empty());
+        }
         let mut out = Vec::new();
         while let Some(transmit) = self.side(who).endpoint.poll_transmit(now, SEGMENTS, &mut out) {
             let segment = transmit.segment_size.unwrap_or(out.len());
@@ -206,6 +218,7 @@ impl Pair {
         };
         self.now = self.now.max(next);
         let now = self.now;
+        self.tell_time();
         while let Some(datagram) = self.network.deliver(now.as_nanos()) {
             let who = if datagram.to == self.bob.address { Who::Bob } else { Who::Alice };
             let mut bytes = datagram.bytes;
@@ -218,6 +231,22 @@ impl Pair {
             }
         }
         true
+    }
+
+    /// What one side's wall clock shows.
+    pub(super) fn wall(&self, who: Who) -> WallTime {
+        let side = match who {
+            Who::Bob => &self.bob,
+            Who::Alice => &self.alice,
+        };
+        WallTime(WALL_START + self.now.as_nanos() / 1_000_000).shifted(side.clock_off * 1000)
+    }
+
+    pub(super) fn tell_time(&mut self) {
+        for who in [Who::Bob, Who::Alice] {
+            let wall = self.wall(who);
+            self.side(who).endpoint.set_wall_clock(wall);
+        }
     }
 
     /// Runs until `done`, at most ten minutes. Whether it was.
