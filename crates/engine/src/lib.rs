@@ -27,6 +27,7 @@ pub mod failure;
 mod link;
 mod now;
 mod people;
+mod sizes;
 mod wish;
 
 pub use command::{Command, Target};
@@ -37,3 +38,4 @@ pub use event::{CommandId, Event, TransferNumber};
 pub use failure::Failure;
 pub use now::Now;
 pub use people::Pin;
+pub use sizes::Sizes;

@@ -73,6 +73,7 @@ mod contact;
 mod endpoint;
 mod event;
 mod handshake;
+mod held;
 mod ranges;
 mod replay;
 mod stats;
@@ -91,6 +92,7 @@ pub use contact::{CONTACT_ENDPOINTS_MAX, Contact, GENERATION_LIFETIME, GENERATIO
 pub use endpoint::{CONTACTS_MAX, Endpoint, EndpointConfig};
 pub use event::{CloseCode, EndReason, Misbehaviour, SendError, SessionEvent, SessionId, StreamId};
 pub use handshake::HANDSHAKE_GIVE_UP;
+pub use held::Held;
 pub use replay::REPLAY_WINDOW;
 pub use stats::{PathInfo, SessionInfo, SocketStats};
 pub use streams::send::SEND_BUFFER_MAX;

@@ -10,8 +10,26 @@ use p2pchat_session::SessionId;
 use super::Engine;
 use crate::event::{CommandId, Event, PathKind, SessionLink, SessionReport, SocketReport};
 use crate::now::Now;
+use crate::sizes::Sizes;
 
 impl Engine {
+    /// How much this client holds.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            wishes: self.wishes.len(),
+            incoming: self.incoming.len(),
+            calls: self.calls.len(),
+            meetings: self.meetings.len(),
+            unpolled: self.effects.len().saturating_add(self.events.len()),
+            session: self.endpoint.held(),
+        }
+    }
+
+    /// Own messages that `peer` does not store, as far as this process has looked after them.
+    pub fn undelivered(&self, peer: PeerId) -> usize {
+        self.conversations.undelivered(peer)
+    }
+
     pub(super) fn report(&mut self, id: CommandId, now: Now) {
         let sessions =
             self.meetings.keys().filter_map(|&session| self.session_report(session, now)).collect();

@@ -15,7 +15,7 @@ const ACK_EVERY: u32 = 2;
 
 /// Ranges that are kept; as many of the newest as fit go into one frame, at least 64 (protocol
 /// section 5). A packet below the lowest is not acknowledged again, so its content comes anew.
-const RANGES_KEPT: usize = 256;
+pub(crate) const RANGES_KEPT: usize = 256;
 
 /// Ranges from which on a packet that only acknowledges asks for an acknowledgement itself, so that
 /// a side which only receives can forget ranges, too (RFC 9000 section 13.2.4).
@@ -56,6 +56,11 @@ impl AckTracker {
     /// The next acknowledgement does not wait.
     pub(crate) const fn hurry(&mut self) {
         self.at_once = true;
+    }
+
+    /// Ranges of packets that arrived.
+    pub(crate) fn ranges(&self) -> usize {
+        self.received.len()
     }
 
     /// Whether a packet has to leave for the acknowledgement alone.

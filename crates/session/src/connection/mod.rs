@@ -214,6 +214,18 @@ impl Connection {
         connection
     }
 
+    pub(crate) const fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    pub(crate) const fn acks(&self) -> &AckTracker {
+        &self.acks
+    }
+
+    pub(crate) const fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
     /// Takes a body for sending.
     pub(crate) fn send(&mut self, stream: StreamId, kind: u8, body: &[u8]) -> Result<(), SendError> {
         if RekeyBody::is_kind(stream, kind) {

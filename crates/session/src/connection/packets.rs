@@ -68,6 +68,11 @@ pub(crate) struct SentPackets {
 }
 
 impl SentPackets {
+    /// Packets that are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// The number of the next packet.
     pub(crate) fn next_number(&self) -> u64 {
         self.base.saturating_add(self.list.len() as u64)

@@ -29,7 +29,7 @@ const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(5);
 const REPEATED_MAX: usize = 64;
 /// Sent packets that are kept. More are only there when the peer takes and does not acknowledge;
 /// then the oldest counts as lost.
-const SENT_KEPT_MAX: usize = 1 << 16;
+pub(crate) const SENT_KEPT_MAX: usize = 1 << 16;
 /// Packets of one probe (RFC 9002 section 6.2.4 allows two).
 pub(crate) const PROBE_PACKETS: u32 = 2;
 

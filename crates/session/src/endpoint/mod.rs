@@ -287,6 +287,13 @@ impl Endpoint {
         self.sessions.len()
     }
 
+    pub(crate) fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.sessions.values().filter_map(|entry| match &entry.session {
+            Session::Connected(connection) => Some(&**connection),
+            Session::Initiating(_) | Session::Responding(_) => None,
+        })
+    }
+
     /// Whether there is no session, so that a program that closed them all may leave.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()

@@ -26,6 +26,11 @@ pub(crate) struct BodyReader {
 }
 
 impl BodyReader {
+    /// Bytes of the body that has not come to its end.
+    pub(crate) fn len(&self) -> usize {
+        self.body.len()
+    }
+
     /// Takes the next bytes and hands on every body that is complete.
     ///
     /// # Errors

@@ -119,6 +119,11 @@ impl Streams {
         }
     }
 
+    /// Both halves of every stream, and its bodies.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&SendStream, &Reassembly, &BodyReader)> {
+        self.streams.values().map(|stream| (&stream.send, &stream.reassembly, &stream.bodies))
+    }
+
     /// Takes a body for sending.
     pub(crate) fn write(&mut self, id: StreamId, kind: u8, body: &[u8]) -> Result<(), SendError> {
         let stream = self.streams.get_mut(&id).ok_or(SendError::NoStream)?;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::ranges::Ranges;
 
 /// Gaps that are kept (protocol section 5).
-const GAPS_MAX: usize = 64;
+pub(crate) const GAPS_MAX: usize = 64;
 
 /// What became of bytes that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,16 @@ impl Reassembly {
     /// How many bytes were handed on.
     pub(crate) const fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Bytes from the first that is missing up to the last that arrived.
+    pub(crate) fn room(&self) -> usize {
+        self.window.len()
+    }
+
+    /// Ranges that arrived before what belongs before them.
+    pub(crate) fn gaps(&self) -> usize {
+        self.filled.len()
     }
 
     /// Takes `bytes`, which belong at `offset`, and hands on what is complete, in order.

@@ -46,6 +46,11 @@ impl SendStream {
         self.buffer.len().saturating_add(len) <= SEND_BUFFER_MAX
     }
 
+    /// Bytes that the peer may lack.
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.buffer.extend(bytes);
     }
