@@ -24,7 +24,7 @@ const LATER: u64 = millis(500);
 /// How long somebody waits for an answer to a request.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a process may say good-bye, nanoseconds: the client's `FAREWELL`.
-const FAREWELL: u64 = seconds(3);
+const FAREWELL: u64 = millis(600);
 /// Least time between two processes of one person.
 const RESTART_LEAST: u64 = millis(10);
 
@@ -143,6 +143,11 @@ impl World {
         if kill {
             return self.end_process(who);
         }
+        self.leave(who)
+    }
+
+    /// Somebody ends a program in order: it has a moment to say good-bye.
+    pub(crate) fn leave(&mut self, who: usize) -> Result<(), Broken> {
         let now = self.clock_of(who);
         if let Some(process) = &mut self.people[who].process {
             process.stopping = Some(self.now + FAREWELL);
@@ -319,8 +324,11 @@ impl World {
                 hold(self.plan.can_meet(who, peer), "nobody gets through where no way is", || {
                     format!("{} and {}", called(who), called(peer))
                 })?;
+                // The side that asked for the latest session asks again.
                 if self.askers.contains(&(who, peer)) {
                     self.promises.insert((who, peer));
+                } else {
+                    self.promises.remove(&(who, peer));
                 }
             }
             SessionState::Suspect => {}

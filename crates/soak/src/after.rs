@@ -17,11 +17,17 @@ const WHEN_TOLD: u64 = seconds(240);
 const AGAIN: u64 = seconds(40);
 /// How often it is looked whether all is well, nanoseconds.
 const LOOK: u64 = seconds(5);
+/// How long it takes until nobody waits for anybody any more, nanoseconds: people's patience with a
+/// request, and a handshake between two whom no way joins.
+const SETTLES: u64 = seconds(90);
 /// How long a world is watched in which nothing happens, nanoseconds.
 const REST: u64 = seconds(60);
 /// Most datagrams that a session costs in a minute of rest, both sides counted: a keepalive every 10 s
 /// and then every 20 s, each acknowledged, and a margin for lines that lose.
 const REST_DATAGRAMS: u64 = 60;
+/// Most datagrams that making a session costs, both sides counted, over a line that loses: handshake
+/// messages on their schedule, pings, and what the two then tell one another.
+const HANDSHAKE_DATAGRAMS: u64 = 100;
 
 impl World {
     /// Runs the plan from its beginning to a world in which all is said; what happened, or what is
@@ -35,6 +41,7 @@ impl World {
         self.by_themselves()?;
         self.told()?;
         self.rest()?;
+        self.end()?;
         Ok(self.totals())
     }
 
@@ -95,13 +102,35 @@ impl World {
 
     /// Nothing happens, and costs next to nothing.
     fn rest(&mut self) -> Result<(), Broken> {
+        self.run_to(self.now + SETTLES)?;
+        let (before, sessions) = (self.totals.datagrams, self.totals.sessions);
+        self.run_to(self.now + REST)?;
+        for who in 0..self.people.len() {
+            self.check_rest(who)?;
+        }
+        let count = self.totals.datagrams - before;
+        let pairs = self.plan.pairs().filter(|(a, b)| self.plan.can_meet(*a, *b)).count() as u64;
+        // A NAT that forgets a mapping between two keepalives, of which one was lost, ends a session.
+        let made = self.totals.sessions - sessions;
+        let most = pairs * REST_DATAGRAMS + made * HANDSHAKE_DATAGRAMS;
+        hold(count <= most, "a world at rest is quiet", || {
+            format!("{count} datagrams in a minute of {pairs} sessions, of which {made} ends are new")
+        })
+    }
+
+    /// Everybody leaves, and nothing is left.
+    fn end(&mut self) -> Result<(), Broken> {
+        for who in 0..self.people.len() {
+            self.leave(who)?;
+        }
         self.run_to(self.now + LOOK)?;
         let before = self.totals.datagrams;
         self.run_to(self.now + REST)?;
-        let count = self.totals.datagrams - before;
-        let pairs = self.plan.pairs().filter(|(a, b)| self.plan.can_meet(*a, *b)).count() as u64;
-        hold(count <= pairs * REST_DATAGRAMS, "a world at rest is quiet", || {
-            format!("{count} datagrams in a minute of {pairs} sessions")
+        let left = self.people.iter().filter(|member| member.process.is_some()).count();
+        let sent = self.totals.datagrams - before;
+        let online = self.broker.online();
+        hold((left, sent, online) == (0, 0, 0), "whoever leaves is gone", || {
+            format!("{left} processes, {sent} datagrams, {online} online at the broker")
         })
     }
 

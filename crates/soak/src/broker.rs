@@ -153,6 +153,11 @@ impl Broker {
         }
     }
 
+    /// How many people the broker takes for present.
+    pub(crate) fn online(&self) -> usize {
+        self.registry.online()
+    }
+
     /// When something is due on a link.
     pub(crate) fn next_parcel(&self) -> Option<u64> {
         let due =

@@ -15,11 +15,13 @@
 //! - an engine that is woken at its `poll_timeout` does something, or asks to be woken later;
 //! - an address that has answered nothing gets at most three times the bytes that came from it, beside
 //!   what an introduction may cost it;
+//! - what a program holds stays under its caps ([`p2pchat_session::Held`]);
+//! - no key seals twice under one nonce, in whichever process ([`p2pchat_crypto::ledger`]);
 //! - nobody has a session with somebody whom no way leads to.
 //!
 //! When the faults are over: a session that was lost comes back by itself; everybody whom a way leads to
-//! can be asked and talked to; every message that its author's store kept was shown; and sessions at
-//! rest cost a keepalive now and then.
+//! can be asked and talked to; every message that its author's store kept was shown; no queue holds
+//! anything; sessions at rest cost a keepalive now and then; and programs that are ended end in time.
 //!
 //! # Replay
 //!
@@ -31,6 +33,7 @@ mod acts;
 mod after;
 mod broken;
 mod broker;
+mod check;
 mod ledger;
 mod member;
 mod model;

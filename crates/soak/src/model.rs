@@ -184,6 +184,9 @@ impl Model {
             if *from == who {
                 // The next process may say again what the last one said.
                 way.written.iter_mut().for_each(|written| written.told = None);
+                // And what was not kept never was: its number serves another message.
+                let written = &way.written;
+                way.by_id.retain(|_, number| written[*number].durable);
             }
         }
     }

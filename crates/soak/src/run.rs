@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use p2pchat_crypto::ledger::Ledger;
+
 use crate::broken::Broken;
 use crate::world::{Totals, World};
 
@@ -36,6 +38,8 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// If a rule does not hold.
 pub fn live(seed: u64) -> Result<Totals, Failure> {
+    // Panics where a key seals twice under one nonce, in whichever process of the world.
+    let _ledger = Ledger::strict();
     let mut world = Box::new(World::new(seed));
     let lived = catch_unwind(AssertUnwindSafe(|| world.live())).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().cloned();

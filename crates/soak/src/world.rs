@@ -385,6 +385,7 @@ impl World {
                 if self.people[who].process.as_ref().is_some_and(idle) {
                     self.end_process(who)?;
                 }
+                self.check(who)?;
                 return Ok(moved);
             }
             moved = true;
