@@ -35,6 +35,14 @@ pub enum SessionEvent {
         /// Its bytes, at most [`p2pchat_proto::limits::BODY_MAX`].
         bytes: Vec<u8>,
     },
+    /// The session goes on along another path: either side has another address, or another one is
+    /// better.
+    Moved {
+        /// Where the peer is now.
+        remote: SocketAddr,
+        /// This side's address, where the system told it.
+        local_ip: Option<IpAddr>,
+    },
     /// The peer has not answered several probes.
     Suspect,
     /// The peer is heard again.

@@ -24,6 +24,11 @@ impl ReplayWindow {
         Self { end: 0, seen: [0; WORDS] }
     }
 
+    /// Whether `number` is higher than all that were marked.
+    pub(crate) const fn is_highest(&self, number: u64) -> bool {
+        number >= self.end
+    }
+
     /// Whether a packet with `number` may still be new.
     pub(crate) fn is_fresh(&self, number: u64) -> bool {
         if number >= self.end {

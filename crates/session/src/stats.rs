@@ -21,6 +21,13 @@ pub struct SessionInfo {
     pub local_ip: Option<IpAddr>,
     /// Smoothed round-trip time, once measured.
     pub srtt: Option<Duration>,
+    /// Whether somebody at `remote` has proven to receive there. Until then at most three times the
+    /// bytes that came from there go there.
+    pub validated: bool,
+    /// How often the session went on along another path.
+    pub moves: u64,
+    /// Where the peer says that this side is, once it was asked.
+    pub observed: Option<SocketAddr>,
     /// What is known of the path.
     pub path: PathInfo,
     /// Packets sent.

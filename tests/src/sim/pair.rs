@@ -89,6 +89,17 @@ impl Pair {
         false
     }
 
+    /// Runs until a datagram of this kind leaves, and not until it arrives.
+    pub fn run_until_sent(&mut self, kind: u8) -> Option<Vec<u8>> {
+        for _ in 0..1_000 {
+            if let Some(datagram) = self.wire.iter().find(|datagram| datagram.first() == Some(&kind)) {
+                return Some(datagram.clone());
+            }
+            self.run_for(Duration::from_millis(1));
+        }
+        None
+    }
+
     /// One of them (0 is bob) says something; whether it was taken.
     pub fn say(&mut self, who: usize, body: &[u8]) -> bool {
         let now = self.now;
@@ -128,7 +139,10 @@ impl Pair {
                 match event {
                     SessionEvent::Up { .. } => side.up = true,
                     SessionEvent::Body { bytes, .. } => side.bodies.push(bytes),
-                    SessionEvent::Suspect | SessionEvent::Recovered | SessionEvent::Ended(_) => {}
+                    SessionEvent::Moved { .. }
+                    | SessionEvent::Suspect
+                    | SessionEvent::Recovered
+                    | SessionEvent::Ended(_) => {}
                 }
             }
         }

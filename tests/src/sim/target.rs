@@ -67,6 +67,7 @@ impl Product {
                 SessionEvent::Ended(reason) => self.ended = Some(reason),
                 SessionEvent::Body { .. }
                 | SessionEvent::Up { .. }
+                | SessionEvent::Moved { .. }
                 | SessionEvent::Suspect
                 | SessionEvent::Recovered => {}
             }

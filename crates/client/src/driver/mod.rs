@@ -12,7 +12,6 @@ mod tcp;
 mod udp;
 mod watch;
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
@@ -38,7 +37,7 @@ use alarm::Alarm;
 use clock::Clock;
 use profile::Profile;
 use tcp::{BrokerConnection, Report};
-use udp::{Batch, Sockets};
+use udp::{Batch, Sent, Sockets};
 
 /// Reports of file transfers that may wait for the driver.
 const CARRIER_QUEUE: usize = 256;
@@ -435,11 +434,11 @@ impl Driver {
             log::sent(transmit, self.transmit.len());
             // An address family without a socket, and a datagram that the system refuses, are lost
             // like any other datagram: the session sends again or gives up in its time.
-            if let Some(udp) = self.sockets.towards(transmit.to)
-                && let Err(error) = udp.send(transmit, &self.transmit)
-                && error.kind() == ErrorKind::WouldBlock
-            {
-                return;
+            let sent = self.sockets.towards(transmit.to).map(|udp| udp.send(transmit, &self.transmit));
+            match sent {
+                Some(Sent::Full) => return,
+                Some(Sent::FromElsewhere(gone)) => self.engine.local_ip_gone(gone, now),
+                Some(Sent::Yes | Sent::Lost) | None => {}
             }
             self.unsent = None;
         }

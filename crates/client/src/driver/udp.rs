@@ -134,9 +134,20 @@ impl Udp {
         *filled > 0
     }
 
-    /// Hands datagrams to the system. `WouldBlock` where its queue is full; any other error means
-    /// that these datagrams are lost, as datagrams may be.
-    pub(crate) fn send(&self, transmit: &Transmit, contents: &[u8]) -> io::Result<()> {
+    /// Hands datagrams to the system, from another of this side's addresses where the one to send from
+    /// is gone.
+    pub(crate) fn send(&self, transmit: &Transmit, contents: &[u8]) -> Sent {
+        let Err(error) = self.try_send(transmit, contents) else { return Sent::Yes };
+        let Some(ip) = transmit.local_ip.filter(|_| is_about_the_address(&error)) else {
+            return Sent::after(&error);
+        };
+        match self.try_send(&Transmit { local_ip: None, ..*transmit }, contents) {
+            Ok(()) => Sent::FromElsewhere(ip),
+            Err(error) => Sent::after(&error),
+        }
+    }
+
+    fn try_send(&self, transmit: &Transmit, contents: &[u8]) -> io::Result<()> {
         let transmit = quinn_udp::Transmit {
             destination: transmit.to,
             ecn: transmit.ecn.map(ecn_to_send),
@@ -147,6 +158,37 @@ impl Udp {
         };
         self.state.try_send(self.socket.get_ref().into(), &transmit)
     }
+}
+
+/// What became of datagrams that leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// They left.
+    Yes,
+    /// They left, and not from this address: the system does not send from it any more.
+    FromElsewhere(IpAddr),
+    /// The system's queue is full. They may be tried again.
+    Full,
+    /// They are lost, as datagrams may be.
+    Lost,
+}
+
+impl Sent {
+    fn after(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::WouldBlock { Self::Full } else { Self::Lost }
+    }
+}
+
+/// Whether a system says so that does not have the address to send from, or no way out from there.
+/// Linux calls a source that is none of its addresses an invalid argument.
+fn is_about_the_address(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput
+            | io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+    )
 }
 
 /// The sockets that every datagram of this process goes through.
@@ -297,6 +339,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_datagram_leaves_from_another_address_when_the_one_to_send_from_is_gone() {
+        let gone: IpAddr = "192.0.2.1".parse().unwrap();
+        for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::LOCALHOST)] {
+            let [from, to] = [any, Ipv4Addr::LOCALHOST.into()].map(|ip| Udp::bind((ip, 0).into()).unwrap());
+            let pinned = Transmit { to: to.local(), local_ip: Some(gone), ecn: None, segment_size: None };
+            assert_eq!(from.send(&pinned, b"still here"), Sent::FromElsewhere(gone));
+            core::future::poll_fn(|context| to.poll_readable(context)).await;
+            let mut batch = Batch::new();
+            assert!(to.receive(&mut batch));
+            let came = batch.drain().map(|(received, bytes)| (received.from.ip(), bytes.to_vec())).next();
+            assert_eq!(came, Some((Ipv4Addr::LOCALHOST.into(), b"still here".to_vec())));
+            // And as ever where it is not.
+            let here = Transmit { local_ip: Some(Ipv4Addr::LOCALHOST.into()), ..pinned };
+            assert_eq!(from.send(&here, b"here"), Sent::Yes);
+        }
+    }
+
+    #[tokio::test]
     async fn datagrams_pass_between_two_sockets_with_their_boundaries() {
         let [one, two] = [(); 2].map(|()| Udp::bind(loopback(0)).unwrap());
         let transmit = Transmit { to: two.local(), local_ip: None, ecn: None, segment_size: Some(100) };
@@ -305,7 +365,7 @@ mod tests {
             // A system without segmentation offload sends one datagram at a time.
             return;
         }
-        one.send(&transmit, &contents).unwrap();
+        assert_eq!(one.send(&transmit, &contents), Sent::Yes);
         let (mut got, mut batch) = (Vec::new(), Batch::new());
         while got.len() < contents.len() {
             core::future::poll_fn(|context| two.poll_readable(context)).await;

@@ -12,6 +12,7 @@ mod sharing;
 mod talking;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use p2pchat_conversation::{BatchId, Conversations, QueryId, Rows};
@@ -197,6 +198,12 @@ impl Engine {
     /// A datagram came; it is opened in place.
     pub fn handle_datagram(&mut self, received: Received, datagram: &mut [u8], now: Now) {
         self.endpoint.handle_datagram(received, datagram, now.moment);
+        self.settle(now);
+    }
+
+    /// The system does not send from `ip` any more: sessions that used it go on from another address.
+    pub fn local_ip_gone(&mut self, ip: IpAddr, now: Now) {
+        self.endpoint.local_ip_gone(ip, now.moment);
         self.settle(now);
     }
 

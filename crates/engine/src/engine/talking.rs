@@ -143,6 +143,8 @@ impl Engine {
                 Happened::Body { stream, kind, bytes } => {
                     self.body_came(session, stream, kind, &bytes, now);
                 }
+                // Where the session runs now is told to whoever asks.
+                Happened::Moved { .. } => {}
                 Happened::Suspect => self.set_session_state(session, SessionState::Suspect, now),
                 Happened::Recovered => self.set_session_state(session, SessionState::Up, now),
                 Happened::Ended(reason) => self.session_ended(session, &reason, now),

@@ -6,24 +6,28 @@
 //! - [`congestion`], [`pacing`]: how much may be on its way, and how fast it leaves.
 //! - [`acks`]: what the peer is told.
 //! - [`epochs`], [`rekey`]: the keys, and how they are renewed.
+//! - [`path`], [`roaming`]: where the peer is, and how the session follows it there.
+//! - [`confirmation`]: what happens before the first packet of the peer.
 //! - [`timers`]: everything that a session waits for.
 //!
 //! Both sides begin *confirming*: the keys are there, and the first packet that opens under them
 //! proves that the peer has them, too. The initiator repeats FIN until then. A session that is *up*
 //! ends in one of three ways: this side closes it and repeats `Close` until the peer has answered
 //! (*closing*); the peer closes it, and each of its repetitions is answered (*draining*); or the
-//! peer falls silent. A session never moves to another address: packets from elsewhere are taken
-//! when they open, and answers go to where the handshake came from.
+//! peer falls silent.
 
 pub(crate) mod acks;
+pub(crate) mod confirmation;
 pub(crate) mod congestion;
 pub(crate) mod epochs;
 pub(crate) mod pacing;
 pub(crate) mod packets;
+pub(crate) mod path;
 pub(crate) mod receive;
 pub(crate) mod recovery;
 mod rekey;
 pub(crate) mod reordering;
+mod roaming;
 pub(crate) mod rtt;
 pub(crate) mod timers;
 pub(crate) mod transmit;
@@ -38,16 +42,21 @@ use p2pchat_proto::datagram::ReceiverId;
 use p2pchat_proto::frame::{CloseCode, StreamId};
 use p2pchat_proto::rekey::RekeyBody;
 use p2pchat_proto::{Moment, PeerId};
+use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
 use self::acks::AckTracker;
+pub(crate) use self::confirmation::Confirmation;
+use self::confirmation::Repeating;
 use self::congestion::Controller;
 use self::epochs::Epochs;
+use self::path::Paths;
 use self::recovery::{Expired, Outcome, Recovery};
 use self::timers::{ALL, Timer, Timers};
+use self::transmit::DATAGRAM_SIZE;
+use crate::allowance::Allowance;
 use crate::contact::SecretNews;
 use crate::event::{EndReason, Misbehaviour, SendError, SessionEvent};
-use crate::handshake::fanout::Schedule;
 use crate::handshake::{ConnectionStart, Path, is_authentic};
 use crate::replay::ReplayWindow;
 use crate::stats::SessionInfo;
@@ -84,38 +93,13 @@ pub(crate) struct Link {
     pub(crate) peer: PeerId,
     pub(crate) role: Role,
     pub(crate) suite: Suite,
-    pub(crate) path: Path,
     /// Where the peer receives.
     pub(crate) receiver: ReceiverId,
 }
 
 impl Link {
-    pub(crate) const fn new(introduction: &Introduction, path: Path, receiver: ReceiverId) -> Self {
-        Self {
-            peer: introduction.peer(),
-            role: introduction.role(),
-            suite: introduction.suite(),
-            path,
-            receiver,
-        }
-    }
-}
-
-/// What a side does until the first packet opens.
-pub(crate) enum Confirmation {
-    /// The initiator repeats FIN.
-    Repeating { fin: Vec<u8>, schedule: Schedule },
-    /// The responder pings, and knows a repeated FIN by the introduction.
-    Awaiting { introduction: Introduction },
-}
-
-impl Confirmation {
-    pub(crate) const fn repeating(fin: Vec<u8>, now: Moment) -> Self {
-        Self::Repeating { fin, schedule: Schedule::new(now) }
-    }
-
-    pub(crate) const fn awaiting(introduction: Introduction) -> Self {
-        Self::Awaiting { introduction }
+    pub(crate) const fn new(introduction: &Introduction, receiver: ReceiverId) -> Self {
+        Self { peer: introduction.peer(), role: introduction.role(), suite: introduction.suite(), receiver }
     }
 }
 
@@ -151,6 +135,11 @@ pub(crate) struct Connection {
     replay: ReplayWindow,
     acks: AckTracker,
     recovery: Recovery,
+    paths: Paths,
+    /// Makes the controller of a further path.
+    controller: fn(u64) -> Box<dyn Controller>,
+    /// Where the peer saw this side.
+    observed: Option<SocketAddr>,
     streams: Streams,
     timers: Timers,
     events: VecDeque<SessionEvent>,
@@ -176,23 +165,26 @@ struct Counters {
 }
 
 impl Connection {
-    /// `rng` draws what renewing the keys takes.
+    /// `rng` draws what renewing the keys and challenging paths take.
     pub(crate) fn new(
         start: ConnectionStart,
         me: Arc<Identity>,
-        rng: ChaCha20Rng,
-        controller: Box<dyn Controller>,
+        mut rng: ChaCha20Rng,
+        controller: fn(u64) -> Box<dyn Controller>,
         now: Moment,
     ) -> Self {
         // The responder's ping answers FIN and proves that it has the keys.
         let ping = matches!(start.confirmation, Confirmation::Awaiting { .. });
         let mut connection = Self {
             link: start.link,
+            paths: Paths::new(start.path, start.allowance, ChaCha20Rng::from_rng(&mut rng)),
+            controller,
+            observed: None,
             epochs: Epochs::new(start.keys, me, rng, now),
             phase: Phase::Confirming(start.confirmation),
             replay: ReplayWindow::new(),
             acks: AckTracker::default(),
-            recovery: Recovery::new(controller),
+            recovery: Recovery::new(controller(DATAGRAM_SIZE as u64)),
             streams: Streams::new(),
             timers: Timers::new(),
             events: VecDeque::new(),
@@ -250,19 +242,44 @@ impl Connection {
     }
 
     /// Takes a FIN that names this session. Whether it is a repetition of the peer's, which is
-    /// answered with at most one more ping.
-    pub(crate) fn on_repeated_fin(&mut self, bytes: &[u8]) -> bool {
-        let introduction = match &self.phase {
-            Phase::Confirming(Confirmation::Awaiting { introduction }) => Some(introduction),
-            Phase::Up { introduction } => introduction.as_ref(),
-            Phase::Confirming(Confirmation::Repeating { .. })
+    /// answered with at most one more ping: to where it came from, until the peer has proven to have
+    /// the keys, so that nobody who was faster with a copy keeps the answer from it.
+    pub(crate) fn on_repeated_fin(&mut self, bytes: &[u8], from: Path, now: Moment) -> bool {
+        let (introduction, confirming) = match &self.phase {
+            Phase::Confirming(Confirmation::Awaiting { introduction }) => (Some(introduction), true),
+            Phase::Up { introduction } => (introduction.as_ref(), false),
+            Phase::Confirming(Confirmation::Repeating(_))
             | Phase::Closing(_)
             | Phase::Draining { .. }
-            | Phase::Over => None,
+            | Phase::Over => (None, false),
         };
         let repeated = introduction.is_some_and(|introduction| is_authentic(introduction, bytes));
-        self.ping |= repeated;
+        if repeated {
+            self.ping = true;
+            if confirming && self.paths.current() != from {
+                self.paths.replace(from, Allowance::earned(bytes.len() as u64));
+            } else if confirming {
+                self.on_path(from, bytes.len() as u64, false, now);
+            }
+        }
         repeated
+    }
+
+    /// Takes a RESP that names this session. Whether it is a repetition of the peer's.
+    pub(crate) fn on_repeated_resp(&mut self, bytes: &[u8], from: Path) -> bool {
+        self.repeating().is_some_and(|repeating| repeating.on_repeated_resp(bytes, from))
+    }
+
+    /// Takes a PUNCH that names this session. Whether it is the peer's, and of use.
+    pub(crate) fn on_punch(&mut self, bytes: &[u8], from: Path) -> bool {
+        self.repeating().is_some_and(|repeating| repeating.on_punch(bytes, from))
+    }
+
+    fn repeating(&mut self) -> Option<&mut Repeating> {
+        let Phase::Confirming(Confirmation::Repeating(repeating)) = &mut self.phase else {
+            return None;
+        };
+        Some(repeating)
     }
 
     /// Does what is due.
@@ -280,6 +297,7 @@ impl Connection {
             Timer::LossDetection => self.on_loss_timer(now),
             // These are looked at when the next packet is made.
             Timer::AckDelay | Timer::Pacing | Timer::FinRepeat => {}
+            Timer::Paths => self.settle_path(now),
             Timer::KeepAlive => {
                 self.keepalives = self.keepalives.saturating_add(1);
                 self.ping = true;
@@ -309,6 +327,7 @@ impl Connection {
             Expired::Losses => {}
             Expired::Probe => {
                 self.unheard = self.unheard.saturating_add(1);
+                self.on_unanswered_probe(now);
                 let up = matches!(self.phase, Phase::Up { .. });
                 if up && !self.suspect && self.unheard >= SUSPECT_AFTER_PTO {
                     self.suspect = true;
@@ -330,17 +349,19 @@ impl Connection {
     }
 
     /// The first packet opened: the peer has the keys.
-    fn confirm(&mut self, now: Moment) {
+    fn confirm(&mut self, from: Path, bytes: u64, now: Moment) {
         let Phase::Confirming(confirmation) = core::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
         let introduction = match confirmation {
-            Confirmation::Repeating { .. } => {
+            Confirmation::Repeating(repeating) => {
+                self.paths.replace(from, repeating.confirmed_from(from, bytes));
                 // The responder measured by its first ping; this side wants to know, too.
                 self.ping = true;
                 None
             }
             Confirmation::Awaiting { introduction } => {
+                self.on_path(from, bytes, true, now);
                 self.timers.set(Timer::IntroductionEnd, Some(now + INTRODUCTION_LINGER));
                 Some(introduction)
             }
@@ -352,7 +373,8 @@ impl Connection {
         // It proves to the other side that this one has the keys.
         self.acks.hurry();
         self.timers.set(Timer::HandshakeGiveUp, None);
-        let Path { remote, local_ip } = self.link.path;
+        self.paths.validate(now);
+        let Path { remote, local_ip } = self.paths.current();
         self.events.push_back(SessionEvent::Up { remote, local_ip });
     }
 
@@ -412,13 +434,16 @@ impl Connection {
     /// Sets the timers that follow from other state.
     fn update_timers(&mut self) {
         let fin = match &self.phase {
-            Phase::Confirming(Confirmation::Repeating { schedule, .. }) => Some(schedule.due()),
+            Phase::Confirming(Confirmation::Repeating(repeating)) => repeating.due(),
             Phase::Confirming(Confirmation::Awaiting { .. }) | Phase::Up { .. } => None,
             Phase::Closing(_) | Phase::Draining { .. } | Phase::Over => return,
         };
         self.timers.set(Timer::FinRepeat, fin);
         self.timers.set(Timer::LossDetection, self.recovery.deadline());
-        self.timers.set(Timer::AckDelay, self.acks.deadline());
+        self.timers.set(Timer::Paths, self.path_deadline());
+        // What may not leave is no reason to wake up.
+        let may_leave = self.room(DATAGRAM_SIZE).is_some();
+        self.timers.set(Timer::AckDelay, self.acks.deadline().filter(|_| may_leave));
         self.timers.set(Timer::Pacing, self.recovery.pacer.deadline());
         self.timers.set(Timer::Keys, self.epochs.deadline());
     }
@@ -451,7 +476,7 @@ impl Connection {
     }
 
     pub(crate) const fn remote(&self) -> SocketAddr {
-        self.link.path.remote
+        self.paths.current().remote
     }
 
     /// Whether no packet of the peer has opened yet.
@@ -489,9 +514,12 @@ impl Connection {
             peer: self.link.peer,
             role: self.link.role,
             suite: self.link.suite,
-            remote: self.link.path.remote,
-            local_ip: self.link.path.local_ip,
+            remote: self.paths.current().remote,
+            local_ip: self.paths.current().local_ip,
             srtt: self.recovery.rtt.smoothed(),
+            validated: self.paths.is_validated(),
+            moves: self.paths.moves(),
+            observed: self.observed,
             path: self.recovery.path(),
             sent: self.counters.sent,
             received: self.counters.received,

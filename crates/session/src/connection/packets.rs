@@ -23,6 +23,9 @@ pub(crate) enum Fate {
     InFlight,
     /// It asks for none.
     Unasked,
+    /// It tries something out, along another path or with another size, and what becomes of it tells
+    /// nothing of the others.
+    Aside,
     /// Acknowledged.
     Acked,
     /// Counted as lost at this moment; an acknowledgement may still prove that wrong.
@@ -93,6 +96,12 @@ impl SentPackets {
         self.push(SentPacket { at: Moment::ZERO, size, fate, content: Content::default() });
     }
 
+    /// Notes the packet with [`Self::next_number`] that tries something out.
+    pub(crate) fn push_aside(&mut self, size: u64) {
+        let fate = Fate::Aside;
+        self.push(SentPacket { at: Moment::ZERO, size, fate, content: Content::default() });
+    }
+
     /// Settles one packet: its new fate, and what it was.
     pub(crate) fn settle(&mut self, number: u64, fate: Fate) -> Option<Settled> {
         let index = usize::try_from(number.checked_sub(self.base)?).ok()?;
@@ -139,7 +148,7 @@ impl SentPackets {
         while let Some(front) = self.list.front() {
             let done = match front.fate {
                 Fate::InFlight => false,
-                Fate::Unasked | Fate::Acked => true,
+                Fate::Unasked | Fate::Aside | Fate::Acked => true,
                 Fate::Lost(at) => at < lost_since,
             };
             if !done {

@@ -6,10 +6,12 @@ use p2pchat_proto::frame::{Ack, CloseCode, Frame, Frames, MalformedFrame};
 use p2pchat_proto::rekey::RekeyBody;
 
 use super::epochs::Refused;
+use super::path::Token;
 use super::timers::Timer;
 use super::{Closing, Connection, LOST_AFTER, Phase, settle};
 use crate::connection::recovery::AckOfUnsent;
 use crate::event::{Misbehaviour, SessionEvent};
+use crate::handshake::Path;
 use crate::streams::reassembly::Taken;
 
 /// What became of a DATA datagram.
@@ -31,6 +33,8 @@ struct Reading {
     /// That none is given: something in it could not be taken.
     refused: bool,
     close: Option<CloseCode>,
+    /// One challenge of a packet is answered, so that no answer is longer than what it answers.
+    challenge: Option<Token>,
 }
 
 impl Connection {
@@ -40,9 +44,11 @@ impl Connection {
         header: DataHeader,
         header_bytes: &[u8],
         sealed: &mut [u8],
+        from: Path,
         now: Moment,
     ) -> Opened {
         let number = header.packet_number;
+        let bytes = header_bytes.len().saturating_add(sealed.len()) as u64;
         if !self.replay.is_fresh(number) {
             return Opened::Stale;
         }
@@ -51,14 +57,21 @@ impl Connection {
             Err(Refused::NoKey) => return Opened::Stale,
             Err(Refused::Forged) => return Opened::Forged,
         };
+        let newest = self.replay.is_highest(number);
         self.replay.mark(number);
         self.counters.received = self.counters.received.saturating_add(1);
         match &mut self.phase {
             Phase::Confirming(_) => {
-                self.confirm(now);
-                self.take(number, content, now);
+                self.confirm(from, bytes, now);
+                self.take(number, content, from, bytes, now);
             }
-            Phase::Up { .. } => self.take(number, content, now),
+            Phase::Up { .. } => {
+                if self.paths.is_news(from) {
+                    self.on_path(from, bytes, newest, now);
+                }
+                self.take(number, content, from, bytes, now);
+                self.settle_path(now);
+            }
             Phase::Closing(_) => {
                 if has_close(content) {
                     self.finish(None);
@@ -76,7 +89,7 @@ impl Connection {
         Opened::Yes
     }
 
-    fn take(&mut self, number: u64, content: &[u8], now: Moment) {
+    fn take(&mut self, number: u64, content: &[u8], from: Path, bytes: u64, now: Moment) {
         self.timers.set(Timer::Lost, Some(now + LOST_AFTER));
         self.unheard = 0;
         if self.suspect {
@@ -96,6 +109,9 @@ impl Connection {
                 self.misbehaved(how, now);
                 return;
             }
+        }
+        if let Some(token) = reading.challenge {
+            self.paths.on_challenge(token, from, bytes);
         }
         if let Some(code) = reading.close {
             self.start_draining(code, now);
@@ -138,13 +154,17 @@ impl Connection {
             Frame::MaxData { max } => self.streams.on_max_data(*max),
             Frame::MaxStreamData { stream, max } => self.streams.on_max_stream_data(*stream, *max)?,
             Frame::Reset { stream, .. } => self.streams.on_reset(*stream)?,
+            Frame::PathChallenge { token } => reading.challenge = Some(*token),
+            Frame::PathResponse { token, observed } => {
+                if self.paths.on_response(*token, now) {
+                    self.observed = Some(*observed);
+                }
+            }
             Frame::Close { code } => reading.close = Some(*code),
             // Known by layout; what they bring is for peers that said they understand it.
             Frame::Padding
             | Frame::Ping
             | Frame::Datagram { .. }
-            | Frame::PathChallenge { .. }
-            | Frame::PathResponse { .. }
             | Frame::Candidates { .. }
             | Frame::Unknown { .. } => {}
         }

@@ -22,9 +22,10 @@ const PERSISTENT_PTO: u32 = 3;
 const THIN: usize = 4;
 /// Probes of a thin stream that back off linearly (protocol section 5).
 const LINEAR_PROBES: u32 = 4;
-/// Longest time between two probes, so that several fall into the time after which a session is
-/// lost, even if a machine that slept took its sleep for a round trip.
-const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(5);
+/// Longest time between two probes, so that many fall into the time after which a session is lost,
+/// even if a machine that slept took its sleep for a round trip, and that one arrives within 3 s after
+/// an outage or a sleep of the peer.
+const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(2);
 /// Packets in flight that are looked through for the content of a probe.
 const REPEATED_MAX: usize = 64;
 /// Sent packets that are kept. More are only there when the peer takes and does not acknowledge;
@@ -63,6 +64,8 @@ pub(crate) struct Recovery {
     pub(crate) controller: Box<dyn Controller>,
     pub(crate) pacer: Pacer,
     largest_acked: Option<u64>,
+    /// Packets below this number went along another path, and tell nothing of this one.
+    path_start: u64,
     reordering: Reordering,
     /// When the first round-trip time was measured.
     measured: Option<Moment>,
@@ -95,6 +98,7 @@ impl Recovery {
             controller,
             pacer: Pacer::new(DATAGRAM_SIZE as u64),
             largest_acked: None,
+            path_start: 0,
             reordering: Reordering::new(),
             measured: None,
             loss_at: None,
@@ -190,6 +194,9 @@ impl Recovery {
                 if packet.fate == Fate::Acked {
                     continue;
                 }
+                if packet.fate != Fate::Aside {
+                    self.largest_acked = self.largest_acked.max(Some(number));
+                }
                 let Some(settled) = self.sent.settle(number, Fate::Acked) else { break };
                 let ahead = largest_before.max(ack.largest).saturating_sub(number);
                 match settled.was {
@@ -200,13 +207,14 @@ impl Recovery {
                         }
                         self.controller.on_acked(settled.size, settled.at, app_limited, &self.rtt, now);
                     }
+                    Fate::Lost(_) if number < self.path_start => {}
                     Fate::Lost(_) => {
                         self.on_late(ahead, settled.at, true, now);
                         self.controller.on_spurious_loss(settled.size, settled.at, now);
                     }
-                    Fate::Unasked | Fate::Acked => {}
+                    Fate::Unasked | Fate::Aside | Fate::Acked => {}
                 }
-                if number == ack.largest {
+                if number == ack.largest && settled.was != Fate::Aside {
                     largest_at = Some(settled.at);
                 }
                 if let Some(packet) = self.sent.packet(number) {
@@ -219,7 +227,6 @@ impl Recovery {
             self.measured.get_or_insert(now);
             self.reordering.on_progress(self.rtt.assumed(), now);
         }
-        self.largest_acked = self.largest_acked.max(Some(ack.largest));
         if newly_asked {
             self.pto_count = 0;
             self.probes = 0;
@@ -227,6 +234,36 @@ impl Recovery {
         self.detect_losses(now, settle);
         self.sent.forget(self.lost_kept_since(now));
         Ok(())
+    }
+
+    /// What is sent from now on goes along another path; what is on the old one is sent again, and says
+    /// nothing of the new one. With a controller for it nothing is known of it (RFC 9000 section 9.4),
+    /// without one it is the same network.
+    pub(crate) fn on_moved(
+        &mut self,
+        controller: Option<Box<dyn Controller>>,
+        now: Moment,
+        settle: &mut impl FnMut(Outcome, &Content),
+    ) {
+        self.pto_count = 0;
+        self.probes = 0;
+        if let Some(controller) = controller {
+            self.controller = controller;
+            self.pacer = Pacer::new(DATAGRAM_SIZE as u64);
+            self.rtt = RttEstimator::new();
+            self.reordering = Reordering::new();
+            self.measured = None;
+        }
+        self.loss_at = None;
+        self.path_start = self.sent.next_number();
+        for number in self.sent.base()..self.path_start {
+            let Some(packet) = self.sent.packet(number) else { break };
+            if packet.fate == Fate::InFlight {
+                settle(Outcome::Lost, &packet.content);
+                self.sent.settle(number, Fate::Lost(now));
+                self.lost = self.lost.saturating_add(1);
+            }
+        }
     }
 
     /// Makes room for one more sent packet.
@@ -313,7 +350,7 @@ impl Recovery {
                     losses.interrupted();
                     continue;
                 }
-                Fate::Unasked | Fate::Lost(_) => continue,
+                Fate::Unasked | Fate::Aside | Fate::Lost(_) => continue,
             }
             let overdue = packet.at + delay;
             let overtaken = largest_acked.saturating_sub(number) >= self.reordering.packets();

@@ -114,13 +114,13 @@ fn probe_times(in_flight: u64) -> Vec<u64> {
 
 #[test]
 fn a_thin_stream_backs_off_linearly_at_first() {
-    // The cap of 5 s is 15 times the probe timeout of 325 ms.
-    assert_eq!(probe_times(3), [1, 2, 3, 4, 8, 15, 15]);
+    // The cap of 2 s is 6 times the probe timeout of 325 ms.
+    assert_eq!(probe_times(3), [1, 2, 3, 4, 6, 6, 6]);
 }
 
 #[test]
 fn a_full_stream_backs_off_exponentially() {
-    assert_eq!(probe_times(4), [1, 2, 4, 8, 15, 15, 15]);
+    assert_eq!(probe_times(4), [1, 2, 4, 6, 6, 6, 6]);
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub(crate) enum Timer {
     Pacing,
     /// Keys are to be renewed or dropped, or should have been.
     Keys,
+    /// A path is to be challenged, or judged.
+    Paths,
     /// The line was silent for so long that it needs a packet.
     KeepAlive,
     /// The peer was silent for so long that the session is lost.
@@ -30,11 +32,12 @@ pub(crate) enum Timer {
 }
 
 /// In the order in which timers that expire at once are handled.
-pub(crate) const ALL: [Timer; 11] = [
+pub(crate) const ALL: [Timer; 12] = [
     Timer::LossDetection,
     Timer::AckDelay,
     Timer::Pacing,
     Timer::Keys,
+    Timer::Paths,
     Timer::KeepAlive,
     Timer::FinRepeat,
     Timer::CloseRepeat,

@@ -8,6 +8,7 @@ use super::packets::Content;
 use super::timers::Timer;
 use super::{Confirmation, Connection, Phase, settle};
 use crate::connection::recovery::Outcome;
+use crate::handshake::rates::{PerSecond, UNVALIDATED_PER_SECOND};
 use crate::wire::Transmit;
 
 /// Bytes of a datagram (protocol section 12; RFC 9000 section 14.1).
@@ -34,16 +35,25 @@ impl Connection {
     pub(crate) fn poll_transmit(
         &mut self,
         max_segments: usize,
+        budget: &mut PerSecond<UNVALIDATED_PER_SECOND>,
         out: &mut Vec<u8>,
         now: Moment,
     ) -> Option<Transmit> {
         self.attend_keys(now);
         let segment_size = match &mut self.phase {
-            Phase::Confirming(Confirmation::Repeating { fin, schedule }) if schedule.due() <= now => {
-                out.extend_from_slice(fin);
-                schedule.advance();
+            Phase::Confirming(Confirmation::Repeating(repeating)) => {
+                let transmit = repeating.take_due(budget, now).map(|(path, fin)| {
+                    out.extend_from_slice(fin);
+                    path.transmit()
+                });
                 self.update_timers();
-                return Some(self.link.path.transmit());
+                return transmit;
+            }
+            Phase::Up { .. } if self.paths.deadline() <= now => {
+                if let Some(transmit) = self.write_sally(budget, out, now) {
+                    return Some(transmit);
+                }
+                self.write_packets(max_segments, out, now)?
             }
             Phase::Confirming(_) | Phase::Up { .. } => self.write_packets(max_segments, out, now)?,
             Phase::Closing(closing) => {
@@ -62,7 +72,7 @@ impl Connection {
             }
             Phase::Over => return None,
         };
-        Some(Transmit { segment_size, ..self.link.path.transmit() })
+        Some(Transmit { segment_size, ..self.paths.current().transmit() })
     }
 
     /// Appends packets; `None` if there is nothing to say, else the size of a segment where there
@@ -76,7 +86,11 @@ impl Connection {
         let mut count = 0usize;
         while count < max_segments.max(1) {
             let start = out.len();
-            if !self.write_packet(out, now) {
+            let Some(most) = self.room(DATAGRAM_SIZE) else {
+                self.recovery.nothing_waits();
+                break;
+            };
+            if !self.write_packet(most, out, now) {
                 break;
             }
             count = count.saturating_add(1);
@@ -93,8 +107,8 @@ impl Connection {
         }
     }
 
-    /// Appends the next packet, if there is one to send now.
-    fn write_packet(&mut self, out: &mut Vec<u8>, now: Moment) -> bool {
+    /// Appends the next packet, of `most` bytes at most, if there is one to send now.
+    fn write_packet(&mut self, most: usize, out: &mut Vec<u8>, now: Moment) -> bool {
         if self.epochs.are_spent(now) {
             return false;
         }
@@ -110,7 +124,7 @@ impl Connection {
             sendable = self.streams.sendable();
         }
         let wants = sendable > 0 || self.ping || self.streams.has_grants();
-        let needed = sendable.saturating_add(FRAMES_OVERHEAD).min(DATAGRAM_SIZE as u64);
+        let needed = sendable.saturating_add(FRAMES_OVERHEAD).min(most as u64);
         let may_ask = if wants && !probing {
             self.recovery.lets_out(needed, sendable, now)
         } else {
@@ -122,7 +136,7 @@ impl Connection {
         }
         let start = out.len();
         self.begin_packet(out);
-        let written = self.write_frames(may_ask, start, out, now);
+        let written = self.write_frames(may_ask, most, start, out, now);
         if out.len().saturating_sub(start) == DATA_HEADER_LEN {
             out.truncate(start);
             return false;
@@ -131,23 +145,30 @@ impl Connection {
             self.keepalives = 0;
             self.epochs.on_traffic();
             // What waits may not fit into the last bytes; segments have one size.
-            if self.streams.sendable() > 0 {
-                out.resize(start.saturating_add(DATAGRAM_SIZE).saturating_sub(TAG_LEN), 0);
+            if self.streams.sendable() > 0 && self.paths.is_validated() {
+                out.resize(start.saturating_add(most).saturating_sub(TAG_LEN), 0);
             }
         }
         self.seal_packet(start, out);
         let size = out.len().saturating_sub(start) as u64;
         self.counters.retransmitted = self.counters.retransmitted.saturating_add(written.again.into());
         self.recovery.on_sent(size, written.asks, written.content, now);
+        self.paths.take(size);
         self.on_activity(now);
         true
     }
 
-    fn write_frames(&mut self, may_ask: bool, start: usize, out: &mut Vec<u8>, now: Moment) -> Written {
+    fn write_frames(
+        &mut self,
+        may_ask: bool,
+        most: usize,
+        start: usize,
+        out: &mut Vec<u8>,
+        now: Moment,
+    ) -> Written {
         let mut written = Written::default();
-        let room = |out: &Vec<u8>| {
-            DATAGRAM_SIZE.saturating_sub(TAG_LEN).saturating_sub(out.len().saturating_sub(start))
-        };
+        let room =
+            |out: &Vec<u8>| most.saturating_sub(TAG_LEN).saturating_sub(out.len().saturating_sub(start));
         if self.acks.is_wanted() {
             written.content.acked_up_to = self.acks.write(now, room(out), out);
         }
@@ -186,7 +207,7 @@ impl Connection {
     }
 
     fn write_close(&mut self, code: CloseCode, out: &mut Vec<u8>) -> bool {
-        if self.epochs.are_exhausted() {
+        if self.epochs.are_exhausted() || self.room(DATAGRAM_SIZE).is_none() {
             return false;
         }
         let start = out.len();
@@ -195,6 +216,7 @@ impl Connection {
         self.seal_packet(start, out);
         let size = out.len().saturating_sub(start) as u64;
         self.recovery.sent.push_unasked(size);
+        self.paths.take(size);
         true
     }
 
@@ -208,11 +230,11 @@ impl Connection {
         out
     }
 
-    fn next_number(&self) -> u64 {
+    pub(super) fn next_number(&self) -> u64 {
         self.recovery.sent.next_number()
     }
 
-    fn begin_packet(&self, out: &mut Vec<u8>) {
+    pub(super) fn begin_packet(&self, out: &mut Vec<u8>) {
         out.reserve(DATAGRAM_SIZE);
         let header = DataHeader {
             epoch: self.epochs.header_byte(),
@@ -223,7 +245,7 @@ impl Connection {
     }
 
     /// Seals what follows the header at `start`, in place, and appends the tag.
-    fn seal_packet(&mut self, start: usize, out: &mut Vec<u8>) {
+    pub(super) fn seal_packet(&mut self, start: usize, out: &mut Vec<u8>) {
         let number = self.next_number();
         let packet = out.get_mut(start..).and_then(|packet| packet.split_at_mut_checked(DATA_HEADER_LEN));
         let Some((header, content)) = packet else {

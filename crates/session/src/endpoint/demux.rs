@@ -3,6 +3,7 @@
 //! In this order, and each step drops what does not pass: layout, a known ticket or receiver id,
 //! the MAC, the limits, and only then a key exchange. Nothing is allocated before the MAC.
 
+use p2pchat_crypto::Role;
 use p2pchat_crypto::handshake::{MESSAGE_1_LEN, MESSAGE_2_LEN, MESSAGE_3_LEN};
 use p2pchat_proto::Moment;
 use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, ReceiverId};
@@ -14,8 +15,8 @@ use super::resume::Caller;
 use super::{Endpoint, Entry, Session};
 use crate::connection::Connection;
 use crate::connection::receive::Opened;
-use crate::connection::transmit::DATAGRAM_SIZE;
 use crate::event::{EndReason, SessionId};
+use crate::handshake::initiator::Resp;
 use crate::handshake::responder::NewInit;
 use crate::handshake::{ConnectionStart, Path};
 use crate::stats::SocketStats;
@@ -81,7 +82,7 @@ impl Endpoint {
     fn handle_one(&mut self, received: &Received, bytes: &mut [u8], now: Moment) -> Handled {
         let path = Path { remote: received.from, local_ip: received.local_ip };
         match Datagram::decode(bytes) {
-            Some(Datagram::Data(header)) => self.on_data(header, bytes, now),
+            Some(Datagram::Data(header)) => self.on_data(header, bytes, path, now),
             // Their answers go to where they came from.
             Some(_) | None if !is_dialable(received.from) => Handled::Dropped,
             Some(Datagram::Init { sender, ticket, noise }) => {
@@ -96,14 +97,14 @@ impl Endpoint {
         }
     }
 
-    fn on_data(&mut self, header: DataHeader, bytes: &mut [u8], now: Moment) -> Handled {
+    fn on_data(&mut self, header: DataHeader, bytes: &mut [u8], path: Path, now: Moment) -> Handled {
         let Some((id, Session::Connected(connection))) = self.named_by(header.receiver) else {
             return Handled::Dropped;
         };
         let Some((header_bytes, sealed)) = bytes.split_at_mut_checked(DATA_HEADER_LEN) else {
             return Handled::Dropped;
         };
-        match connection.handle_packet(header, header_bytes, sealed, now) {
+        match connection.handle_packet(header, header_bytes, sealed, path, now) {
             Opened::Yes => Handled::By(id),
             Opened::Stale => Handled::Dropped,
             Opened::Forged => Handled::Forged,
@@ -168,8 +169,16 @@ impl Endpoint {
         path: Path,
         now: Moment,
     ) -> Handled {
-        let Some((id, Session::Initiating(initiating))) = self.named_by(receiver) else {
+        let Some((id, session)) = self.named_by(receiver) else {
             return Handled::Dropped;
+        };
+        let initiating = match session {
+            Session::Initiating(initiating) => initiating,
+            Session::Connected(connection) => {
+                let repeated = connection.on_repeated_resp(bytes, path);
+                return if repeated { Handled::By(id) } else { Handled::Dropped };
+            }
+            Session::Responding(_) => return Handled::Dropped,
         };
         if !initiating.is_authentic_resp(receiver, bytes) {
             return Handled::Forged;
@@ -180,7 +189,8 @@ impl Endpoint {
             return Handled::Dropped;
         };
         self.stats.key_exchanges = self.stats.key_exchanges.saturating_add(EXCHANGES_FOR_RESP);
-        match initiating.on_resp(sender, receiver, message, path, now) {
+        let resp = Resp { sender, receiver, message, bytes, path };
+        match initiating.on_resp(&resp, now) {
             Ok(start) => {
                 self.connect(id, start, Place { wakeup, ready, receiver }, now);
                 Handled::Answered(id)
@@ -206,7 +216,7 @@ impl Endpoint {
         };
         let authentic = match session {
             Session::Connected(connection) => {
-                return if connection.on_repeated_fin(bytes) {
+                return if connection.on_repeated_fin(bytes, path, now) {
                     Handled::Answered(id)
                 } else {
                     Handled::Forged
@@ -242,23 +252,29 @@ impl Endpoint {
         let Some(id) = self.by_ticket.get(&ticket).copied() else {
             return Handled::Dropped;
         };
-        let Some(Entry { session: Session::Initiating(initiating), .. }) = self.sessions.get_mut(&id) else {
-            return Handled::Dropped;
+        let initiating = match self.sessions.get_mut(&id).map(|entry| &mut entry.session) {
+            Some(Session::Initiating(initiating)) => initiating,
+            Some(Session::Connected(connection)) => {
+                let of_use = connection.on_punch(bytes, path);
+                return if of_use { Handled::By(id) } else { Handled::Dropped };
+            }
+            Some(Session::Responding(_)) | None => return Handled::Dropped,
         };
         if !initiating.is_authentic_punch(bytes) {
             return Handled::Forged;
         }
-        initiating.on_punch(path, now);
+        initiating.on_punch(path, bytes, now);
         Handled::By(id)
     }
 
     /// A handshake is done: its session has keys, and one receiver id.
     fn connect(&mut self, id: SessionId, start: ConnectionStart, place: Place, now: Moment) {
-        self.by_ticket.retain(|_, session| *session != id);
+        if start.link.role == Role::Responder {
+            self.by_ticket.retain(|_, session| *session != id);
+        }
         self.by_receiver.retain(|receiver, session| *session != id || *receiver == place.receiver);
-        let controller = (self.config.controller)(DATAGRAM_SIZE as u64);
         let rng = ChaCha20Rng::from_rng(&mut self.rng);
-        let connection = Box::new(Connection::new(start, self.me.clone(), rng, controller, now));
+        let connection = Box::new(Connection::new(start, self.me.clone(), rng, self.config.controller, now));
         let Place { wakeup, ready, .. } = place;
         self.sessions.insert(id, Entry { session: Session::Connected(connection), wakeup, ready });
     }

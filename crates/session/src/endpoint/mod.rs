@@ -10,7 +10,7 @@ mod demux;
 mod resume;
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::collections::btree_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -204,6 +204,21 @@ impl Endpoint {
         }
     }
 
+    /// The system refused to send from `ip`, which is no address of this side any more. Sessions that
+    /// used it go on from whichever address the system takes.
+    pub fn local_ip_gone(&mut self, ip: IpAddr, now: Moment) {
+        self.now = now;
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            if let Some(Session::Connected(connection)) =
+                self.sessions.get_mut(&id).map(|entry| &mut entry.session)
+            {
+                connection.on_local_ip_gone(ip, now);
+                self.attend(id);
+            }
+        }
+    }
+
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Moment) {
         self.now = now;
@@ -242,7 +257,7 @@ impl Endpoint {
             let transmit = match &mut entry.session {
                 Session::Initiating(initiating) => initiating.poll_transmit(budget, now, out),
                 Session::Responding(responding) => responding.poll_transmit(budget, now, out),
-                Session::Connected(connection) => connection.poll_transmit(max_segments, out, now),
+                Session::Connected(connection) => connection.poll_transmit(max_segments, budget, out, now),
             };
             if transmit.is_some() {
                 // Behind the others, so that one session cannot hold them up.

@@ -8,6 +8,7 @@ use rand::CryptoRng;
 use super::fanout::Fanout;
 use super::rates::{PerSecond, UNVALIDATED_PER_SECOND};
 use super::{ConnectionStart, HANDSHAKE_GIVE_UP, Path, is_authentic, with_mac};
+use crate::allowance::Allowance;
 use crate::connection::{Confirmation, Link};
 use crate::event::Misbehaviour;
 use crate::wire::Transmit;
@@ -33,6 +34,18 @@ pub(crate) struct Attempt {
     fanout: Fanout,
 }
 
+/// An authentic RESP.
+pub(crate) struct Resp<'a> {
+    /// Where the responder receives.
+    pub(crate) sender: ReceiverId,
+    /// Which attempt it answers.
+    pub(crate) receiver: ReceiverId,
+    pub(crate) message: &'a [u8; handshake::MESSAGE_2_LEN],
+    /// All of it.
+    pub(crate) bytes: &'a [u8],
+    pub(crate) path: Path,
+}
+
 impl Initiating {
     pub(crate) const fn new(peer: PeerId, attempts: Vec<Attempt>, now: Moment) -> Self {
         Self { peer, attempts, began: now }
@@ -50,7 +63,7 @@ impl Initiating {
         let (noise, message) = handshake::Initiator::start(&introduction, me, rng);
         let ticket = introduction.my_ticket().0;
         let init = with_mac(&introduction, &Datagram::Init { sender: receiver, ticket, noise: message });
-        let fanout = Fanout::new(endpoints, now);
+        let fanout = Fanout::new(endpoints, init.len(), now);
         Attempt { introduction, base, receiver, noise, init, fanout }
     }
 
@@ -88,35 +101,37 @@ impl Initiating {
         self.attempts.iter().any(|attempt| is_authentic(&attempt.introduction, bytes))
     }
 
-    /// An authentic PUNCH came from there.
-    pub(crate) fn on_punch(&mut self, path: Path, now: Moment) {
-        self.attempts.iter_mut().for_each(|attempt| attempt.fanout.learn(path.remote, now));
+    /// A PUNCH came from there. It counts for the attempt whose peer sealed it alone.
+    pub(crate) fn on_punch(&mut self, path: Path, bytes: &[u8], now: Moment) {
+        let authentic = |attempt: &&mut Attempt| is_authentic(&attempt.introduction, bytes);
+        if let Some(attempt) = self.attempts.iter_mut().find(authentic) {
+            attempt.fanout.learn(path.remote, bytes.len() as u64, now);
+        }
     }
 
     /// Takes an authentic RESP to `receiver`: the session, which sends FIN. The other attempts are
     /// over: two FINs would leave the other side with two secrets and this one with either.
-    pub(crate) fn on_resp(
-        mut self,
-        sender: ReceiverId,
-        receiver: ReceiverId,
-        message: &[u8; handshake::MESSAGE_2_LEN],
-        path: Path,
-        now: Moment,
-    ) -> Result<ConnectionStart, Misbehaviour> {
+    pub(crate) fn on_resp(mut self, resp: &Resp<'_>, now: Moment) -> Result<ConnectionStart, Misbehaviour> {
+        let Resp { sender, receiver, message, bytes, path } = resp;
         let give_up = self.give_up();
-        let place = self.attempts.iter().position(|attempt| attempt.receiver == receiver);
+        let place = self.attempts.iter().position(|attempt| attempt.receiver == *receiver);
         let Some(attempt) = place.map(|place| self.attempts.swap_remove(place)) else {
             return Err(Misbehaviour::Handshake);
         };
-        let Attempt { introduction, base, noise, .. } = attempt;
+        let Attempt { introduction, base, noise, fanout, .. } = attempt;
+        let named = fanout.names(path.remote);
         let Ok((keys, message)) = noise.read_response(message) else {
             return Err(Misbehaviour::Handshake);
         };
-        let fin = with_mac(&introduction, &Datagram::Fin { receiver: sender, noise: message });
+        let fin = with_mac(&introduction, &Datagram::Fin { receiver: *sender, noise: message });
         debug_assert_eq!(fin.len(), FIN_LEN, "protocol section 4");
-        let link = Link::new(&introduction, path, sender);
-        let confirmation = Confirmation::repeating(fin, now);
-        Ok(ConnectionStart { link, keys, confirmation, give_up, base, began: self.began })
+        let resp = *bytes.first_chunk().ok_or(Misbehaviour::Handshake)?;
+        let link = Link::new(&introduction, *sender);
+        let confirmation = Confirmation::repeating(introduction, resp, fin, *path, named, now);
+        // FIN has an account of its own, and nothing else leaves before the first packet.
+        let allowance = Allowance::Left(0);
+        let (path, began) = (*path, self.began);
+        Ok(ConnectionStart { link, path, allowance, keys, confirmation, give_up, base, began })
     }
 
     /// When [`Self::is_over`] or [`Self::poll_transmit`] has something next.

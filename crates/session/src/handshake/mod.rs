@@ -18,6 +18,7 @@ use p2pchat_crypto::{Introduction, ResumptionSecret};
 use p2pchat_proto::Moment;
 use p2pchat_proto::datagram::{Datagram, mac_parts};
 
+use crate::allowance::Allowance;
 use crate::connection::{Confirmation, Link};
 use crate::wire::Transmit;
 
@@ -41,6 +42,9 @@ impl Path {
 /// What a handshake leaves for its session.
 pub(crate) struct ConnectionStart {
     pub(crate) link: Link,
+    pub(crate) path: Path,
+    /// What may go along it.
+    pub(crate) allowance: Allowance,
     pub(crate) keys: SessionKeys,
     pub(crate) confirmation: Confirmation,
     /// When the session ends if nothing authentic came.

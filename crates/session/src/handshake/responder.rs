@@ -1,15 +1,17 @@
 //! The side that accepted: PUNCH to open its NAT, RESP to every INIT, silence otherwise.
 
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use p2pchat_crypto::{Identity, Introduction, ResumptionSecret, handshake};
-use p2pchat_proto::datagram::{Datagram, ReceiverId};
+use p2pchat_proto::datagram::{Datagram, FIN_LEN, ReceiverId};
 use p2pchat_proto::{Moment, PeerId, UdpEndpoints};
 use rand::CryptoRng;
 
 use super::fanout::Fanout;
 use super::rates::{INITS_PER_TICKET, PerSecond, UNVALIDATED_PER_SECOND};
 use super::{ConnectionStart, HANDSHAKE_GIVE_UP, Path, is_authentic, with_mac};
+use crate::allowance::Allowance;
 use crate::connection::{Confirmation, Link};
 use crate::wire::Transmit;
 
@@ -45,6 +47,26 @@ struct Pending {
     resp: Vec<u8>,
     /// When the INIT came.
     began: Moment,
+    /// To whom it went.
+    answered: Answered,
+}
+
+/// Who could know a RESP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    Nobody,
+    One(SocketAddr),
+    Several,
+}
+
+impl Answered {
+    fn add(&mut self, to: SocketAddr) {
+        *self = match *self {
+            Self::Nobody => Self::One(to),
+            Self::One(known) if known == to => Self::One(to),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
 }
 
 struct Answer {
@@ -69,7 +91,7 @@ impl Responding {
         Self {
             introduction,
             base: None,
-            fanout: Fanout::new(endpoints, now),
+            fanout: Fanout::new(endpoints, punch.len(), now),
             punch,
             pending: VecDeque::new(),
             answers: VecDeque::new(),
@@ -129,6 +151,7 @@ impl Responding {
             peer: init.sender,
             resp,
             began: init.now,
+            answered: Answered::Nobody,
         });
         self.answer(init.receiver, init.path);
         Ok(replaced.map(|pending| pending.receiver))
@@ -150,10 +173,13 @@ impl Responding {
         let Ok(keys) = pending.noise.finish(message) else {
             return Err(Box::new(self));
         };
-        let link = Link::new(&self.introduction, path, pending.peer);
+        // FIN proves that RESP was read: where it went to one address only, that one is proven.
+        let proven = pending.answered == Answered::One(path.remote);
+        let allowance = if proven { Allowance::Validated } else { Allowance::earned(FIN_LEN as u64) };
+        let link = Link::new(&self.introduction, pending.peer);
         let confirmation = Confirmation::awaiting(self.introduction);
         let (give_up, base, began) = (self.give_up, self.base, pending.began);
-        Ok(ConnectionStart { link, keys, confirmation, give_up, base, began })
+        Ok(ConnectionStart { link, path, allowance, keys, confirmation, give_up, base, began })
     }
 
     /// When [`Self::is_over`] or [`Self::poll_transmit`] has something next.
@@ -173,8 +199,9 @@ impl Responding {
     ) -> Option<Transmit> {
         while let Some(answer) = self.answers.pop_front() {
             // The initiator repeats an INIT whose answer the budget does not allow.
-            let pending = self.pending.iter().find(|pending| pending.receiver == answer.receiver);
+            let pending = self.pending.iter_mut().find(|pending| pending.receiver == answer.receiver);
             if let Some(pending) = pending.filter(|_| budget.take(now)) {
+                pending.answered.add(answer.path.remote);
                 out.extend_from_slice(&pending.resp);
                 return Some(answer.path.transmit());
             }

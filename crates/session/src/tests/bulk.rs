@@ -42,6 +42,7 @@ fn arrived(pair: &Pair, session: SessionId, from: Moment, to: Moment) -> u64 {
         SessionEvent::Body { bytes, .. } if *id == session && *at > from && *at <= to => bytes.len() as u64,
         SessionEvent::Body { .. }
         | SessionEvent::Up { .. }
+        | SessionEvent::Moved { .. }
         | SessionEvent::Suspect
         | SessionEvent::Recovered
         | SessionEvent::Ended(_) => 0,

@@ -239,6 +239,7 @@ fn two_sessions_with_one_peer_live_side_by_side() {
         .filter_map(|(_, id, event)| match event {
             SessionEvent::Body { bytes, .. } => Some((*id, bytes.clone())),
             SessionEvent::Up { .. }
+            | SessionEvent::Moved { .. }
             | SessionEvent::Suspect
             | SessionEvent::Recovered
             | SessionEvent::Ended(_) => None,

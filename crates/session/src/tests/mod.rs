@@ -1,5 +1,6 @@
 //! Two endpoints on a seeded network, in virtual time.
 
+mod amplification;
 mod bulk;
 mod delivery;
 mod ends;
@@ -12,4 +13,6 @@ pub(crate) mod people;
 mod rekey;
 mod replay;
 mod resume;
+mod roaming;
 mod transport;
+mod wander;

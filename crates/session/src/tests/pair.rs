@@ -50,6 +50,7 @@ impl Side {
             SessionEvent::Ended(_)
             | SessionEvent::Up { .. }
             | SessionEvent::Body { .. }
+            | SessionEvent::Moved { .. }
             | SessionEvent::Suspect
             | SessionEvent::Recovered => None,
         })
@@ -61,6 +62,7 @@ impl Side {
             SessionEvent::Body { stream, bytes, .. } if *stream == on => Some(bytes.clone()),
             SessionEvent::Body { .. }
             | SessionEvent::Up { .. }
+            | SessionEvent::Moved { .. }
             | SessionEvent::Suspect
             | SessionEvent::Recovered
             | SessionEvent::Ended(_) => None,

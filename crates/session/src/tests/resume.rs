@@ -114,6 +114,7 @@ impl Two {
                     SessionEvent::Up { .. }
                     | SessionEvent::Ended(_)
                     | SessionEvent::Body { .. }
+                    | SessionEvent::Moved { .. }
                     | SessionEvent::Suspect
                     | SessionEvent::Recovered => {}
                 }

@@ -208,22 +208,6 @@ fn what_is_lost_goes_again_under_a_new_number_and_never_as_the_same_bytes() {
 }
 
 #[test]
-fn packets_of_the_peer_from_another_address_are_taken_and_answers_stay_on_the_path() {
-    let mut pair = Pair::up(1, good_line());
-    pair.run_for(Duration::from_secs(1));
-    pair.say(Who::Bob, b"from elsewhere");
-    let mut out = Vec::new();
-    while pair.bob.endpoint.poll_transmit(pair.now, 1, &mut out).is_some() {
-        let elsewhere = received("10.66.0.1:6".parse().unwrap());
-        pair.alice.endpoint.handle_datagram(elsewhere, &mut out, pair.now);
-    }
-    let before = pair.sent.len();
-    pair.run_for(Duration::from_secs(1));
-    assert_eq!(pair.alice.bodies(CONVERSATION), [b"from elsewhere".to_vec()]);
-    assert!(pair.sent[before..].iter().all(|(_, who, to, _)| *who == Who::Bob || *to == pair.bob.address));
-}
-
-#[test]
 fn a_session_that_only_receives_forgets_what_it_acknowledged() {
     let mut pair = Pair::up(1, bad_line());
     for n in 0..3_000u32 {

@@ -2,15 +2,16 @@
 //!
 //! The attacker writes the victim's address on each datagram and counts what the victim gets. It has
 //! no key, but recorded everything that two people said. What it can do with a datagram that it takes
-//! off the path before it arrives is another matter, and has bounds of its own: an authentic PUNCH
-//! makes its source a target of INIT, and an authentic RESP makes its source the peer (protocol
-//! section 4). No answer to either can be smaller than it.
+//! off the path before it arrives is another matter: it is authentic, and its source may be the peer at
+//! another address. Until that has proven to receive, it gets at most three times the bytes that came
+//! from it (protocol sections 4 and 5).
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use p2pchat_crypto::Introduction;
 use p2pchat_netsim::LinkConfig;
-use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, INIT_LEN, MAC_LEN, ReceiverId};
+use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, FIN, MAC_LEN, RESP, ReceiverId};
 use p2pchat_proto::{Moment, UdpEndpoints};
 use p2pchat_session::Endpoint;
 use rand::{Rng, RngExt};
@@ -31,14 +32,14 @@ const JUNK_MAX: usize = 1_472;
 const STEP: Duration = Duration::from_millis(10);
 /// How long the port is watched afterwards: longer than any handshake lasts.
 const WATCHED: Duration = Duration::from_secs(120);
-/// Tries of INIT for one address (protocol section 4).
-const TRIES: u64 = 12;
+/// Bytes for each one that was taken off the path in the victim's name (protocol section 5).
+const TAKEN_FACTOR: u64 = 3;
 
 /// Every kind of datagram, from an address that is another's.
 pub(super) const RATIO: Row = Row {
     id: "R7",
     attack: "every kind of datagram in a victim's name: junk, forged, recorded and repeated INIT, RESP, FIN, DATA, PUNCH",
-    expected: "the victim gets at most as many bytes as were spent on it",
+    expected: "the victim gets at most as many bytes as were spent on it, and three times those of what was taken off the path",
     run: ratio,
 };
 
@@ -130,12 +131,13 @@ fn ratio(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     let mut on_the_path = String::new();
     if defence == Defence::InPlace {
         bills.extend(at_sessions(&people, rng)?);
-        let (waiting, punch) = at_an_initiator(&people, rng);
-        bills.extend(waiting);
-        if punch.got > TRIES * INIT_LEN as u64 {
-            return Ok(Seen::broken(format!("one PUNCH is worth {} bytes", punch.got)));
+        bills.extend(at_an_initiator(&people, rng));
+        let taken = taken_off_the_path(&people, rng)?;
+        if let Some((kind, bill)) = taken.iter().find(|(_, bill)| bill.got > TAKEN_FACTOR * bill.spent) {
+            return Ok(Seen::broken(format!("{} bytes for {} of {kind}", bill.got, bill.spent)));
         }
-        on_the_path = format!("; a PUNCH taken off the path: {} for {} bytes", punch.got, punch.spent);
+        let worst = taken.iter().map(|(_, bill)| bill.ratio()).fold(0.0, f64::max);
+        on_the_path = format!("; {worst:.2} at most for {} taken off the path", taken.len());
     }
     let unpaid: Vec<_> = bills.iter().filter(|(_, bill)| !bill.is_paid()).map(|(kind, _)| *kind).collect();
     let worst = bills.iter().map(|(_, bill)| bill.ratio()).fold(0.0, f64::max);
@@ -258,25 +260,46 @@ fn at_sessions(people: &People, rng: &mut ChaCha20Rng) -> Result<Vec<(&'static s
     Ok(bills)
 }
 
-/// Bob waits for alice's RESP. The last bill is for her PUNCH, which did not arrive before, and then
-/// again and again.
-fn at_an_initiator(people: &People, rng: &mut ChaCha20Rng) -> (Vec<(&'static str, Bill)>, Bill) {
-    let bob = |rng: &mut ChaCha20Rng| {
-        let (bobs, alices) = people.introduce(rng);
-        let mut port = endpoint(&people.bob, rng.random(), START);
-        port.introduce(bobs, &UdpEndpoints::default(), START);
-        (Port(port), alices)
-    };
-    let (mut port, alices) = bob(rng);
+/// Bob waits for alice's RESP.
+fn at_an_initiator(people: &People, rng: &mut ChaCha20Rng) -> Vec<(&'static str, Bill)> {
+    let (mut port, alices) = initiator(people, rng);
     let forged = bill(&mut port, &forged(alices.my_ticket().0, rng), START);
-    let (mut port, _) = bob(rng);
+    let (mut port, _) = initiator(people, rng);
     let junk = bill(&mut port, &junk(rng), START);
-    let (mut port, alices) = bob(rng);
-    let punch = with_mac(&alices, &Datagram::Punch { ticket: alices.my_ticket().0 });
-    let once = bill(&mut port, std::slice::from_ref(&punch), START);
-    let (mut port, alices) = bob(rng);
-    let punch = with_mac(&alices, &Datagram::Punch { ticket: alices.my_ticket().0 });
-    let again = bill(&mut port, &vec![punch; REPLAYS], START);
-    let punch = Bill { got: once.got.max(again.got), spent: once.spent };
-    (vec![("forged, to who asked", forged), ("junk, to who asked", junk)], punch)
+    vec![("forged, to who asked", forged), ("junk, to who asked", junk)]
+}
+
+fn initiator(people: &People, rng: &mut ChaCha20Rng) -> (Port, Introduction) {
+    let (bobs, alices) = people.introduce(rng);
+    let mut port = endpoint(&people.bob, rng.random(), START);
+    port.introduce(bobs, &UdpEndpoints::default(), START);
+    (Port(port), alices)
+}
+
+/// What did not arrive before, and comes in the victim's name, once and again and again.
+fn taken_off_the_path(people: &People, rng: &mut ChaCha20Rng) -> Result<Vec<(&'static str, Bill)>, NotRun> {
+    let mut bills = Vec::new();
+    for (count, [punched, answered, confirmed, said]) in [
+        (1, ["one PUNCH", "one RESP", "one FIN", "one packet"]),
+        (REPLAYS, ["a PUNCH, repeated", "a RESP, repeated", "a FIN, repeated", "a packet, repeated"]),
+    ] {
+        let (mut port, alices) = initiator(people, rng);
+        let punch = with_mac(&alices, &Datagram::Punch { ticket: alices.my_ticket().0 });
+        bills.push((punched, bill(&mut port, &vec![punch; count], START)));
+        for (kind, name) in [(RESP, answered), (FIN, confirmed)] {
+            let line = LinkConfig { delay: 20_000_000, ..LinkConfig::default() };
+            let mut pair = Pair::new(people, [rng.random(), rng.random()], line, rng);
+            let taken = pair.run_until_sent(kind).ok_or(NotRun(format!("no {name}")))?;
+            let now = pair.now;
+            let [bob, alice] = pair.sides;
+            let receiver = if kind == RESP { bob } else { alice };
+            bills.push((name, bill(&mut Port(receiver.endpoint), &vec![taken; count], now)));
+        }
+        let (bobs, alices) = people.introduce(rng);
+        let mut alice = Product::new(&people.alice, alices, rng.random(), START);
+        let mut hand = Hand::meet(&mut alice, &bobs, &people.bob, rng, START)?;
+        let packet = hand.packet(PING);
+        bills.push((said, bill(&mut alice, &vec![packet; count], START)));
+    }
+    Ok(bills)
 }

@@ -1,0 +1,205 @@
+use core::net::SocketAddr;
+
+use rand::SeedableRng;
+
+use super::*;
+
+const START: Moment = Moment::from_nanos(1_000_000_000);
+const PTO: Duration = Duration::from_millis(150);
+const PACKET: u64 = 100;
+
+fn ms(count: u64) -> Moment {
+    START + Duration::from_millis(count)
+}
+
+fn path(n: u8) -> Path {
+    Path { remote: SocketAddr::from(([10, 0, 0, n], 7000)), local_ip: Some([10, 1, 0, 1].into()) }
+}
+
+/// Paths whose current one, 1, is proven.
+fn paths() -> Paths {
+    Paths::new(path(1), Allowance::Validated, ChaCha20Rng::from_seed([1; 32]))
+}
+
+/// Everything that leaves now.
+fn poll(paths: &mut Paths, now: Moment) -> Vec<(Path, Frame<'static>)> {
+    let mut budget = PerSecond::new();
+    core::iter::from_fn(|| paths.poll(&mut budget, now)).map(|sally| (sally.path, sally.frame)).collect()
+}
+
+fn tokens(paths: &mut Paths, now: Moment) -> Vec<(Path, Token)> {
+    let mut tokens = vec![];
+    for (path, frame) in poll(paths, now) {
+        if let Frame::PathChallenge { token } = frame {
+            tokens.push((path, token));
+        }
+    }
+    tokens
+}
+
+fn token_for(of: &[(Path, Token)], path: Path) -> Token {
+    of.iter().find(|(to, _)| *to == path).unwrap().1
+}
+
+#[test]
+fn challenges_go_on_the_schedule_to_both_and_twelve_times() {
+    let mut paths = paths();
+    // Bytes enough for all of them.
+    paths.on_received(path(2), 10_000, true, PTO, START);
+    let (mut sent, mut now) = (vec![], START);
+    while paths.deadline() < Moment::NEVER {
+        now = now.max(paths.deadline());
+        sent.extend(
+            tokens(&mut paths, now).into_iter().map(|(to, _)| (to, now.saturating_since(START).as_millis())),
+        );
+        assert_eq!(paths.verdict(now), None);
+    }
+    for n in [1, 2] {
+        let times: Vec<_> = sent.iter().filter(|(to, _)| *to == path(n)).map(|(_, at)| *at).collect();
+        assert_eq!(times, [0, 200, 500, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000], "path {n}");
+    }
+    assert!(paths.others.is_empty() && paths.current() == path(1), "who does not answer is forgotten");
+}
+
+#[test]
+fn the_new_path_is_taken_when_it_answers_and_the_old_one_has_had_its_time() {
+    let mut paths = paths();
+    paths.on_received(path(2), PACKET, true, PTO, START);
+    let sent = tokens(&mut paths, START);
+    assert_eq!(sent.len(), 2);
+    assert!(paths.on_response(token_for(&sent, path(2)), ms(40)));
+    assert_eq!((paths.verdict(ms(149)), paths.current()), (None, path(1)));
+    assert_eq!(paths.deadline(), ms(150));
+    assert_eq!((paths.verdict(ms(150)), paths.current()), (Some(path(1)), path(2)));
+    assert!(paths.is_validated() && paths.moves() == 1);
+    // And back again, without a proof of what is proven.
+    paths.on_received(path(1), PACKET, true, PTO, ms(300));
+    let sent = tokens(&mut paths, ms(300));
+    assert!(paths.on_response(token_for(&sent, path(1)), ms(340)));
+    assert_eq!((paths.verdict(ms(450)), paths.current(), paths.moves()), (Some(path(2)), path(1), 2));
+}
+
+#[test]
+fn where_both_answer_the_new_path_is_taken_only_if_it_is_faster_by_a_fifth_and_ten_milliseconds() {
+    for (ours, theirs, moves) in
+        [(100, 79, true), (100, 81, false), (30, 19, true), (30, 21, false), (40, 400, false)]
+    {
+        let mut paths = paths();
+        paths.on_received(path(2), PACKET, true, PTO, START);
+        let sent = tokens(&mut paths, START);
+        let mut answers = [(ours, path(1)), (theirs, path(2))];
+        answers.sort_by_key(|(at, _)| *at);
+        let mut left = None;
+        for (at, from) in answers {
+            paths.on_response(token_for(&sent, from), ms(at));
+            left = left.or(paths.verdict(ms(at)));
+        }
+        if theirs > 150 || moves {
+            assert_eq!(left.is_some(), moves, "{ours} and {theirs} ms");
+        }
+        assert_eq!(paths.current() == path(2), moves, "{ours} and {theirs} ms");
+        if !moves {
+            // It stays in reserve, and packets from there are no reason to ask again for a while.
+            paths.on_received(path(2), PACKET, true, PTO, ms(1000));
+            assert_eq!(tokens(&mut paths, ms(1000)), []);
+            paths.on_received(path(2), PACKET, true, PTO, ms(6000));
+            assert_eq!(tokens(&mut paths, ms(6000)).len(), 2);
+        }
+    }
+}
+
+#[test]
+fn an_answer_with_another_token_proves_nothing() {
+    let mut paths = paths();
+    paths.on_received(path(2), PACKET, true, PTO, START);
+    let sent = tokens(&mut paths, START);
+    let mut token = token_for(&sent, path(2));
+    token[7] ^= 1;
+    assert!(!paths.on_response(token, ms(10)) && !paths.on_response([0; 8], ms(10)));
+    assert_eq!((paths.verdict(ms(9999)), paths.current()), (None, path(1)));
+}
+
+#[test]
+fn a_packet_that_is_not_the_newest_makes_no_candidate() {
+    let mut paths = paths();
+    paths.on_received(path(2), PACKET, false, PTO, START);
+    assert_eq!((poll(&mut paths, START), paths.deadline()), (vec![], Moment::NEVER));
+    for remote in ["10.0.0.9:0", "0.0.0.0:9", "224.0.0.1:9", "127.0.0.1:9", "[::1]:9"] {
+        let from = Path { remote: remote.parse().unwrap(), local_ip: None };
+        paths.on_received(from, PACKET, true, PTO, START);
+        assert_eq!(poll(&mut paths, START), [], "{remote}");
+    }
+}
+
+#[test]
+fn a_challenge_that_the_bytes_do_not_allow_waits_for_more() {
+    let mut paths = paths();
+    paths.on_received(path(2), 33, true, PTO, START);
+    let to_new = |sent: Vec<(Path, Token)>| sent.iter().filter(|(to, _)| *to == path(2)).count();
+    assert_eq!(to_new(tokens(&mut paths, START)), 1);
+    assert_eq!(to_new(tokens(&mut paths, ms(200))), 1);
+    assert_eq!(to_new(tokens(&mut paths, ms(500))), 0, "99 bytes are two challenges of 41");
+    assert!(paths.deadline() > ms(500), "and it does not ask for the time meanwhile");
+    paths.on_received(path(2), 33, false, PTO, ms(600));
+    assert_eq!(to_new(tokens(&mut paths, ms(600))), 1);
+}
+
+#[test]
+fn four_candidates_are_kept_and_the_oldest_that_proved_nothing_goes_first() {
+    let mut paths = paths();
+    for n in 2..6 {
+        paths.on_received(path(n), PACKET, true, PTO, START);
+    }
+    let sent = tokens(&mut paths, START);
+    assert_eq!(sent.len(), 5);
+    // Both work, so that it is in reserve.
+    paths.on_response(token_for(&sent, path(1)), ms(5));
+    paths.on_response(token_for(&sent, path(2)), ms(5));
+    assert_eq!(paths.verdict(ms(5)), None);
+    for n in 6..200 {
+        paths.on_received(path(n), PACKET, true, PTO, ms(10));
+        assert_eq!(paths.others.len(), CANDIDATES_MAX);
+    }
+    assert!(paths.others.iter().any(|place| place.path == path(2)));
+}
+
+#[test]
+fn a_path_that_falls_silent_makes_the_others_be_asked_and_the_systems_choice_of_address() {
+    let mut paths = paths();
+    paths.on_silence(PTO, START);
+    let open = Path { local_ip: None, ..path(1) };
+    let sent = tokens(&mut paths, START);
+    assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [path(1), open]);
+    paths.on_response(token_for(&sent, open), ms(40));
+    assert_eq!((paths.verdict(ms(150)), paths.current()), (Some(path(1)), open));
+    // What comes back tells which address it was.
+    let chosen = Path { local_ip: Some([10, 1, 0, 9].into()), ..open };
+    paths.on_received(chosen, PACKET, true, PTO, ms(160));
+    assert_eq!(paths.current(), chosen);
+}
+
+#[test]
+fn one_challenge_of_a_packet_is_answered_along_its_way_and_four_wait() {
+    let mut paths = paths();
+    for n in 2..9 {
+        paths.on_challenge([n; 8], path(n), 41);
+    }
+    let answers: Vec<_> =
+        (2..6).map(|n| (path(n), Frame::PathResponse { token: [n; 8], observed: path(n).remote })).collect();
+    assert_eq!(poll(&mut paths, START), answers);
+    // Less than a third of the answer came.
+    paths.on_challenge([9; 8], path(9), 15);
+    assert_eq!((poll(&mut paths, START), paths.deadline()), (vec![], Moment::NEVER));
+}
+
+#[test]
+fn a_path_that_the_handshake_did_not_prove_is_asked_and_holds_back_meanwhile() {
+    let mut paths = Paths::new(path(1), Allowance::earned(88), ChaCha20Rng::from_seed([1; 32]));
+    assert_eq!((paths.is_validated(), paths.room()), (false, 264));
+    paths.validate(START);
+    let sent = tokens(&mut paths, START);
+    assert_eq!(paths.room(), 264 - 41);
+    assert!(!paths.take(224) && paths.take(223));
+    assert!(paths.on_response(token_for(&sent, path(1)), ms(30)));
+    assert!(paths.is_validated() && paths.room() == u64::MAX && paths.moves() == 0);
+}

@@ -1,0 +1,96 @@
+//! How a session follows its peer from address to address.
+
+use core::net::IpAddr;
+
+use p2pchat_proto::Moment;
+
+use super::path::Sally;
+use super::{Connection, Phase, settle};
+use crate::event::SessionEvent;
+use crate::handshake::Path;
+use crate::handshake::rates::{PerSecond, UNVALIDATED_PER_SECOND};
+use crate::wire::Transmit;
+
+/// Bytes that have to be allowed to an address that proved nothing before a packet is made for it: an
+/// acknowledgement of a few ranges, or a line of a few words.
+pub(super) const ROOM_LEAST: u64 = 100;
+/// Probe timeouts without an answer from which on other paths are tried (protocol section 9).
+const DISTRESS_PTO: u32 = 2;
+
+impl Connection {
+    /// An authentic packet came along another path than the one in use, or that is not proven.
+    pub(super) fn on_path(&mut self, from: Path, bytes: u64, newest: bool, now: Moment) {
+        self.paths.on_received(from, bytes, newest, self.recovery.rtt.pto(), now);
+    }
+
+    /// Probe timeouts go by without an answer.
+    pub(super) fn on_unanswered_probe(&mut self, now: Moment) {
+        if self.unheard >= DISTRESS_PTO && matches!(self.phase, Phase::Up { .. }) {
+            self.paths.on_silence(self.recovery.rtt.pto(), now);
+        }
+    }
+
+    /// Moves if it is time to.
+    pub(super) fn settle_path(&mut self, now: Moment) {
+        if self.paths.deadline() > now || !matches!(self.phase, Phase::Up { .. }) {
+            return;
+        }
+        if let Some(left) = self.paths.verdict(now) {
+            let Path { remote, local_ip } = self.paths.current();
+            // Another port is another mapping of the same NAT; another address may be another network
+            // (RFC 9000 section 9.4).
+            self.begin_path(left.remote.ip() != remote.ip() || left.local_ip != local_ip, now);
+            self.events.push_back(SessionEvent::Moved { remote, local_ip });
+        }
+    }
+
+    /// This side has lost one of its addresses.
+    pub(crate) fn on_local_ip_gone(&mut self, ip: IpAddr, now: Moment) {
+        if self.paths.on_local_ip_gone(ip) {
+            self.begin_path(true, now);
+        }
+        self.update_timers();
+    }
+
+    /// What is sent from now on goes along another path than before. Nothing is known of it if it is
+    /// another `network`.
+    fn begin_path(&mut self, network: bool, now: Moment) {
+        let streams = &mut self.streams;
+        let controller = network.then(|| (self.controller)(super::transmit::DATAGRAM_SIZE as u64));
+        self.recovery.on_moved(controller, now, &mut |outcome, content| settle(streams, outcome, content));
+        self.unheard = 0;
+    }
+
+    /// A packet for the sake of a path: a challenge, or the answer to one.
+    pub(super) fn write_sally(
+        &mut self,
+        budget: &mut PerSecond<UNVALIDATED_PER_SECOND>,
+        out: &mut Vec<u8>,
+        now: Moment,
+    ) -> Option<Transmit> {
+        if self.epochs.are_spent(now) {
+            return None;
+        }
+        let Sally { path, frame } = self.paths.poll(budget, now)?;
+        let start = out.len();
+        self.begin_packet(out);
+        frame.encode(out);
+        self.seal_packet(start, out);
+        let size = out.len().saturating_sub(start) as u64;
+        self.recovery.sent.push_aside(size);
+        self.update_timers();
+        Some(path.transmit())
+    }
+
+    /// Bytes that the next datagram may have; `None` if none may leave until more came.
+    pub(super) fn room(&self, datagram: usize) -> Option<usize> {
+        let room = self.paths.room();
+        let room = (room >= ROOM_LEAST).then_some(room)?;
+        Some(usize::try_from(room).unwrap_or(usize::MAX).min(datagram))
+    }
+
+    /// When a path is to be challenged or judged.
+    pub(super) fn path_deadline(&self) -> Option<Moment> {
+        matches!(self.phase, Phase::Up { .. }).then(|| self.paths.deadline())
+    }
+}
