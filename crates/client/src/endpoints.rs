@@ -39,6 +39,11 @@ fn found(bound: &[SocketAddr], over_loopback: bool, interfaces: &[IpAddr]) -> Ve
     endpoints
 }
 
+/// Every address of this machine; none where the system does not tell.
+pub(crate) fn addresses() -> Option<Vec<IpAddr>> {
+    Some(if_addrs::get_if_addrs().ok()?.iter().map(if_addrs::Interface::ip).collect())
+}
+
 /// Addresses of this machine that another one might reach. A link-local IPv6 address means nothing
 /// without the name of an interface, so it is left out.
 fn interface_addresses() -> Vec<IpAddr> {

@@ -7,6 +7,7 @@
 mod alarm;
 mod clock;
 pub(crate) mod log;
+mod network;
 mod profile;
 mod tcp;
 mod udp;
@@ -28,13 +29,14 @@ use rand::Rng;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::endpoints::announced;
+use crate::endpoints::{addresses, announced};
 use crate::files::{FileConfig, FileDriver, open_source};
 use crate::handle::EVENTS_IN_BATCH;
 use crate::random::system_rng;
 use crate::request::Request;
 use alarm::Alarm;
 use clock::Clock;
+use network::NetworkNews;
 use profile::Profile;
 use tcp::{BrokerConnection, Report};
 use udp::{Batch, Sent, Sockets};
@@ -62,6 +64,7 @@ pub(crate) struct Driver {
     alarm: Alarm,
     profile: Profile,
     sockets: Sockets,
+    network: NetworkNews,
     advertise: Vec<SocketAddr>,
     broker: BrokerConnection,
     broker_address: String,
@@ -87,10 +90,12 @@ enum Source {
     Broker,
     Carrier,
     Timer,
+    Network,
 }
 
 impl Source {
-    const ALL: [Self; 5] = [Self::Udp, Self::Request, Self::Broker, Self::Carrier, Self::Timer];
+    const ALL: [Self; 6] =
+        [Self::Udp, Self::Request, Self::Broker, Self::Carrier, Self::Timer, Self::Network];
 
     /// What is looked at first in this turn.
     fn first(turn: usize) -> Self {
@@ -114,6 +119,7 @@ enum Woken {
     Writable,
     Room,
     Timeout,
+    Network,
 }
 
 impl Driver {
@@ -160,6 +166,7 @@ impl Driver {
             alarm: Alarm::new(),
             profile,
             sockets,
+            network: NetworkNews::listen(),
             advertise: config.advertise,
             broker: BrokerConnection::default(),
             broker_address: config.broker.host_port,
@@ -249,7 +256,19 @@ impl Driver {
         }
         self.turn = self.turn.wrapping_add(1);
         let first = Source::first(self.turn);
-        let Self { sockets, requests, broker, carriers, alarm, events, waiting, unsent, stopping, .. } = self;
+        let Self {
+            sockets,
+            requests,
+            broker,
+            carriers,
+            alarm,
+            network,
+            events,
+            waiting,
+            unsent,
+            stopping,
+            ..
+        } = self;
         let sockets = &*sockets;
         let listening = waiting.len() < EVENTS_WAITING_MAX;
         let full = unsent.as_ref().and_then(|transmit| sockets.towards(transmit.to));
@@ -262,6 +281,7 @@ impl Driver {
                     Source::Broker if listening => broker.poll_report(context).map(Woken::Broker),
                     Source::Carrier => carriers.poll_recv(context).map(Woken::Carrier),
                     Source::Timer => alarm.poll(context).map(|()| Woken::Timeout),
+                    Source::Network => network.poll(context).map(|()| Woken::Network),
                     Source::Udp | Source::Request | Source::Broker => Poll::Pending,
                 };
                 if woken.is_ready() {
@@ -301,6 +321,11 @@ impl Driver {
             Woken::Udp => self.receive(),
             Woken::Writable | Woken::Room => {}
             Woken::Timeout => self.engine.handle_timeout(now),
+            Woken::Network => {
+                if let Some(here) = addresses() {
+                    self.engine.addresses_changed(&here, now);
+                }
+            }
         }
     }
 

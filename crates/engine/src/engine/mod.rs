@@ -207,6 +207,12 @@ impl Engine {
         self.settle(now);
     }
 
+    /// The network of this machine has changed, and these are its addresses now.
+    pub fn addresses_changed(&mut self, here: &[IpAddr], now: Now) {
+        self.endpoint.addresses_changed(here, now.moment);
+        self.settle(now);
+    }
+
     /// A batch of [`Effect::Commit`] is written for good.
     pub fn committed(&mut self, batch: BatchId, now: Now) {
         self.conversations.committed(batch);

@@ -52,6 +52,14 @@ impl Connection {
         self.update_timers();
     }
 
+    /// This side has these addresses now.
+    pub(crate) fn on_addresses(&mut self, here: &[IpAddr], now: Moment) {
+        if let Some(ip) = self.paths.current().local_ip.filter(|ip| !here.contains(ip)) {
+            self.on_local_ip_gone(ip, now);
+        }
+        self.ping |= matches!(self.phase, Phase::Up { .. });
+    }
+
     /// What is sent from now on goes along another path than before. Nothing is known of it if it is
     /// another `network`.
     fn begin_path(&mut self, network: bool, now: Moment) {

@@ -208,15 +208,14 @@ impl Endpoint {
     /// used it go on from whichever address the system takes.
     pub fn local_ip_gone(&mut self, ip: IpAddr, now: Moment) {
         self.now = now;
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
-            if let Some(Session::Connected(connection)) =
-                self.sessions.get_mut(&id).map(|entry| &mut entry.session)
-            {
-                connection.on_local_ip_gone(ip, now);
-                self.attend(id);
-            }
-        }
+        self.each_connection(|connection| connection.on_local_ip_gone(ip, now));
+    }
+
+    /// This machine has these addresses now. Sessions from another one go on from one of them, and every
+    /// peer is shown at once where this side is: one that only listens would find out much later.
+    pub fn addresses_changed(&mut self, here: &[IpAddr], now: Moment) {
+        self.now = now;
+        self.each_connection(|connection| connection.on_addresses(here, now));
     }
 
     /// Does what is due at `now`.
@@ -312,6 +311,18 @@ impl Endpoint {
     /// Whether there is no session, so that a program that closed them all may leave.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
+    }
+
+    fn each_connection(&mut self, mut change: impl FnMut(&mut Connection)) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            if let Some(Session::Connected(connection)) =
+                self.sessions.get_mut(&id).map(|entry| &mut entry.session)
+            {
+                change(connection);
+                self.attend(id);
+            }
+        }
     }
 
     /// A session may have changed: it is asked for output, and its events and its wakeup are taken.

@@ -145,6 +145,27 @@ fn another_network_is_measured_anew() {
 }
 
 #[test]
+fn one_who_only_listens_is_found_at_once_where_its_system_tells_of_the_new_address() {
+    for seed in 0..20 {
+        for told in [true, false] {
+            let mut world = Wanderers::up(seed, Home::Public, Home::Public);
+            world.talk(2);
+            world.run_for(Duration::from_secs(1));
+            world.rehome(Who::Alice, Internet::PUBLIC, "192.0.2.77");
+            if told {
+                let now = world.clock(Who::Alice, world.now);
+                world.alice.endpoint.addresses_changed(&["192.0.2.77".parse().unwrap()], now);
+            }
+            let before = world.alice.lines().len();
+            world.say(Who::Bob);
+            let found = world.run_until(2, |world| world.alice.lines().len() > before);
+            assert_eq!(found, told, "seed {seed}");
+            assert!(world.run_until(12, |world| world.alice.lines().len() > before), "seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn an_address_that_changes_during_an_outage_is_found_when_it_ends() {
     for seed in 0..20 {
         for (who, seconds) in [(Who::Bob, 5), (Who::Alice, 15), (Who::Bob, 25)] {
