@@ -24,6 +24,8 @@ pub(super) struct IncomingRequest {
     pub(super) name: Option<Name>,
     /// When its offer is too old to be taken; the broker ends it sooner unless it is renewed.
     pub(super) expires: Moment,
+    /// It crossed one of this user's own, which counts; nobody has heard of it.
+    crossed: bool,
     verified: VerifiedRequest,
 }
 
@@ -60,7 +62,7 @@ impl Engine {
             self.people.learn_name(from, name);
         }
         let expires = now.after(OFFER_CLOCK_TOLERANCE);
-        self.incoming.insert(request, IncomingRequest { from, name, expires, verified });
+        self.incoming.insert(request, IncomingRequest { from, name, expires, crossed: false, verified });
         self.decide(request, now);
     }
 
@@ -73,8 +75,8 @@ impl Engine {
             if from < self.me.peer_id() {
                 self.fulfil(mine);
                 self.accept_now(request, Bond::connecting(false), now);
-            } else {
-                self.incoming.remove(&request);
+            } else if let Some(incoming) = self.incoming.get_mut(&request) {
+                incoming.crossed = true;
             }
             return;
         }
@@ -94,11 +96,30 @@ impl Engine {
         }
     }
 
+    /// A request that crossed one of this user's own counts after all where that one came to nothing:
+    /// the other side waits for its answer, and may never have seen the other.
+    pub(super) fn settle_crossed(&mut self, now: Now) -> bool {
+        let uncrossed = |incoming: &IncomingRequest| {
+            let from = incoming.from;
+            incoming.crossed
+                && self.wish_for(from, incoming.name.as_ref()).is_none()
+                && !self.meetings.values().any(|meeting| meeting.peer == from)
+        };
+        let found = self.incoming.iter().find(|(_, incoming)| uncrossed(incoming));
+        let Some(request) = found.map(|(&request, _)| request) else { return false };
+        if let Some(incoming) = self.incoming.get_mut(&request) {
+            incoming.crossed = false;
+        }
+        self.decide(request, now);
+        true
+    }
+
     pub(super) fn accept_request(&mut self, id: CommandId, request: RequestId, once: bool, now: Now) {
-        if !self.incoming.contains_key(&request) {
+        let Some(incoming) = self.incoming.get_mut(&request) else {
             self.failed(id, Failure::NoSuch { what: "request" });
             return;
-        }
+        };
+        incoming.crossed = false;
         self.accept_now(request, if once { Bond::Once } else { Bond::Accepted }, now);
         self.done(id);
     }
@@ -186,7 +207,7 @@ impl Engine {
     }
 
     fn show_incoming(&mut self, request: RequestId, state: RequestState, reason: Option<String>) {
-        let Some(incoming) = self.incoming.get(&request) else { return };
+        let Some(incoming) = self.incoming.get(&request).filter(|incoming| !incoming.crossed) else { return };
         self.events.push_back(Event::Request(RequestEvent {
             request,
             direction: Direction::In,

@@ -293,7 +293,8 @@ impl Engine {
             let moved = self.settle_link(now)
                 | self.settle_sessions(now)
                 | self.settle_conversations(now)
-                | self.settle_transfers(now);
+                | self.settle_transfers(now)
+                | self.settle_crossed(now);
             if !moved {
                 break;
             }

@@ -209,7 +209,7 @@ impl Engine {
             self.transfers.session_up(peer, suite, now.moment);
         }
         // Whoever else was asked for the same person is not needed any more.
-        if let Some(wish) = self.wish_for(peer, self.people.name(peer).as_ref()) {
+        while let Some(wish) = self.wish_for(peer, self.people.name(peer).as_ref()) {
             self.fulfil(wish);
         }
     }
