@@ -22,6 +22,8 @@ const LOOK: u64 = seconds(5);
 const SETTLES: u64 = seconds(90);
 /// How long a world is watched in which nothing happens, nanoseconds.
 const REST: u64 = seconds(60);
+/// How long it is waited for a moment in which no queue holds anything, nanoseconds.
+const EMPTIES: u64 = seconds(180);
 /// Most datagrams that a session costs in a minute of rest, both sides counted: a keepalive every 10 s
 /// and then every 20 s, each acknowledged, and a margin for lines that lose.
 const REST_DATAGRAMS: u64 = 60;
@@ -41,6 +43,7 @@ impl World {
         self.by_themselves()?;
         self.told()?;
         self.rest()?;
+        self.empty()?;
         self.end()?;
         Ok(self.totals())
     }
@@ -105,9 +108,6 @@ impl World {
         self.run_to(self.now + SETTLES)?;
         let (before, sessions) = (self.totals.datagrams, self.totals.sessions);
         self.run_to(self.now + REST)?;
-        for who in 0..self.people.len() {
-            self.check_rest(who)?;
-        }
         let count = self.totals.datagrams - before;
         let pairs = self.plan.pairs().filter(|(a, b)| self.plan.can_meet(*a, *b)).count() as u64;
         // A NAT that forgets a mapping between two keepalives, of which one was lost, ends a session.
@@ -116,6 +116,19 @@ impl World {
         hold(count <= most, "a world at rest is quiet", || {
             format!("{count} datagrams in a minute of {pairs} sessions, of which {made} ends are new")
         })
+    }
+
+    /// Every queue is empty at some moment: a line that loses may end a session at any other, or keep
+    /// some bytes of it waiting.
+    fn empty(&mut self) -> Result<(), Broken> {
+        let end = self.now + EMPTIES;
+        loop {
+            let found = (0..self.people.len()).try_for_each(|who| self.check_rest(who));
+            if found.is_ok() || self.now >= end {
+                return found;
+            }
+            self.run_to(self.now + LOOK)?;
+        }
     }
 
     /// Everybody leaves, and nothing is left.

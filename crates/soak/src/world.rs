@@ -14,7 +14,7 @@ use crate::broken::{Broken, hold};
 use crate::broker::{Broker, News};
 use crate::member::{Job, Member, now_of};
 use crate::model::Model;
-use crate::plan::{Home, PORT, Plan};
+use crate::plan::{Home, PORT, Plan, called};
 use crate::trace::{Happening, Trace};
 
 /// Wakes at one moment that may change nothing: a timer may be found to be early once or twice.
@@ -23,6 +23,9 @@ const IDLE_WAKES_MAX: u32 = 8;
 const STILL_MAX: u32 = 100_000;
 /// Most that a store takes for a batch, nanoseconds.
 const STORE_TAKES_MAX: u64 = micros(4_000);
+/// Most batches of datagrams that one program sends at one moment: a window of 16 MiB in datagrams of
+/// the smallest size.
+const BATCHES_MAX: u32 = 16_384;
 /// Datagrams in one batch of a socket.
 const SEGMENTS_MAX: usize = 8;
 /// Marks the randomness of people's behaviour, apart from that of the plan.
@@ -396,11 +399,14 @@ impl World {
     fn transmit(&mut self, who: usize) -> Result<bool, Broken> {
         let now = self.clock_of(who);
         let mut out = Vec::new();
-        let mut moved = false;
+        let mut batches = 0;
         while let Some(process) = self.people[who].process.as_mut()
             && let Some(transmit) = process.engine.poll_transmit(now, SEGMENTS_MAX, &mut out)
         {
-            moved = true;
+            batches += 1;
+            hold(batches <= BATCHES_MAX, "a program stops sending", || {
+                format!("{} does not at {} ns", called(who), self.now)
+            })?;
             for segment in out.chunks(transmit.segment_size.unwrap_or(out.len()).max(1)) {
                 let kind = segment.first().copied().unwrap_or_default();
                 let sent = Happening::Sent { who, to: transmit.to, len: segment.len(), kind };
@@ -413,7 +419,7 @@ impl World {
             }
             out.clear();
         }
-        Ok(moved)
+        Ok(batches > 0)
     }
 
     fn effects(&mut self, who: usize) -> Result<bool, Broken> {
