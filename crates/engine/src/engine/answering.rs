@@ -73,8 +73,9 @@ impl Engine {
         if let Some(mine) = self.wish_for(from, incoming.name.as_ref()) {
             // Both asked at once: the smaller identity's request counts (protocol section 2).
             if from < self.me.peer_id() {
+                let again = self.wishes.get(&mine).is_some_and(|wish| wish.reconnect);
                 self.fulfil(mine);
-                self.accept_now(request, Bond::connecting(false), now);
+                self.accept_now(request, Bond::connecting(again), now);
             } else if let Some(incoming) = self.incoming.get_mut(&request) {
                 incoming.crossed = true;
             }
