@@ -25,8 +25,9 @@ const REST: u64 = seconds(60);
 /// How long it is waited for a moment in which no queue holds anything, nanoseconds.
 const EMPTIES: u64 = seconds(180);
 /// Most datagrams that a session costs in a minute of rest, both sides counted: a keepalive every 10 s
-/// and then every 20 s, each acknowledged, and a margin for lines that lose.
-const REST_DATAGRAMS: u64 = 60;
+/// and then every 20 s, each acknowledged, which is 18; and where the line loses one, two probes at a
+/// time from the probe timeout on, of which a lossy minute has a few.
+const REST_DATAGRAMS: u64 = 120;
 /// Most datagrams that making a session costs, both sides counted, over a line that loses: handshake
 /// messages on their schedule, pings, and what the two then tell one another.
 const HANDSHAKE_DATAGRAMS: u64 = 100;
