@@ -101,7 +101,7 @@ impl Connection {
             let taken = match frame {
                 Ok(frame) => {
                     reading.asks |= frame.is_ack_eliciting();
-                    self.take_frame(&frame, &mut reading, now)
+                    self.take_frame(&frame, &mut reading, from, now)
                 }
                 Err(MalformedFrame) => Err(Misbehaviour::MalformedFrame),
             };
@@ -127,6 +127,7 @@ impl Connection {
         &mut self,
         frame: &Frame<'_>,
         reading: &mut Reading,
+        from: Path,
         now: Moment,
     ) -> Result<(), Misbehaviour> {
         match frame {
@@ -156,7 +157,7 @@ impl Connection {
             Frame::Reset { stream, .. } => self.streams.on_reset(*stream)?,
             Frame::PathChallenge { token } => reading.challenge = Some(*token),
             Frame::PathResponse { token, observed } => {
-                if self.paths.on_response(*token, now) {
+                if self.paths.on_response(*token, from, now) {
                     self.observed = Some(*observed);
                 }
             }

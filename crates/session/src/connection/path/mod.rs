@@ -154,7 +154,10 @@ impl Paths {
         // The system chose the address; now it is known which.
         if path.local_ip.is_none() {
             path.local_ip = from.local_ip;
+            let known = *path;
+            self.others.retain(|place| place.path != known);
         }
+        let path = self.current.path;
         from.local_ip.is_none() || path.local_ip == from.local_ip
     }
 
@@ -202,13 +205,32 @@ impl Paths {
         }
     }
 
-    /// The peer answered a challenge, from wherever.
+    /// The peer answered a challenge; the answer came along `from`, which may be anywhere.
     /// Whether it was one of this side's.
-    pub(crate) fn on_response(&mut self, token: Token, now: Moment) -> bool {
-        let mut places = core::iter::once(&mut self.current).chain(&mut self.others);
-        let known = places.any(|place| place.on_response(token, now));
+    pub(crate) fn on_response(&mut self, token: Token, from: Path, now: Moment) -> bool {
+        let mut known = self.current.on_response(token, now);
+        if let Some(index) = self.others.iter_mut().position(|place| place.on_response(token, now)) {
+            known = true;
+            self.on_chosen(index, from);
+        }
         self.reckon();
         known
+    }
+
+    /// The candidate at `index` has answered along `from`. Where the system chose its local address, that
+    /// shows which; if that is a path that is known already, there is one less.
+    fn on_chosen(&mut self, index: usize, from: Path) {
+        let Some(place) = self.others.get_mut(index) else { return };
+        if place.path.local_ip.is_some() || place.path.remote != from.remote {
+            return;
+        }
+        place.path = from;
+        if from == self.current.path {
+            self.current.on_answered(self.others.remove(index).answered);
+            return;
+        }
+        let mut at = 0..;
+        self.others.retain(|place| at.next() == Some(index) || place.path != from);
     }
 
     /// The peer does not answer: asks on every path.

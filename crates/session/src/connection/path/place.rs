@@ -74,10 +74,15 @@ impl Place {
         let Some(at) = sent else {
             return false;
         };
-        self.answered = Some((now, now.saturating_since(at)));
+        self.on_answered(Some((now, now.saturating_since(at))));
+        true
+    }
+
+    /// It has proven itself, with the round trip that it took.
+    pub(super) fn on_answered(&mut self, answered: Option<(Moment, Duration)>) {
+        self.answered = answered;
         self.allowance = Allowance::Validated;
         self.probing = None;
-        true
     }
 
     /// When there is something to do for it.

@@ -67,7 +67,7 @@ fn the_new_path_is_taken_when_it_answers_and_the_old_one_has_had_its_time() {
     paths.on_received(path(2), PACKET, true, PTO, START);
     let sent = tokens(&mut paths, START);
     assert_eq!(sent.len(), 2);
-    assert!(paths.on_response(token_for(&sent, path(2)), ms(40)));
+    assert!(paths.on_response(token_for(&sent, path(2)), path(2), ms(40)));
     assert_eq!((paths.verdict(ms(149)), paths.current()), (None, path(1)));
     assert_eq!(paths.deadline(), ms(150));
     assert_eq!((paths.verdict(ms(150)), paths.current()), (Some(path(1)), path(2)));
@@ -75,7 +75,7 @@ fn the_new_path_is_taken_when_it_answers_and_the_old_one_has_had_its_time() {
     // And back again, without a proof of what is proven.
     paths.on_received(path(1), PACKET, true, PTO, ms(300));
     let sent = tokens(&mut paths, ms(300));
-    assert!(paths.on_response(token_for(&sent, path(1)), ms(340)));
+    assert!(paths.on_response(token_for(&sent, path(1)), path(1), ms(340)));
     assert_eq!((paths.verdict(ms(450)), paths.current(), paths.moves()), (Some(path(2)), path(1), 2));
 }
 
@@ -91,7 +91,7 @@ fn where_both_answer_the_new_path_is_taken_only_if_it_is_faster_by_a_fifth_and_t
         answers.sort_by_key(|(at, _)| *at);
         let mut left = None;
         for (at, from) in answers {
-            paths.on_response(token_for(&sent, from), ms(at));
+            paths.on_response(token_for(&sent, from), from, ms(at));
             left = left.or(paths.verdict(ms(at)));
         }
         if theirs > 150 || moves {
@@ -115,7 +115,7 @@ fn an_answer_with_another_token_proves_nothing() {
     let sent = tokens(&mut paths, START);
     let mut token = token_for(&sent, path(2));
     token[7] ^= 1;
-    assert!(!paths.on_response(token, ms(10)) && !paths.on_response([0; 8], ms(10)));
+    assert!(!paths.on_response(token, path(2), ms(10)) && !paths.on_response([0; 8], path(2), ms(10)));
     assert_eq!((paths.verdict(ms(9999)), paths.current()), (None, path(1)));
 }
 
@@ -153,8 +153,8 @@ fn four_candidates_are_kept_and_the_oldest_that_proved_nothing_goes_first() {
     let sent = tokens(&mut paths, START);
     assert_eq!(sent.len(), 5);
     // Both work, so that it is in reserve.
-    paths.on_response(token_for(&sent, path(1)), ms(5));
-    paths.on_response(token_for(&sent, path(2)), ms(5));
+    paths.on_response(token_for(&sent, path(1)), path(1), ms(5));
+    paths.on_response(token_for(&sent, path(2)), path(2), ms(5));
     assert_eq!(paths.verdict(ms(5)), None);
     for n in 6..200 {
         paths.on_received(path(n), PACKET, true, PTO, ms(10));
@@ -170,12 +170,51 @@ fn a_path_that_falls_silent_makes_the_others_be_asked_and_the_systems_choice_of_
     let open = Path { local_ip: None, ..path(1) };
     let sent = tokens(&mut paths, START);
     assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [path(1), open]);
-    paths.on_response(token_for(&sent, open), ms(40));
-    assert_eq!((paths.verdict(ms(150)), paths.current()), (Some(path(1)), open));
     // What comes back tells which address it was.
     let chosen = Path { local_ip: Some([10, 1, 0, 9].into()), ..open };
-    paths.on_received(chosen, PACKET, true, PTO, ms(160));
-    assert_eq!(paths.current(), chosen);
+    assert!(paths.on_response(token_for(&sent, open), chosen, ms(40)));
+    assert_eq!((paths.verdict(ms(150)), paths.current()), (Some(path(1)), chosen));
+}
+
+#[test]
+fn the_systems_choice_of_address_is_no_second_path_where_it_is_the_one_in_use() {
+    let mut paths = paths();
+    for silence in 0..9u64 {
+        let at = 10_000 * silence;
+        paths.on_silence(PTO, ms(at));
+        let sent = tokens(&mut paths, ms(at));
+        assert_eq!(sent.len(), 2, "silence {silence}");
+        // The answer to the other challenge is lost, and the verdict is the same.
+        let open = Path { local_ip: None, ..path(1) };
+        assert!(paths.on_response(token_for(&sent, open), path(1), ms(at + 40)));
+        assert_eq!((paths.verdict(ms(at + 150)), paths.current()), (None, path(1)));
+        assert_eq!((paths.others.len(), paths.deadline(), paths.moves()), (0, Moment::NEVER, 0));
+    }
+}
+
+#[test]
+fn one_path_is_known_once_however_its_address_was_learnt() {
+    let mut paths = paths();
+    // In reserve, as both answer.
+    let other = Path { local_ip: Some([10, 1, 0, 9].into()), ..path(1) };
+    paths.on_received(other, PACKET, true, PTO, START);
+    let sent = tokens(&mut paths, START);
+    for at in [path(1), other] {
+        assert!(paths.on_response(token_for(&sent, at), at, ms(20)));
+    }
+    assert_eq!((paths.verdict(ms(20)), paths.others.len()), (None, 1));
+    // The address in use goes, and a packet comes along what is in reserve.
+    assert!(paths.on_local_ip_gone([10, 1, 0, 1].into()));
+    paths.on_received(other, PACKET, true, PTO, ms(30));
+    assert_eq!((paths.current(), paths.others.len()), (other, 0));
+    // The system's choice is what is in reserve.
+    paths.on_received(path(1), PACKET, true, PTO, ms(40));
+    paths.on_silence(PTO, ms(40));
+    let sent = tokens(&mut paths, ms(40));
+    let open = Path { local_ip: None, ..other };
+    assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [other, path(1), open]);
+    assert!(paths.on_response(token_for(&sent, open), path(1), ms(60)));
+    assert_eq!(paths.others.iter().map(|place| place.path).collect::<Vec<_>>(), [path(1)]);
 }
 
 #[test]
@@ -200,6 +239,6 @@ fn a_path_that_the_handshake_did_not_prove_is_asked_and_holds_back_meanwhile() {
     let sent = tokens(&mut paths, START);
     assert_eq!(paths.room(), 264 - 41);
     assert!(!paths.take(224) && paths.take(223));
-    assert!(paths.on_response(token_for(&sent, path(1)), ms(30)));
+    assert!(paths.on_response(token_for(&sent, path(1)), path(1), ms(30)));
     assert!(paths.is_validated() && paths.room() == u64::MAX && paths.moves() == 0);
 }
