@@ -26,6 +26,10 @@ pub struct SessionInfo {
     pub validated: bool,
     /// How often the session went on along another path.
     pub moves: u64,
+    /// Bytes that a datagram may have.
+    pub mtu: usize,
+    /// How often larger datagrams than every path takes vanished.
+    pub black_holes: u64,
     /// Where the peer says that this side is, once it was asked.
     pub observed: Option<SocketAddr>,
     /// What is known of the path.

@@ -462,6 +462,10 @@ impl Driver {
             let sent = self.sockets.towards(transmit.to).map(|udp| udp.send(transmit, &self.transmit));
             match sent {
                 Some(Sent::Full) => return,
+                Some(Sent::TooLarge) => {
+                    let size = transmit.segment_size.unwrap_or(self.transmit.len());
+                    self.engine.datagram_too_large(transmit.to, size, now);
+                }
                 Some(Sent::FromElsewhere(gone)) => self.engine.local_ip_gone(gone, now),
                 Some(Sent::Yes | Sent::Lost) | None => {}
             }

@@ -160,6 +160,10 @@ impl Udp {
     }
 }
 
+/// What a system says to a datagram that is larger than the interface takes and may not be cut: EMSGSIZE of
+/// Linux, and of the systems that come from BSD.
+const MESSAGE_TOO_LONG: i32 = if cfg!(target_os = "linux") { 90 } else { 40 };
+
 /// What became of datagrams that leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
@@ -169,13 +173,21 @@ pub(crate) enum Sent {
     FromElsewhere(IpAddr),
     /// The system's queue is full. They may be tried again.
     Full,
+    /// They are larger than the interface takes.
+    TooLarge,
     /// They are lost, as datagrams may be.
     Lost,
 }
 
 impl Sent {
     fn after(error: &io::Error) -> Self {
-        if error.kind() == io::ErrorKind::WouldBlock { Self::Full } else { Self::Lost }
+        if error.kind() == io::ErrorKind::WouldBlock {
+            Self::Full
+        } else if error.raw_os_error() == Some(MESSAGE_TOO_LONG) {
+            Self::TooLarge
+        } else {
+            Self::Lost
+        }
     }
 }
 
@@ -356,6 +368,14 @@ mod tests {
             let here = Transmit { local_ip: Some(Ipv4Addr::LOCALHOST.into()), ..pinned };
             assert_eq!(from.send(&here, b"here"), Sent::Yes);
         }
+    }
+
+    #[tokio::test]
+    async fn a_datagram_that_the_interface_does_not_take_is_said_to_be_too_large() {
+        let [from, to] = [(); 2].map(|()| Udp::bind(loopback(0)).unwrap());
+        let transmit = Transmit { to: to.local(), local_ip: None, ecn: None, segment_size: None };
+        assert_eq!(from.send(&transmit, &[0; 65_508]), Sent::TooLarge);
+        assert_eq!(from.send(&transmit, &[0; 8_972]), Sent::Yes);
     }
 
     #[tokio::test]

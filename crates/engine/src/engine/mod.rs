@@ -12,7 +12,7 @@ mod sharing;
 mod talking;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use p2pchat_conversation::{BatchId, Conversations, QueryId, Rows};
@@ -210,6 +210,12 @@ impl Engine {
     /// The network of this machine has changed, and these are its addresses now.
     pub fn addresses_changed(&mut self, here: &[IpAddr], now: Now) {
         self.endpoint.addresses_changed(here, now.moment);
+        self.settle(now);
+    }
+
+    /// The system takes no datagram of so many bytes to `to`.
+    pub fn datagram_too_large(&mut self, to: SocketAddr, bytes: usize, now: Now) {
+        self.endpoint.too_large(to, bytes, now.moment);
         self.settle(now);
     }
 

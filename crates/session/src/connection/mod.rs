@@ -20,6 +20,7 @@ pub(crate) mod acks;
 pub(crate) mod confirmation;
 pub(crate) mod congestion;
 pub(crate) mod epochs;
+pub(crate) mod mtu;
 pub(crate) mod pacing;
 pub(crate) mod packets;
 pub(crate) mod path;
@@ -50,10 +51,10 @@ pub(crate) use self::confirmation::Confirmation;
 use self::confirmation::Repeating;
 use self::congestion::Controller;
 use self::epochs::Epochs;
+use self::mtu::{DATAGRAM_SIZE, Mtu};
 use self::path::Paths;
 use self::recovery::{Expired, Outcome, Recovery};
 use self::timers::{ALL, Timer, Timers};
-use self::transmit::DATAGRAM_SIZE;
 use crate::allowance::Allowance;
 use crate::contact::SecretNews;
 use crate::event::{EndReason, Misbehaviour, SendError, SessionEvent};
@@ -201,6 +202,7 @@ impl Connection {
             // The next packet tells the peer that this side has the keys.
             connection.epochs.tell(connection.base.clone(), false);
         }
+        connection.recovery.mtu = Mtu::new(connection.paths.current().remote);
         connection.timers.set(Timer::HandshakeGiveUp, Some(start.give_up));
         connection.update_timers();
         connection
@@ -296,7 +298,7 @@ impl Connection {
         match timer {
             Timer::LossDetection => self.on_loss_timer(now),
             // These are looked at when the next packet is made.
-            Timer::AckDelay | Timer::Pacing | Timer::FinRepeat => {}
+            Timer::AckDelay | Timer::Pacing | Timer::Mtu | Timer::FinRepeat => {}
             Timer::Paths => self.settle_path(now),
             Timer::KeepAlive => {
                 self.keepalives = self.keepalives.saturating_add(1);
@@ -441,6 +443,7 @@ impl Connection {
         self.timers.set(Timer::FinRepeat, fin);
         self.timers.set(Timer::LossDetection, self.recovery.deadline());
         self.timers.set(Timer::Paths, self.path_deadline());
+        self.timers.set(Timer::Mtu, self.mtu_deadline());
         // What may not leave is no reason to wake up.
         let may_leave = self.room(DATAGRAM_SIZE).is_some();
         self.timers.set(Timer::AckDelay, self.acks.deadline().filter(|_| may_leave));
@@ -519,6 +522,8 @@ impl Connection {
             srtt: self.recovery.rtt.smoothed(),
             validated: self.paths.is_validated(),
             moves: self.paths.moves(),
+            mtu: self.recovery.mtu.size(),
+            black_holes: self.recovery.mtu.black_holes(),
             observed: self.observed,
             path: self.recovery.path(),
             sent: self.counters.sent,

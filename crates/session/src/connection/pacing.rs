@@ -66,6 +66,11 @@ impl Pacer {
         false
     }
 
+    /// Datagrams have this many bytes from now on.
+    pub(crate) const fn on_datagram_size(&mut self, bytes: u64) {
+        self.datagram = bytes;
+    }
+
     /// So many bytes left.
     pub(crate) const fn on_sent(&mut self, bytes: u64) {
         self.tokens = self.tokens.saturating_sub(bytes);

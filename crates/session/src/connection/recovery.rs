@@ -1,16 +1,17 @@
 //! Which packets are lost, and when to probe (RFC 9002 sections 5 and 6).
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use p2pchat_proto::Moment;
 use p2pchat_proto::frame::Ack;
 
 use super::congestion::{Controller, pace};
+use super::mtu::{DATAGRAM_SIZE, Mtu};
 use super::pacing::{PACED_RTT_MIN, Pacer};
 use super::packets::{Content, Fate, SentPacket, SentPackets};
 use super::reordering::Reordering;
 use super::rtt::RttEstimator;
-use super::transmit::DATAGRAM_SIZE;
 use crate::stats::PathInfo;
 
 /// Probe timeouts for which a lost packet is kept, in case it arrives after all.
@@ -63,6 +64,7 @@ pub(crate) struct Recovery {
     pub(crate) rtt: RttEstimator,
     pub(crate) controller: Box<dyn Controller>,
     pub(crate) pacer: Pacer,
+    pub(crate) mtu: Mtu,
     largest_acked: Option<u64>,
     /// Packets below this number went along another path, and tell nothing of this one.
     path_start: u64,
@@ -97,6 +99,7 @@ impl Recovery {
             rtt: RttEstimator::new(),
             controller,
             pacer: Pacer::new(DATAGRAM_SIZE as u64),
+            mtu: Mtu::new(SocketAddr::from(([0; 4], 0))),
             largest_acked: None,
             path_start: 0,
             reordering: Reordering::new(),
@@ -181,6 +184,11 @@ impl Recovery {
         if ack.largest >= self.sent.next_number() {
             return Err(AckOfUnsent);
         }
+        let probe = self.mtu.probe_number();
+        if probe.is_some_and(|probe| ack.ranges().any(|range| range.contains(&probe))) {
+            self.mtu.on_probe_arrived(now);
+            self.on_datagram_size();
+        }
         let mut newly_asked = false;
         let mut largest_at = None;
         let largest_before = self.largest_acked.unwrap_or(0);
@@ -202,6 +210,7 @@ impl Recovery {
                 match settled.was {
                     Fate::InFlight => {
                         newly_asked = true;
+                        self.mtu.on_arrived(number, settled.size);
                         if number < largest_before {
                             self.on_late(ahead, settled.at, false, now);
                         }
@@ -342,6 +351,7 @@ impl Recovery {
         };
         let delay = self.reordering.delay(self.rtt.slower());
         let mut losses = Losses::default();
+        let mut narrower = false;
         for number in self.sent.base()..largest_acked {
             let Some(packet) = self.sent.packet(number) else { break };
             match packet.fate {
@@ -360,10 +370,14 @@ impl Recovery {
             }
             let Some(settled) = self.sent.settle(number, Fate::Lost(now)) else { break };
             losses.note(settled.at, settled.size, self.measured);
+            narrower |= self.mtu.on_lost(number, settled.size, now);
             self.lost = self.lost.saturating_add(1);
             if let Some(packet) = self.sent.packet(number) {
                 settle(Outcome::Lost, &packet.content);
             }
+        }
+        if narrower {
+            self.on_datagram_size();
         }
         if losses.bytes > 0 {
             let persistent = losses.longest > self.rtt.pto().saturating_mul(PERSISTENT_PTO);
@@ -372,6 +386,13 @@ impl Recovery {
             }
             self.controller.on_lost(losses.bytes, losses.newest, persistent, now);
         }
+    }
+
+    /// Datagrams have another size from now on.
+    pub(crate) fn on_datagram_size(&mut self) {
+        let size = self.mtu.size() as u64;
+        self.controller.on_datagram_size(size);
+        self.pacer.on_datagram_size(size);
     }
 
     fn on_late(&mut self, ahead: u64, at: Moment, spurious: bool, now: Moment) {

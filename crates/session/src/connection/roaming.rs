@@ -1,9 +1,12 @@
 //! How a session follows its peer from address to address.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use p2pchat_proto::Moment;
+use p2pchat_proto::datagram::TAG_LEN;
+use p2pchat_proto::frame::Frame;
 
+use super::mtu::{DATAGRAM_SIZE, Mtu};
 use super::path::Sally;
 use super::{Connection, Phase, settle};
 use crate::event::SessionEvent;
@@ -64,9 +67,50 @@ impl Connection {
     /// another `network`.
     fn begin_path(&mut self, network: bool, now: Moment) {
         let streams = &mut self.streams;
-        let controller = network.then(|| (self.controller)(super::transmit::DATAGRAM_SIZE as u64));
+        let controller = network.then(|| (self.controller)(DATAGRAM_SIZE as u64));
         self.recovery.on_moved(controller, now, &mut |outcome, content| settle(streams, outcome, content));
+        if network {
+            self.recovery.mtu = Mtu::new(self.paths.current().remote);
+        }
         self.unheard = 0;
+    }
+
+    /// Bytes that a datagram may have now. While nothing is heard, what every path takes: the path may
+    /// have become narrower.
+    pub(super) const fn datagram_size(&self) -> usize {
+        if self.recovery.is_backing_off() { DATAGRAM_SIZE } else { self.recovery.mtu.size() }
+    }
+
+    /// A packet that tries a larger size.
+    pub(super) fn write_mtu_probe(&mut self, out: &mut Vec<u8>, now: Moment) -> Option<Transmit> {
+        if self.epochs.are_spent(now) || !self.paths.is_validated() {
+            return None;
+        }
+        let size = self.recovery.mtu.probe_due(now)?;
+        let (start, number) = (out.len(), self.next_number());
+        self.begin_packet(out);
+        Frame::Ping.encode(out);
+        // Padding is zeros.
+        out.resize(start.saturating_add(size).saturating_sub(TAG_LEN), 0);
+        self.seal_packet(start, out);
+        self.recovery.sent.push_aside(size as u64);
+        self.recovery.mtu.on_probe(number, size, self.recovery.rtt.pto(), now);
+        self.update_timers();
+        Some(self.paths.current().transmit())
+    }
+
+    /// The system refused a datagram of so many bytes to `to`.
+    pub(crate) fn on_too_large(&mut self, to: SocketAddr, bytes: usize, now: Moment) {
+        if self.paths.current().remote == to && self.recovery.mtu.on_refused(bytes, now) {
+            self.recovery.on_datagram_size();
+        }
+        self.update_timers();
+    }
+
+    /// When a larger size is to be tried.
+    pub(super) fn mtu_deadline(&self) -> Option<Moment> {
+        let tries = matches!(self.phase, Phase::Up { .. }) && self.paths.is_validated();
+        self.recovery.mtu.deadline().filter(|_| tries)
     }
 
     /// A packet for the sake of a path: a challenge, or the answer to one.

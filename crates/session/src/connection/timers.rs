@@ -15,6 +15,8 @@ pub(crate) enum Timer {
     Keys,
     /// A path is to be challenged, or judged.
     Paths,
+    /// A larger datagram is to be tried, or was lost.
+    Mtu,
     /// The line was silent for so long that it needs a packet.
     KeepAlive,
     /// The peer was silent for so long that the session is lost.
@@ -32,12 +34,13 @@ pub(crate) enum Timer {
 }
 
 /// In the order in which timers that expire at once are handled.
-pub(crate) const ALL: [Timer; 12] = [
+pub(crate) const ALL: [Timer; 13] = [
     Timer::LossDetection,
     Timer::AckDelay,
     Timer::Pacing,
     Timer::Keys,
     Timer::Paths,
+    Timer::Mtu,
     Timer::KeepAlive,
     Timer::FinRepeat,
     Timer::CloseRepeat,

@@ -4,6 +4,7 @@ use p2pchat_proto::Moment;
 use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, TAG_LEN};
 use p2pchat_proto::frame::{CloseCode, Frame};
 
+use super::mtu::DATAGRAM_SIZE;
 use super::packets::Content;
 use super::timers::Timer;
 use super::{Confirmation, Connection, Phase, settle};
@@ -11,8 +12,9 @@ use crate::connection::recovery::Outcome;
 use crate::handshake::rates::{PerSecond, UNVALIDATED_PER_SECOND};
 use crate::wire::Transmit;
 
-/// Bytes of a datagram (protocol section 12; RFC 9000 section 14.1).
-pub const DATAGRAM_SIZE: usize = 1200;
+/// Bytes that leave in one system call at most: what fits one UDP datagram over IPv4, of which the
+/// system cuts the segments (RFC 768).
+const BATCH_MAX: usize = 65_507;
 
 /// Bytes that a packet with something to acknowledge has at most besides stream bytes: what the
 /// window has to have room for. A short acknowledgement and the header of a `Stream`.
@@ -55,6 +57,12 @@ impl Connection {
                 }
                 self.write_packets(max_segments, out, now)?
             }
+            Phase::Up { .. } if self.recovery.mtu.deadline().is_some_and(|at| at <= now) => {
+                if let Some(transmit) = self.write_mtu_probe(out, now) {
+                    return Some(transmit);
+                }
+                self.write_packets(max_segments, out, now)?
+            }
             Phase::Confirming(_) | Phase::Up { .. } => self.write_packets(max_segments, out, now)?,
             Phase::Closing(closing) => {
                 let code = closing.code;
@@ -84,9 +92,15 @@ impl Connection {
         now: Moment,
     ) -> Option<Option<usize>> {
         let mut count = 0usize;
-        while count < max_segments.max(1) {
+        let datagram = self.datagram_size();
+        let segments = max_segments.min(BATCH_MAX.checked_div(datagram).unwrap_or(1)).max(1);
+        while count < segments {
             let start = out.len();
-            let Some(most) = self.room(DATAGRAM_SIZE) else {
+            // Black holes end here: what is sent again while nothing is heard has a size that passes.
+            if self.datagram_size() != datagram {
+                break;
+            }
+            let Some(most) = self.room(datagram) else {
                 self.recovery.nothing_waits();
                 break;
             };
@@ -95,15 +109,16 @@ impl Connection {
             }
             count = count.saturating_add(1);
             // A shorter one can only be the last segment.
-            if out.len().saturating_sub(start) < DATAGRAM_SIZE {
+            if out.len().saturating_sub(start) < datagram {
                 break;
             }
+            self.recovery.mtu.on_full(now);
         }
         self.update_timers();
         match count {
             0 => None,
             1 => Some(None),
-            _ => Some(Some(DATAGRAM_SIZE)),
+            _ => Some(Some(datagram)),
         }
     }
 
@@ -235,7 +250,7 @@ impl Connection {
     }
 
     pub(super) fn begin_packet(&self, out: &mut Vec<u8>) {
-        out.reserve(DATAGRAM_SIZE);
+        out.reserve(self.recovery.mtu.size());
         let header = DataHeader {
             epoch: self.epochs.header_byte(),
             receiver: self.link.receiver,

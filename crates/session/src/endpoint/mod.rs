@@ -218,6 +218,21 @@ impl Endpoint {
         self.each_connection(|connection| connection.on_addresses(here, now));
     }
 
+    /// The system refused to send a datagram of so many bytes to `to`: it is larger than the interface
+    /// takes. Smaller ones are sent from now on.
+    pub fn too_large(&mut self, to: SocketAddr, bytes: usize, now: Moment) {
+        self.now = now;
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            if let Some(Session::Connected(connection)) =
+                self.sessions.get_mut(&id).map(|entry| &mut entry.session)
+            {
+                connection.on_too_large(to, bytes, now);
+                self.attend(id);
+            }
+        }
+    }
+
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Moment) {
         self.now = now;

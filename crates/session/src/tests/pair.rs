@@ -193,7 +193,10 @@ impl Pair {
         while let Some(transmit) = self.side(who).endpoint.poll_transmit(now, SEGMENTS, &mut out) {
             let segment = transmit.segment_size.unwrap_or(out.len());
             assert!(out.len() > segment || transmit.segment_size.is_none(), "seed {seed}: one segment");
-            assert!(out.len().div_ceil(segment) <= SEGMENTS && segment <= DATAGRAM_SIZE, "seed {seed}");
+            assert!(
+                out.len().div_ceil(segment) <= SEGMENTS && segment <= crate::DATAGRAM_SIZE_NEAR,
+                "seed {seed}"
+            );
             for datagram in out.chunks(segment) {
                 self.sent.push((now, who, transmit.to, datagram.to_vec()));
                 let from = self.side(who).address;

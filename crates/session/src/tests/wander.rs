@@ -51,6 +51,8 @@ pub(super) struct Wanderers {
     pub(super) bob: Person,
     pub(super) alice: Person,
     pub(super) sent: Vec<(Moment, Who, SocketAddr, Vec<u8>)>,
+    /// Bytes behind the number of each line.
+    pub(super) long: usize,
 }
 
 /// A line of 20 ms each way, on both accesses together.
@@ -108,6 +110,11 @@ impl Wanderers {
     }
 
     pub(super) fn introduced(seed: u64, bobs: Home, alices: Home) -> Self {
+        Self::with(seed, [bobs, alices], access())
+    }
+
+    /// Two who were introduced, with lines of this kind.
+    pub(super) fn with(seed: u64, [bobs, alices]: [Home; 2], access: Access) -> Self {
         let mut internet = Internet::new(seed);
         let (for_bob, for_alice) = introduced(&identity(2), &identity(1), (1 << 33) | seed);
         let now = Moment::from_nanos(1_000_000_000);
@@ -120,7 +127,7 @@ impl Wanderers {
                     (internet.inside(nat), "192.168.1.2".parse().unwrap(), Some(nat))
                 }
             };
-            let interface = internet.attach(host, net, ip, access());
+            let interface = internet.attach(host, net, ip, access);
             let socket = internet.bind(host, SocketAddr::from(([0, 0, 0, 0], PORT))).unwrap();
             let mut endpoint = endpoint(seed, who, now);
             let peer = SocketAddr::new(public_ip(other(who)), PORT);
@@ -129,7 +136,7 @@ impl Wanderers {
         };
         let bob = person(Who::Bob, bobs, for_bob);
         let alice = person(Who::Alice, alices, for_alice);
-        Self { seed, internet, now: 0, bob, alice, sent: vec![] }
+        Self { seed, internet, now: 0, bob, alice, sent: vec![], long: 0 }
     }
 
     pub(super) const fn person(&mut self, who: Who) -> &mut Person {
@@ -164,11 +171,12 @@ impl Wanderers {
 
     pub(super) fn say(&mut self, who: Who) {
         let now = self.clock(who, self.now);
+        let long = self.long;
         let person = self.person(who);
         let number = person.said;
         person.said += 1;
-        let sent =
-            person.endpoint.send(person.session, StreamId::CONVERSATION, 1, &number.to_be_bytes(), now);
+        let body = [&number.to_be_bytes()[..], &vec![7; long]].concat();
+        let sent = person.endpoint.send(person.session, StreamId::CONVERSATION, 1, &body, now);
         sent.unwrap_or_else(|error| panic!("{who:?} cannot say line {number}: {error}"));
     }
 
@@ -197,6 +205,9 @@ impl Wanderers {
                 self.person(who).endpoint.local_ip_gone(ip, clock);
                 // No way out at all is a lost datagram.
                 let _lost = self.internet.send(now, socket, None, transmit.to, datagram);
+            }
+            (Err(SendError::TooLarge), _) => {
+                self.person(who).endpoint.too_large(transmit.to, datagram.len(), clock);
             }
             (Err(SendError::Closed | SendError::Asleep), _) => panic!("not while it cannot run"),
             (Ok(()) | Err(_), _) => {}
