@@ -17,6 +17,7 @@ use crate::connection::Connection;
 use crate::connection::receive::Opened;
 use crate::event::{EndReason, SessionId};
 use crate::handshake::initiator::Resp;
+use crate::handshake::rates::take_repeat;
 use crate::handshake::responder::NewInit;
 use crate::handshake::{ConnectionStart, Path};
 use crate::stats::SocketStats;
@@ -134,10 +135,15 @@ impl Endpoint {
         if !responding.is_authentic(bytes) {
             return Handled::Forged;
         }
-        if responding.repeat(message, path) {
+        let contact = responding.base().and_then(|_| self.contacts.rates(responding.peer()));
+        if let Some(receiver) = responding.begun_by(message) {
+            if !take_repeat(&mut responding.rates, contact, now) {
+                return Handled::Dropped;
+            }
+            responding.answer(receiver, path);
             return Handled::Answered(id);
         }
-        if !self.inits.take(&mut responding.rate, path.remote.ip(), now) {
+        if !self.inits.take(&mut responding.rates, contact, path.remote.ip(), now) {
             return Handled::Dropped;
         }
         let receiver = self.draw_receiver(id);

@@ -13,6 +13,7 @@ use super::{Endpoint, Entry, Session};
 use crate::contact::{Contact, SecretNews};
 use crate::event::{EndReason, SessionId};
 use crate::handshake::initiator::Initiating;
+use crate::handshake::rates::ContactRates;
 use crate::handshake::responder::Responding;
 
 /// Contacts whose secrets are kept: as many as a roster can watch (protocol section 2). A further one
@@ -35,6 +36,14 @@ struct Known {
     contact: Contact,
     /// One for each generation that can be used, with the secret that it comes from.
     resumptions: Vec<(ResumptionSecret, Resumption)>,
+    /// INITs of all its tickets.
+    rates: ContactRates,
+}
+
+impl Known {
+    const fn new(contact: Contact) -> Self {
+        Self { contact, resumptions: Vec::new(), rates: ContactRates::new() }
+    }
 }
 
 #[derive(Clone)]
@@ -99,6 +108,11 @@ impl Contacts {
         peers.into_iter().for_each(|peer| self.learn_tickets(peer));
     }
 
+    /// What the INITs of somebody may cost who comes back.
+    pub(super) fn rates(&mut self, peer: PeerId) -> Option<&mut ContactRates> {
+        self.known.get_mut(&peer).map(|known| &mut known.rates)
+    }
+
     fn resumption(&self, place: &Place) -> Option<&Resumption> {
         let known = self.known.get(&place.peer)?;
         let found = known.resumptions.iter().find(|(secret, _)| *secret == place.secret);
@@ -141,7 +155,7 @@ impl Endpoint {
             return;
         }
         let expired = contact.expire(self.contacts.wall);
-        self.contacts.known.insert(peer, Known { contact, resumptions: Vec::new() });
+        self.contacts.known.insert(peer, Known::new(contact));
         if expired {
             self.contact_changed(peer);
         } else {
@@ -165,7 +179,7 @@ impl Endpoint {
         let endpoints = p2pchat_proto::UdpEndpoints::new([remote]);
         let mut contact = Contact { peer, peer_noise, endpoints, generations: Vec::new() };
         contact.take(&SecretNews { base: None, secret, proven: true }, suite, self.contacts.wall);
-        self.contacts.known.insert(peer, Known { contact, resumptions: Vec::new() });
+        self.contacts.known.insert(peer, Known::new(contact));
         self.contact_changed(peer);
     }
 

@@ -10,6 +10,16 @@ use p2pchat_proto::Moment;
 pub(crate) const UNVALIDATED_PER_SECOND: usize = 100;
 /// New INITs a second for one ticket (protocol section 4).
 pub(crate) const INITS_PER_TICKET: usize = 5;
+/// Repeated INITs a second of one ticket that are answered (protocol section 4): a peer repeats its own
+/// six times in the first second.
+pub(crate) const REPEATS_PER_TICKET: usize = 10;
+/// New INITs a second of one contact, whichever its tickets (protocol section 4).
+const INITS_PER_CONTACT: usize = 2 * INITS_PER_TICKET;
+/// Repeated INITs a second of one contact that are answered (protocol section 4).
+const REPEATS_PER_CONTACT: usize = 2 * REPEATS_PER_TICKET;
+/// Datagrams a second of one session to paths that proved nothing (protocol section 5): challenges of
+/// four paths, and answers to four.
+pub(crate) const UNPROVEN_PER_SESSION: usize = 20;
 /// New INITs a second from one source address (protocol section 4).
 const INITS_PER_SOURCE: usize = 20;
 /// New INITs a second in all (protocol section 4).
@@ -64,6 +74,32 @@ impl<const N: usize> PerSecond<N> {
     }
 }
 
+/// What INITs of one caller may cost.
+#[derive(Debug)]
+pub(crate) struct CallRates<const INITS: usize, const REPEATS: usize> {
+    inits: PerSecond<INITS>,
+    repeats: PerSecond<REPEATS>,
+}
+
+/// Of one ticket.
+pub(crate) type TicketRates = CallRates<INITS_PER_TICKET, REPEATS_PER_TICKET>;
+/// Of all tickets of one contact: who ends handshake after handshake has its ticket anew each time.
+pub(crate) type ContactRates = CallRates<INITS_PER_CONTACT, REPEATS_PER_CONTACT>;
+
+impl<const INITS: usize, const REPEATS: usize> CallRates<INITS, REPEATS> {
+    pub(crate) const fn new() -> Self {
+        Self { inits: PerSecond::new(), repeats: PerSecond::new() }
+    }
+}
+
+/// Whether an INIT that came before is answered again; counts it then.
+pub(crate) fn take_repeat(ticket: &mut TicketRates, contact: Option<&mut ContactRates>, now: Moment) -> bool {
+    if contact.is_some_and(|contact| !contact.repeats.take(now)) {
+        return false;
+    }
+    ticket.repeats.take(now)
+}
+
 /// Limits on new INITs of all tickets together; each ticket keeps its own beside.
 #[derive(Debug)]
 pub(crate) struct InitRates {
@@ -76,14 +112,16 @@ impl InitRates {
         Self { all: PerSecond::new(), sources: BTreeMap::new() }
     }
 
-    /// Counts a new INIT if ticket, source and sum allow it.
+    /// Counts a new INIT if ticket, contact, source and sum allow it.
     pub(crate) fn take(
         &mut self,
-        ticket: &mut PerSecond<INITS_PER_TICKET>,
+        ticket: &mut TicketRates,
+        contact: Option<&mut ContactRates>,
         source: IpAddr,
         now: Moment,
     ) -> bool {
-        if !ticket.allows(now) || !self.all.allows(now) {
+        let contact_allows = contact.as_ref().is_none_or(|contact| contact.inits.allows(now));
+        if !contact_allows || !ticket.inits.allows(now) || !self.all.allows(now) {
             return false;
         }
         if self.sources.len() >= SOURCES_MAX {
@@ -95,7 +133,8 @@ impl InitRates {
         if !self.sources.entry(source).or_insert_with(PerSecond::new).take(now) {
             return false;
         }
-        ticket.count(now);
+        ticket.inits.count(now);
+        contact.into_iter().for_each(|contact| contact.inits.count(now));
         self.all.count(now);
         true
     }
@@ -119,13 +158,30 @@ mod tests {
     #[test]
     fn a_ticket_a_source_and_the_sum_have_their_own_limits() {
         let mut rates = InitRates::new();
-        let mut ticket = PerSecond::new();
-        assert_eq!(taken(50, |n| rates.take(&mut ticket, source(n), START)), INITS_PER_TICKET);
+        let mut ticket = TicketRates::new();
+        assert_eq!(taken(50, |n| rates.take(&mut ticket, None, source(n), START)), INITS_PER_TICKET);
         let mut rates = InitRates::new();
-        assert_eq!(taken(50, |_| rates.take(&mut PerSecond::new(), source(1), START)), INITS_PER_SOURCE);
+        assert_eq!(
+            taken(50, |_| rates.take(&mut TicketRates::new(), None, source(1), START)),
+            INITS_PER_SOURCE
+        );
         let mut rates = InitRates::new();
-        assert_eq!(taken(500, |n| rates.take(&mut PerSecond::new(), source(n), START)), INITS_PER_SECOND);
-        assert!(rates.take(&mut PerSecond::new(), source(1), START + SECOND));
+        assert_eq!(
+            taken(500, |n| rates.take(&mut TicketRates::new(), None, source(n), START)),
+            INITS_PER_SECOND
+        );
+        assert!(rates.take(&mut TicketRates::new(), None, source(1), START + SECOND));
+    }
+
+    #[test]
+    fn a_contact_has_its_limits_whichever_its_tickets() {
+        let (mut rates, mut contact) = (InitRates::new(), ContactRates::new());
+        let new = taken(50, |n| rates.take(&mut TicketRates::new(), Some(&mut contact), source(n), START));
+        assert_eq!(new, INITS_PER_CONTACT);
+        let again = taken(50, |_| take_repeat(&mut TicketRates::new(), Some(&mut contact), START));
+        assert_eq!(again, REPEATS_PER_CONTACT);
+        let mut ticket = TicketRates::new();
+        assert_eq!(taken(50, |_| take_repeat(&mut ticket, None, START)), REPEATS_PER_TICKET);
     }
 
     #[test]
@@ -135,7 +191,7 @@ mod tests {
             let now = START + SECOND * second;
             let base = second * 1000;
             assert_eq!(
-                taken(500, |n| rates.take(&mut PerSecond::new(), source(base + n), now)),
+                taken(500, |n| rates.take(&mut TicketRates::new(), None, source(base + n), now)),
                 INITS_PER_SECOND
             );
             assert!(rates.sources.len() <= SOURCES_MAX);
@@ -145,7 +201,7 @@ mod tests {
     #[test]
     fn a_source_that_overdid_it_is_not_forgotten_when_the_table_is_swept() {
         let mut rates = InitRates::new();
-        let take = |rates: &mut InitRates, n, now| rates.take(&mut PerSecond::new(), source(n), now);
+        let take = |rates: &mut InitRates, n, now| rates.take(&mut TicketRates::new(), None, source(n), now);
         assert_eq!(taken(100, |n| take(&mut rates, n, START)), 100);
         let later = START + SECOND;
         assert_eq!(taken(INITS_PER_SOURCE as u32, |_| take(&mut rates, 1000, later)), INITS_PER_SOURCE);

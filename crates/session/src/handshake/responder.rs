@@ -9,7 +9,7 @@ use p2pchat_proto::{Moment, PeerId, UdpEndpoints};
 use rand::CryptoRng;
 
 use super::fanout::Fanout;
-use super::rates::{INITS_PER_TICKET, PerSecond, UNVALIDATED_PER_SECOND};
+use super::rates::{PerSecond, TicketRates, UNVALIDATED_PER_SECOND};
 use super::{ConnectionStart, HANDSHAKE_GIVE_UP, Path, is_authentic, with_mac};
 use crate::allowance::Allowance;
 use crate::connection::{Confirmation, Link};
@@ -29,8 +29,8 @@ pub(crate) struct Responding {
     punch: Vec<u8>,
     pending: VecDeque<Pending>,
     answers: VecDeque<Answer>,
-    /// New INITs of this ticket.
-    pub(crate) rate: PerSecond<INITS_PER_TICKET>,
+    /// INITs of this ticket.
+    pub(crate) rates: TicketRates,
     give_up: Moment,
 }
 
@@ -95,7 +95,7 @@ impl Responding {
             punch,
             pending: VecDeque::new(),
             answers: VecDeque::new(),
-            rate: PerSecond::new(),
+            rates: TicketRates::new(),
             give_up: now + HANDSHAKE_GIVE_UP,
         }
     }
@@ -123,14 +123,10 @@ impl Responding {
         is_authentic(&self.introduction, bytes)
     }
 
-    /// Answers an INIT that was answered before. Whether it was.
-    pub(crate) fn repeat(&mut self, message: &[u8; handshake::MESSAGE_1_LEN], path: Path) -> bool {
-        let Some(pending) = self.pending.iter().find(|pending| pending.message == *message) else {
-            return false;
-        };
-        let receiver = pending.receiver;
-        self.answer(receiver, path);
-        true
+    /// Which handshake an INIT that came before began.
+    pub(crate) fn begun_by(&self, message: &[u8; handshake::MESSAGE_1_LEN]) -> Option<ReceiverId> {
+        let pending = self.pending.iter().find(|pending| pending.message == *message);
+        pending.map(|pending| pending.receiver)
     }
 
     /// Computes and queues the RESP to a new INIT. Answers with the handshake that had to go.
@@ -211,7 +207,8 @@ impl Responding {
         Some(Path { remote: to, local_ip: None }.transmit())
     }
 
-    fn answer(&mut self, receiver: ReceiverId, path: Path) {
+    /// Sends the RESP of this handshake, once more if it was sent before.
+    pub(crate) fn answer(&mut self, receiver: ReceiverId, path: Path) {
         if self.answers.len() < ANSWERS_MAX {
             self.answers.push_back(Answer { receiver, path });
         }

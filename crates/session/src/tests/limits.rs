@@ -108,17 +108,41 @@ fn an_answer_is_never_longer_than_what_it_answers() {
 #[test]
 fn no_more_than_a_hundred_datagrams_a_second_go_to_addresses_that_proved_nothing() {
     let mut flood = Flood::new();
-    let (_, init) = flood.init();
+    let inits: Vec<_> = (0..20)
+        .map(|n| {
+            let (introduction, alices) = introduced(&identity(2), &identity(1), 100 + n);
+            flood.alice.introduce(alices, &UdpEndpoints::default(), START);
+            flood.introduction = introduction;
+            flood.init().1
+        })
+        .collect();
     let mut sent = vec![];
     for ms in 0..3_000u64 {
         let now = START + Duration::from_millis(ms);
-        flood.hand_over(&init, source((ms % 200) as u8), now);
+        flood.hand_over(&inits[(ms % 20) as usize], source((ms % 200) as u8), now);
         sent.extend(flood.answers(now).into_iter().map(|_| now));
     }
     assert_eq!(sent.len(), 300);
     for window in sent.windows(101) {
         assert!(window[100].saturating_since(window[0]) >= Duration::from_secs(1));
     }
+}
+
+#[test]
+fn a_repeated_init_is_answered_ten_times_a_second_and_a_new_one_beside_it() {
+    let mut flood = Flood::new();
+    let (_, init) = flood.init();
+    let answered: usize = (0..3_000u64)
+        .map(|ms| {
+            let now = START + Duration::from_millis(ms);
+            flood.hand_over(&init, source((ms % 200) as u8), now);
+            flood.answers(now).len()
+        })
+        .sum();
+    assert_eq!(answered, 1 + 3 * 10);
+    let (_, real) = flood.init();
+    flood.hand_over(&real, source(1), START + Duration::from_secs(3));
+    assert_eq!(flood.answers(START + Duration::from_secs(3)).len(), 1);
 }
 
 #[test]
@@ -381,4 +405,64 @@ fn a_handshake_from_an_address_that_cannot_be_answered_is_dropped() {
     }
     flood.hand_over(&init, source(1), START);
     assert_eq!(flood.answers(START).len(), 1);
+}
+
+/// What goes to carol in half a second, whose one INIT comes in the middle of it.
+fn answers_beside(flood: &mut Flood, mut next: impl FnMut(&mut Flood, u8) -> Vec<u8>) -> Vec<u8> {
+    let (carols, alices) = introduced(&identity(3), &identity(1), 2);
+    flood.alice.introduce(alices, &UdpEndpoints::default(), START);
+    let (_, message) = handshake::Initiator::start(&carols, &identity(3), &mut flood.rng);
+    let ticket = carols.my_ticket().0;
+    let mut init = Vec::new();
+    Datagram::Init { sender: ReceiverId(7), ticket, noise: message }.encode(&mut init);
+    init.extend(carols.mac(&init));
+    let carol = SocketAddr::from(([10, 5, 5, 5], 4000));
+    let mut to_carol = vec![];
+    for ms in 0..500u64 {
+        let now = START + Duration::from_millis(ms);
+        for n in 0..5 {
+            let datagram = next(flood, n);
+            flood.hand_over(&datagram, source(n), now);
+            to_carol.extend(flood.answers(now).into_iter().filter(|(to, _)| *to == carol));
+        }
+        if ms == 400 {
+            flood.hand_over(&init, carol, now);
+            to_carol.extend(flood.answers(now).into_iter().filter(|(to, _)| *to == carol));
+        }
+    }
+    to_carol.into_iter().map(|(_, bytes)| bytes[0]).collect()
+}
+
+#[test]
+fn one_peer_that_repeats_its_init_without_end_leaves_others_their_answers() {
+    let mut flood = Flood::new();
+    let (_, init) = flood.init();
+    assert_eq!(answers_beside(&mut flood, |_, _| init.clone()), [datagram::RESP]);
+}
+
+#[test]
+fn one_peer_that_is_everywhere_at_once_leaves_others_their_answers() {
+    let mut flood = Flood::new();
+    let (noise, init) = flood.init();
+    flood.hand_over(&init, source(0), START);
+    let [(_, resp)] = &flood.answers(START)[..] else { panic!("no RESP") };
+    let Some(Datagram::Resp { sender: receiver, noise: message, .. }) = Datagram::decode(resp) else {
+        panic!("{resp:?}")
+    };
+    let (keys, message) = noise.read_response(&message).unwrap();
+    let fin = flood.sealed(&Datagram::Fin { receiver, noise: message });
+    flood.hand_over(&fin, source(0), START);
+    let keys = keys.into_epoch();
+    let mut packet_number = 0;
+    let answers = answers_beside(&mut flood, |_, _| {
+        let header = DataHeader { epoch: 0, receiver, packet_number }.encode();
+        // Each challenges alice as well.
+        let mut content = vec![];
+        Frame::PathChallenge { token: [7; 8] }.encode(&mut content);
+        content.extend([0; 100]);
+        let tag = keys.seal.seal_in_place(packet_number, &header, &mut content);
+        packet_number += 1;
+        [&header[..], &content, &tag].concat()
+    });
+    assert_eq!(answers, [datagram::RESP]);
 }

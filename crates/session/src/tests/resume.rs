@@ -540,6 +540,21 @@ fn a_flood_of_recorded_inits_is_bounded_in_work_and_memory() {
 }
 
 #[test]
+fn a_contact_that_ends_handshake_after_handshake_costs_no_more_than_its_share() {
+    let mut two = Two::parted(14);
+    let (begin, mut met) = (two.pair.now, 0);
+    while two.pair.now < begin + Duration::from_secs(5) {
+        two.restart(Who::Bob);
+        two.dial(Who::Bob).unwrap();
+        met += u64::from(two.run_until(Duration::from_millis(200), Two::are_together));
+    }
+    let exchanges = two.pair.alice.endpoint.stats().key_exchanges;
+    assert!(met >= 10, "{met} handshakes");
+    // Ten INITs a second of three each, and as many FINs of one.
+    assert!(exchanges <= 6 * 10 * (3 + 1), "{exchanges} key exchanges for {met} handshakes");
+}
+
+#[test]
 fn only_one_attempt_at_a_contact_runs_at_once_and_an_ended_one_keeps_nothing() {
     let mut two = Two::parted(13);
     let kept: Option<Contact> = two.pair.bob.disk.clone();

@@ -30,7 +30,7 @@ pub(crate) use self::place::Token;
 use self::place::{Contest, Place};
 use crate::allowance::Allowance;
 use crate::handshake::Path;
-use crate::handshake::rates::{PerSecond, UNVALIDATED_PER_SECOND};
+use crate::handshake::rates::{PerSecond, UNPROVEN_PER_SESSION, UNVALIDATED_PER_SECOND};
 
 /// Paths that are known besides the one in use (our choice): one address each before and after a move
 /// of either side.
@@ -70,6 +70,8 @@ pub(crate) struct Paths {
     others: Vec<Place>,
     answers: VecDeque<Answer>,
     rng: ChaCha20Rng,
+    /// Of what leaves for paths that proved nothing, this session's share.
+    unproven: PerSecond<UNPROVEN_PER_SESSION>,
     /// When [`Self::poll`] or [`Self::verdict`] may have something.
     next: Moment,
     moves: u64,
@@ -82,6 +84,7 @@ impl Paths {
             others: Vec::new(),
             answers: VecDeque::new(),
             rng,
+            unproven: PerSecond::new(),
             next: Moment::NEVER,
             moves: 0,
         }
@@ -276,7 +279,7 @@ impl Paths {
             let known = { places }.find(|place| place.path == answer.path);
             let allowance = known.map_or(&mut answer.once, |place| &mut place.allowance);
             let frame = Frame::PathResponse { token: answer.token, observed: answer.path.remote };
-            if may_leave(&frame, allowance, budget, now) {
+            if may_leave(&frame, allowance, &mut self.unproven, budget, now) {
                 return Some(Sally { path: answer.path, frame });
             }
         }
@@ -303,11 +306,11 @@ impl Paths {
             }
             let token = self.rng.random();
             let frame = Frame::PathChallenge { token };
-            if may_leave(&frame, &mut place.allowance, budget, now) {
+            if may_leave(&frame, &mut place.allowance, &mut self.unproven, budget, now) {
                 probing.on_sent(token, now);
                 return Some(Sally { path: place.path, frame });
             }
-            probing.hold_back(budget.free_at(), now);
+            probing.hold_back(budget.free_at().max(self.unproven.free_at()), now);
         }
         None
     }
@@ -366,6 +369,7 @@ fn is_better(theirs: Duration, ours: Duration) -> bool {
 fn may_leave(
     frame: &Frame<'_>,
     allowance: &mut Allowance,
+    share: &mut PerSecond<UNPROVEN_PER_SESSION>,
     budget: &mut PerSecond<UNVALIDATED_PER_SECOND>,
     now: Moment,
 ) -> bool {
@@ -373,7 +377,9 @@ fn may_leave(
     frame.encode(&mut bytes);
     let len = bytes.len().saturating_add(DATA_HEADER_LEN).saturating_add(TAG_LEN);
     let proven = *allowance == Allowance::Validated;
-    (proven || budget.allows(now)) && allowance.take(len as u64) && (proven || budget.take(now))
+    (proven || (share.allows(now) && budget.allows(now)))
+        && allowance.take(len as u64)
+        && (proven || (share.take(now) && budget.take(now)))
 }
 
 #[cfg(test)]
