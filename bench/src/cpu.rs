@@ -69,3 +69,10 @@ pub fn count() -> usize {
 pub fn time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
+
+/// Processor time of the first thread of another process so far (Linux, Documentation/scheduler/sched-stats.rst).
+pub fn of(process: u32) -> Result<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/schedstat"))?;
+    let nanos = text.split_whitespace().next().ok_or("an empty schedstat")?;
+    Ok(Duration::from_nanos(nanos.parse()?))
+}

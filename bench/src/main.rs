@@ -2,6 +2,7 @@
 //!
 //! - [`figures`]: what is measured, one file for each kind of figure.
 //! - [`peers`]: the two ends of a measurement, each a process of its own: this program again, in a role.
+//! - [`driver`]: the shell of the product's client, for what goes below it.
 //! - [`simulated`]: both ends in this process and in virtual time.
 //! - [`contest`]: rounds in which each contender has its turn, so that a busy machine hits all alike.
 //! - [`sample`], [`report`], [`plot`]: numbers, and the page made of them.
@@ -14,6 +15,7 @@
 mod arguments;
 mod contest;
 mod cpu;
+mod driver;
 mod figures;
 mod peers;
 mod plot;

@@ -34,10 +34,14 @@ pub enum RoleKind {
     TcpTake,
     TcpGive,
     Links,
+    PacketsTake,
+    PacketsGive,
+    UdpSink,
+    StrangersFlood,
 }
 
 impl RoleKind {
-    const ALL: [(&'static str, Self); 14] = [
+    const ALL: [(&'static str, Self); 18] = [
         ("udp-echo", Self::UdpEcho),
         ("udp-ping", Self::UdpPing),
         ("tokio-echo", Self::TokioEcho),
@@ -52,6 +56,10 @@ impl RoleKind {
         ("tcp-take", Self::TcpTake),
         ("tcp-give", Self::TcpGive),
         ("links", Self::Links),
+        ("packets-take", Self::PacketsTake),
+        ("packets-give", Self::PacketsGive),
+        ("udp-sink", Self::UdpSink),
+        ("strangers-flood", Self::StrangersFlood),
     ];
 
     /// The role of that name.
@@ -90,6 +98,12 @@ impl Role {
             RoleKind::TcpTake => peers::tcp::take(self.word(1)?),
             RoleKind::TcpGive => peers::tcp::give(self.parsed(1)?, self.word(2)?),
             RoleKind::Links => peers::links::hold(self.word(1)?, self.parsed(2)?),
+            RoleKind::PacketsTake => peers::packets::receive(self.parsed(1)?),
+            RoleKind::PacketsGive => peers::packets::send(self.parsed(1)?, self.parsed(2)?),
+            RoleKind::UdpSink => peers::packets::sink(),
+            RoleKind::StrangersFlood => {
+                peers::strangers::flood(self.parsed(1)?, self.parsed(2)?, self.parsed(3)?)
+            }
         }
     }
 

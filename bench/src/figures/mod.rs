@@ -2,11 +2,14 @@
 
 mod delivery;
 mod file;
+mod packets;
 mod product;
 mod rate;
 mod round_trip;
 mod sealing;
+mod sessions;
 mod ssh;
+mod strangers;
 mod world;
 
 use crate::Result;
@@ -14,7 +17,18 @@ use crate::arguments::Plan;
 use crate::report::Report;
 
 /// The figures by name.
-pub const NAMES: [&str; 7] = ["seal", "handshake", "round-trip", "rate", "delivery", "file", "product"];
+pub const NAMES: [&str; 10] = [
+    "seal",
+    "handshake",
+    "sessions",
+    "strangers",
+    "round-trip",
+    "rate",
+    "packets",
+    "delivery",
+    "file",
+    "product",
+];
 
 /// Measures with so many runs and reports.
 type Measure = fn(usize, &mut Report) -> Result;
@@ -25,8 +39,11 @@ pub fn run(plan: &Plan) -> Result {
     let figures: [(&str, Measure); NAMES.len()] = [
         ("seal", sealing::seal),
         ("handshake", sealing::handshake),
+        ("sessions", sessions::measure),
+        ("strangers", strangers::measure),
         ("round-trip", round_trip::measure),
         ("rate", rate::measure),
+        ("packets", packets::measure),
         ("delivery", delivery::measure),
         ("file", file::measure),
         ("product", product::measure),

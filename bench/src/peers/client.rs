@@ -63,6 +63,7 @@ pub fn echo(thread: Thread, broker: &str, downloads: &str) -> Result {
         let mut number = 0;
         while let Some(event) = events.next().await {
             match event {
+                Event::Ready(ready) => say("udp", ready.udp.ok_or("no socket for IPv4")?)?,
                 Event::Broker(broker) if broker.state == BrokerState::Connected => say("ready", ECHO)?,
                 Event::Message(message) if !message.mine && message.text == ANSWER_ME => {
                     number += 1;

@@ -2,7 +2,9 @@
 
 pub mod client;
 pub mod links;
+pub mod packets;
 pub mod quinn;
+pub mod strangers;
 pub mod tcp;
 pub mod tokio_udp;
 pub mod udp;

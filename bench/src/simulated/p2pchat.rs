@@ -1,7 +1,9 @@
 //! The product's session.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use p2pchat_crypto::{Identity, Introduction};
 use p2pchat_harness::sim::people::People;
 use p2pchat_proto::{Moment, UdpEndpoints};
 use p2pchat_session::{Endpoint, EndpointConfig, Received, SessionEvent, SessionId, StreamId};
@@ -27,13 +29,19 @@ pub fn ends(seed: u64) -> Result<[Session; 2]> {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let people = People::default();
     let (bobs, alices) = people.introduce(&mut rng);
+    Ok(introduced(&people, bobs, alices, rng.random()))
+}
+
+/// Bob and alice with an introduction each, who know where the other is.
+pub fn introduced(people: &People, bobs: Introduction, alices: Introduction, seed: u64) -> [Session; 2] {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let [bob, alice] = addresses();
-    let mut end = |me, introduction, peer| {
-        let mut endpoint = Endpoint::new(EndpointConfig::default(), me, rng.random(), Moment::ZERO);
+    let mut end = |me: &Arc<Identity>, introduction, peer| {
+        let mut endpoint = Endpoint::new(EndpointConfig::default(), me.clone(), rng.random(), Moment::ZERO);
         let session = endpoint.introduce(introduction, &UdpEndpoints::new([peer]), Moment::ZERO);
         Session { endpoint, session, up: false, heard: 0 }
     };
-    Ok([end(people.bob, bobs, alice), end(people.alice, alices, bob)])
+    [end(&people.bob, bobs, alice), end(&people.alice, alices, bob)]
 }
 
 impl End for Session {

@@ -27,19 +27,37 @@ pub struct Quic {
 
 /// A client and a server.
 pub fn ends(seed: u64) -> Result<[Quic; 2]> {
-    let start = Instant::now();
-    let (certificate, key) = certificate()?;
-    let server = Arc::new(ServerConfig::with_single_cert(vec![certificate.clone()], key)?);
-    let end = |server: Option<Arc<ServerConfig>>, place: u8| {
-        let mut bytes = [place; 32];
-        bytes[..8].copy_from_slice(&seed.to_be_bytes());
-        let endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), server, true, Some(bytes));
-        Quic { endpoint, connection: None, start, stream: None, heard: 0, waiting: Vec::new() }
-    };
-    let (mut client, server) = (end(None, 1), end(Some(server), 2));
-    let config = ClientConfig::new(trusting(certificate)?);
-    client.connection = Some(client.endpoint.connect(start, config, addresses()[1], NAME)?);
-    Ok([client, server])
+    Configs::new()?.ends(seed)
+}
+
+/// What many connections have in common.
+pub struct Configs {
+    client: ClientConfig,
+    server: Arc<ServerConfig>,
+}
+
+impl Configs {
+    /// A new certificate, and somebody who trusts it.
+    pub fn new() -> Result<Self> {
+        let (certificate, key) = certificate()?;
+        let server = Arc::new(ServerConfig::with_single_cert(vec![certificate.clone()], key)?);
+        Ok(Self { client: ClientConfig::new(trusting(certificate)?), server })
+    }
+
+    /// A client and a server of their own.
+    pub fn ends(&self, seed: u64) -> Result<[Quic; 2]> {
+        let start = Instant::now();
+        let end = |server: Option<Arc<ServerConfig>>, place: u8| {
+            let mut bytes = [place; 32];
+            bytes[..8].copy_from_slice(&seed.to_be_bytes());
+            let endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), server, true, Some(bytes));
+            Quic { endpoint, connection: None, start, stream: None, heard: 0, waiting: Vec::new() }
+        };
+        let (mut client, server) = (end(None, 1), end(Some(self.server.clone()), 2));
+        client.connection =
+            Some(client.endpoint.connect(start, self.client.clone(), addresses()[1], NAME)?);
+        Ok([client, server])
+    }
 }
 
 impl Quic {

@@ -98,7 +98,7 @@ impl Udp {
     }
 
     /// Whether there may be something to receive.
-    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         // An error shows at the next receive.
         self.socket.poll_read_ready(context).map(drop)
     }
