@@ -196,7 +196,7 @@ fn a_resumption_of_the_recorded_session_is_the_recorded_one() {
     let next = keys.resumption().expose().to_vec();
     let (bobs_keys, alices_keys) = (keys.keys(), responder.finish(&third).unwrap().keys());
     let mut rng = recorded(&vectors, "seal_nonce");
-    let sealed = alice.store().seal(b"p2pchat 1 store", secret.expose(), &mut rng).unwrap();
+    let sealed = alice.store().seal(b"p2pchat 1 store", &[secret.expose()], &mut rng).unwrap();
     vectors.expect(&[
         ("transcript", begun.transcript.to_vec()),
         ("bob_ticket_before", alices.peer_ticket(TicketWindow(window.0 - 1)).0.to_vec()),

@@ -33,20 +33,21 @@ impl core::fmt::Display for NotSealedHere {
 impl core::error::Error for NotSealedHere {}
 
 impl StoreKey {
-    /// Seals `content`, to be opened with the same `purpose` only.
+    /// Seals the parts, one after the other, to be opened with the same `purpose` only.
     ///
     /// # Errors
     /// If the source of randomness gives nothing but zeros.
     pub fn seal(
         &self,
         purpose: &[u8],
-        content: &[u8],
+        parts: &[&[u8]],
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<u8>, RandomnessFailed> {
         let nonce = random::<NONCE_LEN>(rng)?;
         // Whole from the start: growing would leave a copy behind.
-        let mut sealed = Zeroizing::new(Vec::with_capacity(content.len().saturating_add(TAG_LEN)));
-        sealed.extend_from_slice(content);
+        let length = parts.iter().fold(TAG_LEN, |length, part| length.saturating_add(part.len()));
+        let mut sealed = Zeroizing::new(Vec::with_capacity(length));
+        parts.iter().for_each(|part| sealed.extend_from_slice(part));
         // Fails only past the 2^38 bytes that one nonce may seal.
         XChaCha20Poly1305::new(self.as_bytes().into())
             .encrypt_in_place(&XNonce::from(*nonce), purpose, &mut *sealed)
@@ -76,19 +77,19 @@ mod tests {
     #[test]
     fn what_was_sealed_opens_for_the_same_identity_and_purpose_only() {
         let (mine, other) = (identity(1), identity(2));
-        let sealed = mine.store().seal(b"pins", b"content", &mut rng(1)).unwrap();
+        let sealed = mine.store().seal(b"pins", &[b"con", b"tent"], &mut rng(1)).unwrap();
         assert_eq!(sealed.len(), 7 + SEAL_LEN);
         assert_eq!(**mine.store().open(b"pins", &sealed).unwrap(), *b"content");
         assert_eq!(mine.store().open(b"pin", &sealed).unwrap_err(), NotSealedHere);
         assert_eq!(other.store().open(b"pins", &sealed).unwrap_err(), NotSealedHere);
-        let again = mine.store().seal(b"pins", b"content", &mut rng(2)).unwrap();
+        let again = mine.store().seal(b"pins", &[b"con", b"tent"], &mut rng(2)).unwrap();
         assert_ne!(again, sealed);
     }
 
     #[test]
     fn no_flipped_bit_and_no_shorter_piece_opens() {
         let mine = identity(1);
-        let sealed = mine.store().seal(b"pins", b"content", &mut rng(1)).unwrap();
+        let sealed = mine.store().seal(b"pins", &[b"con", b"tent"], &mut rng(1)).unwrap();
         for bit in 0..sealed.len() * 8 {
             let mut flipped = sealed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn nothing_is_sealed_with_a_nonce_of_zeros() {
-        let sealed = identity(1).store().seal(b"pins", b"content", &mut Recorded(vec![0; 24]));
+        let sealed = identity(1).store().seal(b"pins", &[b"con", b"tent"], &mut Recorded(vec![0; 24]));
         assert_eq!(sealed.unwrap_err(), RandomnessFailed);
     }
 }
