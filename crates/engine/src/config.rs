@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use p2pchat_crypto::Identity;
 use p2pchat_proto::{BrokerKey, Name};
+use p2pchat_session::Contact;
 
 use crate::people::Pin;
 
@@ -41,6 +42,8 @@ pub struct EngineConfig {
     pub broker_key: Option<BrokerKey>,
     /// Identities known at any broker.
     pub pins: Vec<Pin>,
+    /// What was kept of those who may come back; of somebody who is not pinned it is not used.
+    pub contacts: Vec<Contact>,
     /// What to do about chat requests.
     pub accept: AcceptPolicy,
     /// What to do about offered files.

@@ -3,6 +3,7 @@
 use p2pchat_conversation::{BatchId, QueryId, Write};
 use p2pchat_proto::transfer::{Attempt, TcpCandidates};
 use p2pchat_proto::{BrokerKey, PeerId, TransferId};
+use p2pchat_session::Contact;
 use p2pchat_transfer::CarrierSpec;
 
 use crate::people::Pin;
@@ -22,6 +23,10 @@ pub enum Effect {
     PinBroker(BrokerKey),
     /// Keep an identity.
     Pin(Pin),
+    /// Keep what a contact and this user meet again with, in the place of what was kept of the same
+    /// contact; erase that where there are no generations. To be on the disk before the next datagram
+    /// leaves, sealed.
+    KeepContact(Contact),
     /// Write to the store; answer [`committed`](crate::Engine::committed).
     Commit {
         /// Number of the batch.

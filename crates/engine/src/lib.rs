@@ -12,10 +12,11 @@
 //! 3. The answer makes an introduction on both sides, and a *meeting* begins: the session's handshake
 //!    over UDP.
 //! 4. When it is up, the conversation catches up with what was missed, and files can pass.
-//! 5. A session that is lost becomes a wish again, on the side that asked.
+//! 5. A session that is lost becomes a wish again, on the side that asked; and both sides, where they are
+//!    contacts, dial each other directly, with what they kept of the lost session.
 //!
-//! Rule for the driver: after every call drain [`Engine::poll_transmit`], [`Engine::poll_effect`]
-//! and [`Engine::poll_event`], then sleep until [`Engine::poll_timeout`] or the next input.
+//! Rule for the driver: after every call do what [`Engine::poll_effect`] says, then drain
+//! [`Engine::poll_transmit`] and [`Engine::poll_event`], then sleep until [`Engine::poll_timeout`] or the next input.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod command;

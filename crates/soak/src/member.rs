@@ -10,6 +10,7 @@ use p2pchat_netsim::{Internet, SocketId};
 use p2pchat_proto::conversation::DeviceEpoch;
 use p2pchat_proto::{BrokerKey, Moment, Name, PeerId, WallTime};
 use p2pchat_registry::ConnId;
+use p2pchat_session::Contact;
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
@@ -33,6 +34,8 @@ pub(crate) struct Member {
     store: Memory,
     epoch: DeviceEpoch,
     pub(crate) pins: Vec<Pin>,
+    /// What is kept of others, as it would be on the disk.
+    pub(crate) contacts: Vec<Contact>,
     pub(crate) broker_key: Option<BrokerKey>,
 }
 
@@ -76,6 +79,7 @@ impl Member {
             store: Memory::new(),
             epoch: DeviceEpoch(rng.random()),
             pins: Vec::new(),
+            contacts: Vec::new(),
             broker_key: None,
         }
     }
@@ -109,6 +113,7 @@ impl Member {
             broker: "broker.example:7770".to_owned(),
             broker_key: self.broker_key,
             pins: self.pins.clone(),
+            contacts: self.contacts.clone(),
             accept: AcceptPolicy::Ask,
             accept_files: AcceptPolicy::Ask,
             files_from_connected: false,
@@ -131,6 +136,11 @@ impl Member {
             stopping: None,
             idle_wakes: (Moment::ZERO, 0),
         });
+    }
+
+    pub(crate) fn keep(&mut self, contact: Contact) {
+        self.contacts.retain(|kept| kept.peer != contact.peer);
+        self.contacts.extend(Some(contact).filter(|kept| !kept.generations.is_empty()));
     }
 
     pub(crate) fn apply(&mut self, writes: &[Write]) {

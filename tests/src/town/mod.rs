@@ -292,6 +292,7 @@ impl Town {
                 Effect::Commit { batch, .. } => engine.committed(batch, now),
                 Effect::PinBroker(_)
                 | Effect::Pin(_)
+                | Effect::KeepContact(_)
                 | Effect::Load { .. }
                 | Effect::StartCarrier(_)
                 | Effect::DialCarrier { .. }
@@ -433,6 +434,7 @@ impl Program {
             broker: "broker.example:7770".to_owned(),
             broker_key: Some(broker),
             pins: self.contacts.iter().map(pin).collect(),
+            contacts: Vec::new(),
             accept: AcceptPolicy::Ask,
             accept_files: AcceptPolicy::Ask,
             files_from_connected: false,

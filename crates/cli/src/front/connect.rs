@@ -71,6 +71,16 @@ impl Connect {
         }
     }
 
+    /// Asks for the chat, once.
+    fn connect(&mut self, desk: &mut Desk) -> Vec<Step> {
+        if self.command.is_some() {
+            return Vec::new();
+        }
+        let id = desk.next_id();
+        self.command = Some(id);
+        vec![ask(id, Command::Connect { to: self.to.clone(), wait: self.timeout })]
+    }
+
     fn is_asking(&self) -> bool {
         match self.stage {
             Stage::Broker | Stage::Talking | Stage::Lingering { .. } => false,
@@ -158,11 +168,11 @@ impl Task for Connect {
                 self.wait.note(event);
                 match (event.state, self.stage) {
                     (BrokerState::Connected, Stage::Broker) => {
-                        let id = desk.next_id();
-                        self.command = Some(id);
                         self.stage = Stage::Asking { until: now + self.timeout + ANSWER_GRACE };
-                        vec![ask(id, Command::Connect { to: self.to.clone(), wait: self.timeout })]
+                        self.connect(desk)
                     }
+                    // A contact may be met without it.
+                    (BrokerState::Lost, Stage::Broker) => self.connect(desk),
                     (BrokerState::Refused, Stage::Broker | Stage::Asking { .. }) => {
                         vec![Step::Stop(Some(self.wait.refused(event)))]
                     }

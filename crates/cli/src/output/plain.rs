@@ -155,7 +155,9 @@ impl Plain {
         let who = desk.people().label(event.peer);
         let because = reason(event.reason.as_deref());
         let text = match event.state {
-            SessionState::Connecting if self.verbose => format!("* reaching {who}"),
+            SessionState::Connecting if self.verbose || event.reason.is_some() => {
+                format!("* reaching {who}{because}")
+            }
             SessionState::Connecting => return Vec::new(),
             SessionState::Up => match &event.link {
                 Some(link) => {

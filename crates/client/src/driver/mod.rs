@@ -129,11 +129,12 @@ impl Driver {
         requests: mpsc::Receiver<(CommandId, Request)>,
         events: mpsc::Sender<Vec<Event>>,
     ) -> Result<Self, Failure> {
-        let profile = Profile::load(config.home)?;
+        let mut profile = Profile::load(config.home, config.identity.clone())?;
         let sockets = Sockets::bind(&config.bind, profile.last_port()?)?;
         profile.keep_port(&sockets);
         check_announced(&config.advertise)?;
         check_announced(&config.advertise_tcp)?;
+        let (contacts, damage) = profile.contacts();
         let mut seed = [0; 32];
         system_rng()?.fill_bytes(&mut seed);
         let clock = Clock::start();
@@ -144,6 +145,7 @@ impl Driver {
             broker: config.broker.host_port.clone(),
             broker_key: profile.broker_key(&config.broker),
             pins: profile.pins(),
+            contacts,
             accept: config.accept,
             accept_files: config.accept_files,
             files_from_connected: config.files_from_connected,
@@ -183,6 +185,7 @@ impl Driver {
             stopping: false,
         };
         driver.announce_ready(peer, name);
+        damage.into_iter().for_each(|failure| driver.say(Event::Error(failure)));
         Ok(driver)
     }
 
@@ -392,6 +395,7 @@ impl Driver {
             Effect::CloseBroker => self.broker.close(),
             Effect::PinBroker(key) => self.profile.pin_broker(&self.broker_address, key)?,
             Effect::Pin(pin) => self.profile.pin(pin, now.wall)?,
+            Effect::KeepContact(contact) => self.profile.keep_contact(&contact)?,
             Effect::Commit { batch, writes } => {
                 self.store.apply(&writes);
                 self.engine.committed(batch, now);

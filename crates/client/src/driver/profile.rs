@@ -1,24 +1,30 @@
 //! The profile as the driver keeps it: what the engine learned goes to the files at once.
 
+use std::sync::Arc;
+
+use p2pchat_crypto::Identity;
 use p2pchat_engine::{Failure, Pin};
 use p2pchat_proto::{BrokerKey, WallTime};
+use p2pchat_session::Contact;
 
 use super::udp::Sockets;
 use crate::config::BrokerAddress;
 use crate::profile::{self, Home, KnownBrokers, Pins};
+use crate::random::system_rng;
 
 /// See the module.
 pub(crate) struct Profile {
     home: Home,
     brokers: KnownBrokers,
     pins: Pins,
+    me: Arc<Identity>,
 }
 
 impl Profile {
-    pub(crate) fn load(home: Home) -> Result<Self, Failure> {
+    pub(crate) fn load(home: Home, me: Arc<Identity>) -> Result<Self, Failure> {
         let brokers = KnownBrokers::load(&home)?;
         let pins = Pins::load(&home)?;
-        Ok(Self { home, brokers, pins })
+        Ok(Self { home, brokers, pins, me })
     }
 
     /// The UDP port of last time.
@@ -56,5 +62,15 @@ impl Profile {
     pub(crate) fn pin(&mut self, pin: Pin, now: WallTime) -> Result<(), Failure> {
         let Pin { peer, name, broker } = pin;
         self.pins.pin(profile::Pin { name, peer, broker, since: now, may_reconnect: true })
+    }
+
+    /// What was kept of those who may come back, and what was wrong with the rest.
+    pub(crate) fn contacts(&mut self) -> (Vec<Contact>, Vec<Failure>) {
+        self.pins.contacts(self.me.store())
+    }
+
+    /// Keeps what a contact comes back with. It is on the disk when this returns.
+    pub(crate) fn keep_contact(&mut self, contact: &Contact) -> Result<(), Failure> {
+        self.pins.keep(contact, self.me.store(), &mut system_rng()?)
     }
 }

@@ -11,7 +11,7 @@
 //! | --- | --- | --- |
 //! | `identity.key` | the sealed seed, see [`p2pchat_crypto::keyfile`] | the owner only, else it is refused |
 //! | `known_brokers` | the key that each broker had the first time, see [`KnownBrokers`] | |
-//! | `pins` | who is behind a name, see [`Pins`] | |
+//! | `pins` | who is behind a name, and, sealed, what contacts come back with, see [`Pins`] | |
 //! | `name` | one line: the name that is registered | |
 //! | `udp_port` | one line: the UDP port of last time | |
 //! | `lock` | empty; locked by the process that uses the profile, see [`ProfileLock`] | |
@@ -27,6 +27,7 @@
 //! locked the next time. Every file is bounded when it is read.
 
 mod brokers;
+mod contacts;
 mod disk;
 mod home;
 mod identity;

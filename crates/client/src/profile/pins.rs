@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use p2pchat_engine::Failure;
 use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
 
+use super::contacts::{Sealed, parse_sealed};
 use super::home::{Home, damaged};
 
-const FILE: &str = "pins";
+pub(super) const FILE: &str = "pins";
 /// Most pins. As many people as a roster can watch (protocol section 2: 2,000), five times over.
 pub const PINS_MAX: usize = 10_000;
-/// Most bytes of the file: [`PINS_MAX`] lines of the longest form (188 bytes), with comments.
+/// Most bytes of the file: [`PINS_MAX`] lines of the longest form (188 bytes), and one of less than 1,000
+/// bytes for each of [`p2pchat_session::CONTACTS_MAX`], with comments.
 const FILE_MAX: usize = 4 * 1024 * 1024;
 /// What the file begins with when it is new.
 const HEADER: &str = "# name, identity, broker, since, may reconnect without asking (yes or no)\n";
@@ -23,11 +25,16 @@ const HEADER: &str = "# name, identity, broker, since, may reconnect without ask
 /// alice jlgp…52 characters…q 5jbc…52 characters…a 2026-11-20T10:00:00Z yes
 /// ```
 ///
-/// At one broker a name stands for one identity, and an identity has one name.
+/// At one broker a name stands for one identity, and an identity has one name. Beside the people stands
+/// what they and this user meet again with, one line each, sealed:
+///
+/// ```text
+/// resume jlgp…52 characters…q 8a01…hexadecimal…
+/// ```
 #[derive(Debug, Clone)]
 pub struct Pins {
-    home: Home,
-    lines: Vec<Line>,
+    pub(super) home: Home,
+    pub(super) lines: Vec<Line>,
 }
 
 /// One person at one broker.
@@ -46,9 +53,12 @@ pub struct Pin {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Line {
+pub(super) enum Line {
     Comment(String),
     Pin(Pin),
+    Sealed(Sealed),
+    /// A line of what is sealed that is not what it should be.
+    Damaged(String),
 }
 
 impl Pins {
@@ -60,7 +70,7 @@ impl Pins {
     pub fn load(home: &Home) -> Result<Self, Failure> {
         let mut pins = Self { home: home.clone(), lines: Vec::new() };
         let Some((path, text)) = home.read_text(FILE, FILE_MAX)? else { return Ok(pins) };
-        let (mut names, mut peers) = (BTreeSet::new(), BTreeSet::new());
+        let (mut names, mut peers, mut sealed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (number, text) in text.lines().enumerate() {
             let wrong = |what: &str| damaged(&path, format!("line {} {what}", number + 1));
             let line = parse(text).ok_or_else(|| wrong("is not NAME IDENTITY BROKER SINCE yes|no"))?;
@@ -72,6 +82,11 @@ impl Pins {
                     return Err(wrong("is one pin too many"));
                 }
             }
+            if let Line::Sealed(of) = &line
+                && !sealed.insert(of.peer)
+            {
+                return Err(wrong("keeps an identity again"));
+            }
             pins.lines.push(line);
         }
         Ok(pins)
@@ -81,7 +96,7 @@ impl Pins {
     pub fn iter(&self) -> impl Iterator<Item = &Pin> {
         self.lines.iter().filter_map(|line| match line {
             Line::Pin(pin) => Some(pin),
-            Line::Comment(_) => None,
+            Line::Comment(_) | Line::Sealed(_) | Line::Damaged(_) => None,
         })
     }
 
@@ -121,12 +136,12 @@ impl Pins {
         let pin = Pin { since: whole_seconds(pin.since), ..pin };
         let same = |line: &&mut Line| match line {
             Line::Pin(old) => (old.peer, old.broker) == (pin.peer, pin.broker),
-            Line::Comment(_) => false,
+            Line::Comment(_) | Line::Sealed(_) | Line::Damaged(_) => false,
         };
         if let Some(line) = self.lines.iter_mut().find(same) {
             let since = match line {
                 Line::Pin(old) => old.since,
-                Line::Comment(_) => pin.since,
+                Line::Comment(_) | Line::Sealed(_) | Line::Damaged(_) => pin.since,
             };
             let new = Line::Pin(Pin { since, ..pin });
             if *line == new {
@@ -145,7 +160,7 @@ impl Pins {
         self.save()
     }
 
-    /// Removes all pins of an identity. Whether there were any.
+    /// Removes all pins of an identity, and what it could come back with. Whether there were any.
     ///
     /// # Errors
     /// [`Failure::Local`], [`Failure::DiskFull`].
@@ -153,7 +168,8 @@ impl Pins {
         let before = self.lines.len();
         self.lines.retain(|line| match line {
             Line::Pin(pin) => pin.peer != peer,
-            Line::Comment(_) => true,
+            Line::Sealed(sealed) => sealed.peer != peer,
+            Line::Comment(_) | Line::Damaged(_) => true,
         });
         if self.lines.len() == before {
             return Ok(false);
@@ -162,7 +178,7 @@ impl Pins {
         Ok(true)
     }
 
-    fn save(&self) -> Result<(), Failure> {
+    pub(super) fn save(&self) -> Result<(), Failure> {
         let text: String = self.lines.iter().map(format_line).collect();
         self.home.write(FILE, text.as_bytes())
     }
@@ -175,6 +191,9 @@ const fn whole_seconds(time: WallTime) -> WallTime {
 fn parse(text: &str) -> Option<Line> {
     if text.trim().is_empty() || text.starts_with('#') {
         return Some(Line::Comment(text.to_owned()));
+    }
+    if let Some(line) = parse_sealed(text) {
+        return Some(line);
     }
     let mut fields = text.split(' ');
     let pin = Pin {
@@ -193,7 +212,8 @@ fn parse(text: &str) -> Option<Line> {
 
 fn format_line(line: &Line) -> String {
     match line {
-        Line::Comment(text) => format!("{text}\n"),
+        Line::Comment(text) | Line::Damaged(text) => format!("{text}\n"),
+        Line::Sealed(sealed) => format!("{}\n", sealed.to_text()),
         Line::Pin(Pin { name, peer, broker, since, may_reconnect }) => {
             let may = if *may_reconnect { "yes" } else { "no" };
             format!("{name} {peer} {broker} {} {may}\n", time_text(*since))
@@ -340,7 +360,7 @@ mod tests {
         #[test]
         fn no_line_makes_the_parser_panic(text in "\\PC{0,200}") {
             if let Some(line) = parse(&text) {
-                prop_assert!(matches!(line, Line::Comment(_)));
+                prop_assert!(matches!(line, Line::Comment(_) | Line::Damaged(_)));
             }
         }
     }

@@ -50,6 +50,9 @@ impl Engine {
         }
         self.wish(Wish::asked(peer, name, id, wait, now));
         self.wishes_due(now);
+        if let Some(peer) = peer {
+            self.look_for_wished(peer, now);
+        }
     }
 
     pub(super) fn wish(&mut self, wish: Wish) {

@@ -136,6 +136,7 @@ impl Engine {
             BrokerState::Lost | BrokerState::Refused => {
                 self.people.forget_presence();
                 self.link_lost(now);
+                self.look_without_broker(now);
                 if let (BrokerState::Refused, Some(failure)) = (state, reason) {
                     self.fail_wishes(&failure);
                 }
@@ -263,6 +264,7 @@ mod tests {
             broker: "127.0.0.1:1".to_owned(),
             broker_key: None,
             pins: Vec::new(),
+            contacts: Vec::new(),
             accept: AcceptPolicy::Ask,
             accept_files: AcceptPolicy::Ask,
             files_from_connected: false,

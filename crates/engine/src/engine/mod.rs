@@ -2,12 +2,13 @@
 //!
 //! What it does stands in one file each: [`broker`] (what the broker says), [`asking`] (one's own
 //! requests), [`answering`] (others' requests), [`talking`] (sessions and messages), [`sharing`]
-//! (files), [`report`] (how everything is).
+//! (files), [`reunion`] (contacts without the broker), [`report`] (how everything is).
 
 mod answering;
 mod asking;
 mod broker;
 mod report;
+mod reunion;
 mod sharing;
 mod talking;
 
@@ -38,8 +39,9 @@ use crate::wish::{Wish, WishId};
 
 use answering::IncomingRequest;
 use broker::Asked;
+use reunion::Reunion;
 use sharing::Numbers;
-use talking::Meeting;
+use talking::{Bond, Meeting};
 
 /// One client, without its sockets and files; see the crate's first page.
 pub struct Engine {
@@ -70,6 +72,10 @@ pub struct Engine {
     calls_made: Vec<Call>,
     meetings: BTreeMap<SessionId, Meeting>,
     live: BTreeMap<PeerId, SessionId>,
+    /// How the last session with somebody came to be.
+    bonds: BTreeMap<PeerId, Bond>,
+    reunions: BTreeMap<PeerId, Reunion>,
+    stopping: bool,
     numbers: Numbers,
     effects: VecDeque<Effect>,
     events: VecDeque<Event>,
@@ -124,7 +130,7 @@ impl Engine {
         let endpoint = Endpoint::new(endpoint, Arc::clone(&me), rng.random(), now.moment);
         let conversations = Conversations::resume(me.peer_id(), epoch, heads);
         let transfers = Transfers::new(rng.random());
-        Self {
+        let mut engine = Self {
             me,
             name: config.name,
             accept: config.accept,
@@ -149,14 +155,20 @@ impl Engine {
             calls_made: Vec::new(),
             meetings: BTreeMap::new(),
             live: BTreeMap::new(),
+            bonds: BTreeMap::new(),
+            reunions: BTreeMap::new(),
+            stopping: false,
             numbers: Numbers::default(),
             effects: VecDeque::new(),
             events: VecDeque::new(),
-        }
+        };
+        engine.remember_contacts(config.contacts, now);
+        engine
     }
 
     /// Does what a front end asks. The outcome comes as an event that carries `id`.
     pub fn handle_command(&mut self, id: CommandId, command: Command, now: Now) {
+        self.endpoint.set_wall_clock(now.wall);
         match command {
             Command::People { prefix } => self.ask_people(id, prefix),
             Command::Connect { to, wait } => self.connect(id, to, wait, now),
@@ -197,6 +209,7 @@ impl Engine {
 
     /// A datagram came; it is opened in place.
     pub fn handle_datagram(&mut self, received: Received, datagram: &mut [u8], now: Now) {
+        self.endpoint.set_wall_clock(now.wall);
         self.endpoint.handle_datagram(received, datagram, now.moment);
         self.settle(now);
     }
@@ -235,6 +248,7 @@ impl Engine {
 
     /// Time has come to [`poll_timeout`](Self::poll_timeout).
     pub fn handle_timeout(&mut self, now: Now) {
+        self.endpoint.set_wall_clock(now.wall);
         self.link.handle_timeout(now, &mut self.rng);
         if self.endpoint.poll_timeout().is_some_and(|due| now.reached(due)) {
             self.endpoint.handle_timeout(now.moment);
@@ -246,13 +260,17 @@ impl Engine {
         self.wishes_due(now);
         self.incoming_due(now);
         self.settle(now);
+        self.reunions_due(now);
+        self.settle(now);
     }
 
     /// Ends everything in order: transfers are taken back, sessions closed, the broker told.
     pub fn stop(&mut self, now: Now) {
+        self.stop_looking();
         self.cancel_all_files(now);
         self.settle(now);
-        for &session in self.live.values() {
+        let direct = self.meetings.iter().filter(|(_, meeting)| meeting.is_direct()).map(|(id, _)| id);
+        for &session in self.live.values().chain(direct) {
             self.endpoint.close(session, talking::CLOSE_DONE, now.moment);
         }
         self.link.leave();
@@ -284,12 +302,14 @@ impl Engine {
         let ready = self.link.is_ready();
         let wishes = self.wishes.values().map(|wish| wish.poll_timeout(ready));
         let incoming = self.incoming.values().map(|request| request.expires);
+        let reunions = self.reunions.values().map(Reunion::poll_timeout);
         [self.endpoint.poll_timeout(), self.transfers.poll_timeout()]
             .into_iter()
             .flatten()
             .chain(wishes)
             .chain(incoming)
             .chain(self.calls_end.front().map(|(end, _)| *end))
+            .chain(reunions)
             .fold(self.link.poll_timeout(), Moment::min)
     }
 
@@ -298,6 +318,7 @@ impl Engine {
         loop {
             let moved = self.settle_link(now)
                 | self.settle_sessions(now)
+                | self.settle_contacts()
                 | self.settle_conversations(now)
                 | self.settle_transfers(now)
                 | self.settle_crossed(now);

@@ -49,8 +49,27 @@ pub(super) struct Meeting {
     pub(super) state: SessionState,
     /// What is known of the peer's key; at a first contact it is new until the session is up.
     pub(super) trust: Trust,
-    request: RequestId,
-    endpoints: EndpointBox,
+    /// Of the request that introduced the two; none where they met again without the broker.
+    introduced: Option<(RequestId, EndpointBox)>,
+}
+
+impl Meeting {
+    /// With a contact, without the broker.
+    pub(super) const fn direct(peer: PeerId, bond: Bond, trust: Trust) -> Self {
+        Self { peer, bond, state: SessionState::Connecting, trust, introduced: None }
+    }
+
+    pub(super) const fn is_direct(&self) -> bool {
+        self.introduced.is_none()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, SessionState::Lost | SessionState::Closed)
+    }
+
+    fn is_of(&self, request: RequestId) -> bool {
+        self.introduced.as_ref().is_some_and(|(of, _)| *of == request)
+    }
 }
 
 impl Engine {
@@ -72,18 +91,16 @@ impl Engine {
         let session = self.endpoint.introduce(introduction, theirs, now.moment);
         let trust = self.people.trust(peer);
         let state = SessionState::Connecting;
-        self.meetings.insert(session, Meeting { peer, bond, state, trust, request, endpoints });
+        let introduced = Some((request, endpoints));
+        self.meetings.insert(session, Meeting { peer, bond, state, trust, introduced });
         self.show_session(session, None, now);
     }
 
     /// Further endpoints of the other side of an accepted request.
     pub(super) fn endpoints_came(&mut self, endpoints: &Endpoints, now: Now) {
-        let Some((&session, meeting)) =
-            self.meetings.iter_mut().find(|(_, meeting)| meeting.request == endpoints.request)
-        else {
-            return;
-        };
-        match meeting.endpoints.open(&endpoints.sealed) {
+        let found = self.meetings.iter_mut().find(|(_, meeting)| meeting.is_of(endpoints.request));
+        let Some((&session, Meeting { introduced: Some((_, opener)), .. })) = found else { return };
+        match opener.open(&endpoints.sealed) {
             Ok(theirs) => {
                 let theirs = self.reachable(theirs);
                 self.endpoint.add_endpoints(session, &theirs, now.moment);
@@ -103,7 +120,7 @@ impl Engine {
         let found = self
             .meetings
             .iter()
-            .find(|(_, meeting)| meeting.request == request && meeting.state == SessionState::Connecting);
+            .find(|(_, meeting)| meeting.is_of(request) && meeting.state == SessionState::Connecting);
         if let Some((&session, _)) = found {
             self.endpoint.close(session, CLOSE_DONE, now.moment);
         }
@@ -116,8 +133,13 @@ impl Engine {
     }
 
     pub(super) fn close_session(&mut self, id: CommandId, peer: PeerId, now: Now) {
+        let looked = self.stop_looking_for(peer);
         let Some(&session) = self.live.get(&peer) else {
-            self.failed(id, Failure::NoSuch { what: "session" });
+            if looked {
+                self.done(id);
+            } else {
+                self.failed(id, Failure::NoSuch { what: "session" });
+            }
             return;
         };
         self.endpoint.close(session, CLOSE_DONE, now.moment);
@@ -188,9 +210,24 @@ impl Engine {
     }
 
     fn session_up(&mut self, session: SessionId, now: Now) {
+        self.meet_again(session, now);
         let Some(meeting) = self.meetings.get_mut(&session) else { return };
-        meeting.state = SessionState::Up;
         let (peer, bond) = (meeting.peer, meeting.bond);
+        if self.endpoint.info(session, now.moment).is_none() {
+            // It ended with the packet that brought it up.
+            return;
+        }
+        let older = self.live.get(&peer).copied().filter(|older| *older != session);
+        if older.is_some_and(|older| !self.endpoint.replaces(session, older)) {
+            self.meetings.remove(&session);
+            self.endpoint.close(session, CloseCode::Replaced, now.moment);
+            return;
+        }
+        if let Some(meeting) = self.meetings.get_mut(&session) {
+            meeting.state = SessionState::Up;
+        }
+        self.bonds.insert(peer, bond);
+        self.stop_looking_for(peer);
         if let Some(older) = self.live.insert(peer, session)
             && older != session
         {
@@ -202,6 +239,9 @@ impl Engine {
         self.show_session(session, None, now);
         if bond != Bond::Once {
             self.pin(peer);
+        }
+        if self.people.is_pinned(peer) {
+            self.endpoint.keep(session);
         }
         let suite = self.endpoint.info(session, now.moment).map(|info| info.suite);
         self.conversations.session_up(peer);
@@ -267,6 +307,11 @@ impl Engine {
         let was_up = meeting.state != SessionState::Connecting;
         let (peer, bond) = (meeting.peer, meeting.bond);
         let ending = Ending::of(reason);
+        if meeting.is_direct() && !was_up {
+            self.meetings.remove(&session);
+            self.reunion_failed(peer, session, now);
+            return;
+        }
         meeting.state = ending.state;
         self.show_session(session, Some(ending.reason.to_owned()), now);
         self.meetings.remove(&session);
@@ -279,6 +324,9 @@ impl Engine {
         let again = bond == Bond::Connecting { again: true };
         if self.live.contains_key(&peer) {
             return;
+        }
+        if ending.again && was_up {
+            self.look_again(peer, now);
         }
         if mine && ending.again && (was_up || again) {
             self.wish(Wish::again(peer, self.people.name(peer), now));
@@ -329,6 +377,9 @@ impl Ending {
             EndReason::ClosedHere => (SessionState::Closed, "closed", false),
             EndReason::ClosedByPeer(CloseCode::KeysUsedUp) | EndReason::KeysUsedUp => {
                 (SessionState::Lost, "its keys are used up, and are made anew", true)
+            }
+            EndReason::ClosedByPeer(CloseCode::Replaced) => {
+                (SessionState::Lost, "another session takes its place", true)
             }
             EndReason::ClosedByPeer(CloseCode::Misbehaved) => {
                 (SessionState::Closed, "the other side did not understand a message", false)

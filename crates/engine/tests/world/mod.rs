@@ -17,7 +17,7 @@ use p2pchat_netsim::{LinkConfig, Network};
 use p2pchat_proto::broker::{FromBroker, ToBroker};
 use p2pchat_proto::{BrokerKey, Moment, Name, PeerId, UdpEndpoints, WallTime};
 use p2pchat_registry::{Command as ToShell, Config, ConnId, Registry, Ticket};
-use p2pchat_session::Received;
+use p2pchat_session::{Contact, Received};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
@@ -39,6 +39,8 @@ pub struct World {
     /// Turns since the clock moved.
     still: usize,
     next_command: u64,
+    /// Processes that were started anew.
+    lives: u8,
 }
 
 pub struct Member {
@@ -47,6 +49,8 @@ pub struct Member {
     pub address: SocketAddr,
     pub events: Vec<Event>,
     pub pins: Vec<Pin>,
+    /// What is kept of others, as it would be on the disk.
+    pub contacts: Vec<Contact>,
     /// Datagrams that this member sent.
     pub datagrams: u64,
     /// How far this member's wall clock was set, milliseconds.
@@ -90,12 +94,13 @@ pub fn name(text: &str) -> Name {
 pub struct Manner {
     pub accept: AcceptPolicy,
     pub pins: Vec<Pin>,
+    pub contacts: Vec<Contact>,
     pub broker_key: Option<BrokerKey>,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { accept: AcceptPolicy::Ask, pins: Vec::new(), broker_key: None }
+        Self { accept: AcceptPolicy::Ask, pins: Vec::new(), contacts: Vec::new(), broker_key: None }
     }
 }
 
@@ -138,6 +143,7 @@ impl World {
             quiet: false,
             still: 0,
             next_command: 0,
+            lives: 0,
         }
     }
 
@@ -159,34 +165,20 @@ impl World {
     /// Adds somebody, linked to everybody else by `link`.
     pub fn join(&mut self, called: &str, manner: Manner, link: &LinkConfig) -> usize {
         let index = self.people.len();
-        let me = Arc::new(Self::identity(index));
-        let peer = me.peer_id();
+        let peer = Self::identity(index).peer_id();
         let byte = u8::try_from(index + 1).expect("few people");
         let address = SocketAddr::from((Ipv4Addr::new(192, 0, 2, byte), 7000));
         for other in &self.people {
             self.net.link(address.ip(), other.address.ip(), *link);
         }
-        let config = EngineConfig {
-            me,
-            name: name(called),
-            broker: "broker.example:7770".into(),
-            broker_key: manner.broker_key,
-            pins: manner.pins,
-            accept: manner.accept,
-            accept_files: AcceptPolicy::Ask,
-            files_from_connected: false,
-            ports: Ports { v4: address.port(), v6: 0 },
-            loopback_only: false,
-        };
-        let mut seed = [0xa5; 32];
-        seed[0] = byte;
-        let engine = Engine::new(config, seed, self.clock());
+        let engine = self.engine(index, called, manner, address, 0);
         self.people.push(Member {
             engine,
             peer,
             address,
             events: Vec::new(),
             pins: Vec::new(),
+            contacts: Vec::new(),
             datagrams: 0,
             wall_set: 0,
             conn: None,
@@ -194,6 +186,45 @@ impl World {
         });
         self.settle();
         index
+    }
+
+    fn engine(&self, index: usize, called: &str, manner: Manner, at: SocketAddr, life: u8) -> Engine {
+        let config = EngineConfig {
+            me: Arc::new(Self::identity(index)),
+            name: name(called),
+            broker: "broker.example:7770".into(),
+            broker_key: manner.broker_key,
+            pins: manner.pins,
+            contacts: manner.contacts,
+            accept: manner.accept,
+            accept_files: AcceptPolicy::Ask,
+            files_from_connected: false,
+            ports: Ports { v4: at.port(), v6: 0 },
+            loopback_only: false,
+        };
+        let mut seed = [0xa5; 32];
+        seed[0] = u8::try_from(index + 1).expect("few people");
+        seed[1] = life;
+        Engine::new(config, seed, self.clock())
+    }
+
+    /// Somebody's process dies without a word and begins anew at `address`, with what it kept.
+    pub fn restart(&mut self, index: usize, called: &str, address: SocketAddr, accept: AcceptPolicy) {
+        self.lives += 1;
+        let member = &self.people[index];
+        let (pins, contacts) = (member.pins.clone(), member.contacts.clone());
+        let manner = Manner { accept, pins, contacts, broker_key: Some(self.broker_key()) };
+        let engine = self.engine(index, called, manner, address, self.lives);
+        let member = &mut self.people[index];
+        if let Some(conn) = member.conn.take() {
+            self.broker.links.remove(&conn);
+            self.broker.registry.disconnected(conn);
+        }
+        member.engine = engine;
+        member.address = address;
+        member.store = Memory::new();
+        member.events.clear();
+        self.settle();
     }
 
     pub fn clock(&self) -> Now {
@@ -318,16 +349,6 @@ impl World {
         let now = self.clock_of(index);
         let member = &mut self.people[index];
         let mut moved = false;
-        let mut datagrams = Vec::new();
-        while let Some(transmit) = member.engine.poll_transmit(now, 8, &mut datagrams) {
-            moved = true;
-            let size = transmit.segment_size.unwrap_or(datagrams.len()).max(1);
-            for segment in datagrams.chunks(size) {
-                member.datagrams += 1;
-                self.net.send(self.now, member.address, transmit.to, segment);
-            }
-            datagrams.clear();
-        }
         while let Some(effect) = member.engine.poll_effect() {
             moved = true;
             match effect {
@@ -350,6 +371,10 @@ impl World {
                 }
                 Effect::PinBroker(_) => {}
                 Effect::Pin(pin) => member.pins.push(pin),
+                Effect::KeepContact(contact) => {
+                    member.contacts.retain(|kept| kept.peer != contact.peer);
+                    member.contacts.extend(Some(contact).filter(|kept| !kept.generations.is_empty()));
+                }
                 Effect::Commit { batch, writes } => {
                     member.store.apply(&writes);
                     member.engine.committed(batch, now);
@@ -363,6 +388,16 @@ impl World {
                 | Effect::Publish { .. }
                 | Effect::StopCarrier { .. } => panic!("no file is sent in this world"),
             }
+        }
+        let mut datagrams = Vec::new();
+        while let Some(transmit) = member.engine.poll_transmit(now, 8, &mut datagrams) {
+            moved = true;
+            let size = transmit.segment_size.unwrap_or(datagrams.len()).max(1);
+            for segment in datagrams.chunks(size) {
+                member.datagrams += 1;
+                self.net.send(self.now, member.address, transmit.to, segment);
+            }
+            datagrams.clear();
         }
         while let Some(event) = member.engine.poll_event() {
             moved = true;

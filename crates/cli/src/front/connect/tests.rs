@@ -142,6 +142,22 @@ fn the_request_goes_out_once_however_often_the_broker_comes_back() {
 }
 
 #[test]
+fn without_a_broker_the_person_is_asked_for_once_and_may_come_all_the_same() {
+    let mut talk = Talk::new();
+    let steps = talk.see(broker(BrokerState::Lost, None));
+    let [Step::Do(Action::Ask { request: Request::Engine(Command::Connect { .. }), .. })] = steps.as_slice()
+    else {
+        panic!("{steps:?}")
+    };
+    assert!(talk.task.waits_for_broker());
+    assert_eq!(talk.see(broker(BrokerState::Lost, None)), []);
+    talk.see(session(SessionState::Up));
+    assert!(!talk.task.waits_for_broker());
+    assert_eq!(talk.after(Duration::from_secs(60)), []);
+    assert_eq!(talk.see(broker(BrokerState::Connected, None)), [], "nobody is asked who is there");
+}
+
+#[test]
 fn each_way_a_request_ends_has_its_code() {
     for (state, expected) in [(RequestState::Declined, "declined"), (RequestState::Expired, "no_answer")] {
         let mut talk = Talk::new();

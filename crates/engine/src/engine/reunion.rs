@@ -1,0 +1,196 @@
+//! Contacts who meet again without the broker: what is kept of them, and when they are dialled.
+
+use core::time::Duration;
+
+use p2pchat_proto::{Moment, PeerId};
+use p2pchat_session::{Contact, SessionId};
+use rand::RngExt;
+
+use super::Engine;
+use super::talking::{Bond, Meeting};
+use crate::config::AcceptPolicy;
+use crate::effect::Effect;
+use crate::event::{SessionEvent, SessionState};
+use crate::now::Now;
+use crate::wish::{RETRY_FIRST, RETRY_MAX};
+
+/// How long somebody who is wished for is left to the broker alone, where its link is being made. A link
+/// over the slowest lines takes that long.
+const BROKER_FIRST: Duration = Duration::from_secs(1);
+
+/// Somebody who is looked for where they were last.
+pub(super) struct Reunion {
+    /// When to dial next, where no attempt runs.
+    next: Moment,
+    failures: u32,
+    /// The attempt that runs.
+    session: Option<SessionId>,
+    /// Whether it is for a wish, and ends with it; otherwise for a session that was lost.
+    wished: bool,
+}
+
+impl Reunion {
+    pub(super) const fn poll_timeout(&self) -> Moment {
+        if self.session.is_some() { Moment::NEVER } else { self.next }
+    }
+}
+
+impl Engine {
+    /// Takes up what was kept of people, of those who are still known.
+    pub(super) fn remember_contacts(&mut self, contacts: Vec<Contact>, now: Now) {
+        self.endpoint.set_wall_clock(now.wall);
+        self.endpoint.answer_contacts(self.accept != AcceptPolicy::Nobody);
+        for contact in contacts {
+            if self.people.is_pinned(contact.peer) {
+                self.endpoint.remember(contact);
+            }
+        }
+        self.settle_contacts();
+    }
+
+    /// What changed of contacts goes to the disk, before any datagram.
+    pub(super) fn settle_contacts(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(contact) = self.endpoint.poll_contact() {
+            moved = true;
+            self.effects.push_back(Effect::KeepContact(contact));
+        }
+        moved
+    }
+
+    /// A session was lost: its contact is looked for at once.
+    pub(super) fn look_again(&mut self, peer: PeerId, now: Now) {
+        self.look(peer, false, now.moment);
+    }
+
+    /// Somebody is wished for; without a broker they are looked for where they were last.
+    pub(super) fn look_for_wished(&mut self, peer: PeerId, now: Now) {
+        if !self.link.is_ready() {
+            self.look(peer, true, now.after(BROKER_FIRST));
+        }
+    }
+
+    /// The broker is away: whoever is wished for is looked for now.
+    pub(super) fn look_without_broker(&mut self, now: Now) {
+        let wished: Vec<PeerId> = self
+            .wishes
+            .values()
+            .filter_map(|wish| wish.peer.or_else(|| self.people.pinned_as(wish.name.as_ref()?)))
+            .collect();
+        for peer in wished {
+            self.look(peer, true, now.moment);
+        }
+    }
+
+    fn look(&mut self, peer: PeerId, wished: bool, next: Moment) {
+        if self.stopping || self.live.contains_key(&peer) || !self.endpoint.can_dial(peer) {
+            return;
+        }
+        let reunion =
+            self.reunions.entry(peer).or_insert(Reunion { next, failures: 0, session: None, wished });
+        reunion.wished &= wished;
+        if reunion.failures == 0 {
+            reunion.next = reunion.next.min(next);
+        }
+    }
+
+    /// Nobody is looked for any more.
+    pub(super) fn stop_looking(&mut self) {
+        self.stopping = true;
+        self.reunions.clear();
+    }
+
+    /// Whether somebody was looked for, who is not any more.
+    pub(super) fn stop_looking_for(&mut self, peer: PeerId) -> bool {
+        self.reunions.remove(&peer).is_some()
+    }
+
+    /// Dials whoever is due.
+    pub(super) fn reunions_due(&mut self, now: Now) {
+        let due: Vec<PeerId> = self
+            .reunions
+            .iter()
+            .filter(|(_, reunion)| now.reached(reunion.poll_timeout()))
+            .map(|(&peer, _)| peer)
+            .collect();
+        for peer in due {
+            self.reunion_due(peer, now);
+        }
+    }
+
+    fn reunion_due(&mut self, peer: PeerId, now: Now) {
+        let Some(reunion) = self.reunions.get(&peer) else { return };
+        let (failures, wished) = (reunion.failures, reunion.wished);
+        let unwanted = wished && self.wish_for(peer, self.people.name(peer).as_ref()).is_none();
+        if unwanted || self.live.contains_key(&peer) || !self.endpoint.can_dial(peer) {
+            self.reunions.remove(&peer);
+            return;
+        }
+        let met = self.meetings.values().any(|meeting| meeting.peer == peer && !meeting.is_over());
+        let asked = wished && self.link.is_ready();
+        let session = if met || asked { None } else { self.endpoint.dial(peer, now.moment) };
+        let Some(session) = session else {
+            // The broker, or the other side, is at it.
+            self.look_later(peer, now);
+            return;
+        };
+        let bond = self.bond_again(peer);
+        self.meetings.insert(session, Meeting::direct(peer, bond, self.people.trust(peer)));
+        if let Some(reunion) = self.reunions.get_mut(&peer) {
+            reunion.session = Some(session);
+        }
+        if failures == 0 {
+            self.say_reaching(peer, "directly, where they were last");
+        }
+    }
+
+    /// An attempt has ended without a session.
+    pub(super) fn reunion_failed(&mut self, peer: PeerId, session: SessionId, now: Now) {
+        let Some(reunion) = self.reunions.get_mut(&peer).filter(|r| r.session == Some(session)) else {
+            return;
+        };
+        let first = reunion.failures == 0;
+        self.look_later(peer, now);
+        if first {
+            let without = if self.link.is_ready() { "" } else { ", and there is no broker" };
+            self.say_reaching(peer, &format!("no answer where they were last{without}; it is tried again"));
+        }
+    }
+
+    /// Backs off, not in step with the other side.
+    fn look_later(&mut self, peer: PeerId, now: Now) {
+        let Some(reunion) = self.reunions.get_mut(&peer) else { return };
+        let wait = RETRY_FIRST.saturating_mul(1 << reunion.failures.min(6)).min(RETRY_MAX);
+        let early = wait.mul_f64(self.rng.random_range(0.0..0.5));
+        reunion.failures = reunion.failures.saturating_add(1);
+        reunion.session = None;
+        reunion.next = now.after(wait.saturating_sub(early).max(RETRY_FIRST));
+    }
+
+    /// A contact dialled: the session is not known yet.
+    pub(super) fn meet_again(&mut self, session: SessionId, now: Now) {
+        if self.meetings.contains_key(&session) {
+            return;
+        }
+        let Some(peer) = self.endpoint.info(session, now.moment).map(|info| info.peer) else { return };
+        let bond = self.bond_again(peer);
+        self.meetings.insert(session, Meeting::direct(peer, bond, self.people.trust(peer)));
+    }
+
+    /// What a session leaves that takes the place of another one, whoever began it.
+    fn bond_again(&self, peer: PeerId) -> Bond {
+        let wished = self.wish_for(peer, self.people.name(peer).as_ref()).is_some();
+        match self.bonds.get(&peer) {
+            Some(&bond) => bond,
+            None if wished => Bond::connecting(true),
+            None => Bond::Accepted,
+        }
+    }
+
+    fn say_reaching(&mut self, peer: PeerId, reason: &str) {
+        let (name, trust) = (self.people.name(peer), self.people.trust(peer));
+        let (state, reason) = (SessionState::Connecting, Some(reason.to_owned()));
+        let event = SessionEvent { peer, name, state, link: None, trust, reason };
+        self.events.push_back(crate::event::Event::Session(event));
+    }
+}
