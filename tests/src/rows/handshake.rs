@@ -10,6 +10,7 @@ mod offers;
 pub(super) mod people;
 mod pins;
 pub(super) mod recorded;
+mod reunion;
 pub(super) mod second;
 pub(super) mod twisted;
 pub(super) mod vectors;
@@ -107,6 +108,12 @@ pub const ROWS: &[Row] = &[
         run: pins::other_key,
     },
     Row {
+        id: "H16",
+        attack: "two contacts dial each other at once, 1,000 timings, with loss",
+        expected: "exactly one session stays",
+        run: reunion::glare,
+    },
+    Row {
         id: "H19",
         attack: "an introduced peer sends data before message 3, and message 3 twice",
         expected: "dropped; no second session, no second key exchange",
@@ -131,16 +138,40 @@ pub const ROWS: &[Row] = &[
         run: noise::other_static,
     },
     Row {
+        id: "H24",
+        attack: "crashes in a resumed handshake, between two generations of secrets, 1,000 timings, with loss",
+        expected: "a common generation always remains; they meet again",
+        run: reunion::crashes,
+    },
+    Row {
+        id: "H25",
+        attack: "a removed, blocked or 31-day-old contact, and any while one is invisible, dials directly",
+        expected: "no answer",
+        run: reunion::unwanted,
+    },
+    Row {
         id: "H26",
         attack: "one and five unused INITs of other attempts arrive before the real one",
         expected: "the real one connects",
         run: messages::recorded_init,
     },
     Row {
+        id: "H26B",
+        attack: "the same with a contact's ticket, without the broker",
+        expected: "the real one connects",
+        run: reunion::recorded_init,
+    },
+    Row {
         id: "H27",
         attack: "a damaged KEM ciphertext under a right signature, an all-0xFF KEM key, counters that go back",
         expected: "aborted at once",
         run: offers::damaged_kem,
+    },
+    Row {
+        id: "H28",
+        attack: "tickets of one contact over a day, from two networks",
+        expected: "not linkable without the key; windows of neighbours accepted",
+        run: reunion::tickets,
     },
     Row {
         id: "H29",

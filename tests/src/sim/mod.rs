@@ -5,10 +5,12 @@
 //! - [`hand`]: an introduced peer that is made by hand: it holds the keys, and sends what its owner
 //!   wants under any number.
 //! - [`epochs`]: how it renews the keys.
+//! - [`contacts`]: two who meet again without a broker, and what their owner does about it.
 //! - [`target`]: whom it attacks, the product's endpoint ([`target::Product`]) or the double.
 //! - [`careless`]: the double, a receiver with one of its defences left out.
 
 pub mod careless;
+pub mod contacts;
 pub mod epochs;
 pub mod hand;
 pub mod pair;
