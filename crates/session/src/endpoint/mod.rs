@@ -357,11 +357,15 @@ impl Endpoint {
         let Some(entry) = self.sessions.get_mut(&id) else {
             return;
         };
+        let mut moved = None;
         let wakeup = match &mut entry.session {
             Session::Initiating(initiating) => initiating.wakeup(&self.unvalidated),
             Session::Responding(responding) => responding.wakeup(&self.unvalidated),
             Session::Connected(connection) => {
                 while let Some(event) = connection.poll_event() {
+                    if let SessionEvent::Moved { remote, .. } = &event {
+                        moved = Some((connection.peer(), *remote));
+                    }
                     self.events.push_back((id, event));
                 }
                 if connection.is_over() {
@@ -382,6 +386,9 @@ impl Endpoint {
             if wakeup < Moment::NEVER {
                 self.wakeups.insert((wakeup, id));
             }
+        }
+        if let Some((peer, remote)) = moved {
+            self.note_place(peer, remote);
         }
     }
 

@@ -290,7 +290,7 @@ impl Endpoint {
         }
     }
 
-    /// A session is over: the contact was where it ran last.
+    /// Where a session has gone on, or ran last: there the contact is.
     pub(super) fn note_place(&mut self, peer: PeerId, remote: core::net::SocketAddr) {
         if self.contacts.known.get_mut(&peer).is_some_and(|known| known.contact.is_at(remote)) {
             self.contact_changed(peer);
