@@ -236,6 +236,26 @@ fn whoever_moved_is_found_again_where_it_is_now() {
 }
 
 #[test]
+fn whoever_moves_within_a_session_is_kept_at_the_new_place_at_once() {
+    let mut two = Two::contacts(4);
+    assert!(two.talk());
+    let moved: SocketAddr = "10.0.7.8:7777".parse().unwrap();
+    let (bob, alice) = (two.pair.bob.address, two.pair.alice.address);
+    assert_eq!(two.pair.alice.disk.as_ref().unwrap().endpoints.as_slice(), [bob]);
+    two.pair.network.link(moved.ip(), alice.ip(), good_line());
+    two.pair.bob.address = moved;
+    assert!(two.talk());
+    let moves = two.pair.alice.count(|event| matches!(event, SessionEvent::Moved { .. }));
+    assert_eq!((moves, two.pair.alice.count(is_up)), (1, 1), "it is the same session");
+    assert_eq!(two.pair.alice.disk.as_ref().unwrap().endpoints.as_slice(), [moved, bob]);
+    // And that is enough, whatever happens to the session next.
+    BOTH.into_iter().for_each(|who| two.restart(who));
+    two.dial(Who::Alice).unwrap();
+    assert!(two.run_until(Duration::from_secs(5), Two::are_together));
+    assert!(two.talk());
+}
+
+#[test]
 fn contacts_whose_keys_were_renewed_meet_again_with_the_newest() {
     let mut two = Two::contacts(3);
     let first = two.pair.bob.disk.clone().unwrap();
