@@ -3,6 +3,8 @@
 use super::Row;
 
 mod endpoints;
+mod faults;
+mod inits;
 mod line;
 mod messages;
 pub(super) mod noise;
@@ -114,10 +116,28 @@ pub const ROWS: &[Row] = &[
         run: reunion::glare,
     },
     Row {
+        id: "H17",
+        attack: "each message of the handshake lost, doubled, overtaken, 90 s late; 300 lines that do all of it",
+        expected: "a session, or a clean end after 20 s",
+        run: faults::faults,
+    },
+    Row {
+        id: "H18",
+        attack: "every handshake message of this session and an older one, replayed and forged, beside a live one",
+        expected: "no line is lost, no key exchange, no answer to a forgery",
+        run: faults::live,
+    },
+    Row {
         id: "H19",
         attack: "an introduced peer sends data before message 3, and message 3 twice",
         expected: "dropped; no second session, no second key exchange",
         run: messages::out_of_turn,
+    },
+    Row {
+        id: "H20",
+        attack: "INITs with a right MAC without end: new, repeated, of 1 and 60 contacts, of spoofed sources; handshakes without end",
+        expected: "the limits of protocol section 4 hold; others are answered",
+        run: inits::flood,
     },
     Row {
         id: "H21",

@@ -8,9 +8,11 @@
 //! - [`contacts`]: two who meet again without a broker, and what their owner does about it.
 //! - [`target`]: whom it attacks, the product's endpoint ([`target::Product`]) or the double.
 //! - [`careless`]: the double, a receiver with one of its defences left out.
+//! - [`courier`]: two in their handshake, and somebody who decides over each datagram.
 
 pub mod careless;
 pub mod contacts;
+pub mod courier;
 pub mod epochs;
 pub mod hand;
 pub mod pair;
