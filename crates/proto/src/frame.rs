@@ -17,6 +17,7 @@
 //! | 0x08 | `PathResponse` | token \[8\], observed address |
 //! | 0x09 | `Candidates` | 0 for UDP, or 1 and transfer \[16\] for TCP; count u8, addresses |
 //! | 0x0a | `Close` | code |
+//! | 0x0b | `MaxStreams` | limit |
 //! | 0x10 | `Stream` | stream, offset, length, bytes |
 //! | 0x11 | `Stream`, the last of its stream | stream, offset, length, bytes |
 //!
@@ -47,6 +48,7 @@ const PATH_CHALLENGE: u8 = 0x07;
 const PATH_RESPONSE: u8 = 0x08;
 const CANDIDATES: u8 = 0x09;
 const CLOSE: u8 = 0x0a;
+const MAX_STREAMS: u8 = 0x0b;
 const STREAM: u8 = 0x10;
 const STREAM_FIN: u8 = 0x11;
 
@@ -125,14 +127,19 @@ pub enum Frame<'a> {
         /// The limit.
         max: u64,
     },
-    /// The sender of a stream gives it up.
+    /// The sender of a stream gives it up, or its receiver wants no more of it.
     Reset {
         /// The stream.
         stream: StreamId,
         /// Why, as the stream's user says.
         code: u64,
-        /// Bytes of the stream that were sent.
+        /// Bytes of the stream that whoever says this has sent: none from its receiver.
         final_size: u64,
+    },
+    /// Streams that the other side may open, since the start of the session.
+    MaxStreams {
+        /// The limit.
+        max: u64,
     },
     /// Sent once and never repeated.
     Datagram {
@@ -235,6 +242,7 @@ impl Frame<'_> {
             | Self::MaxData { .. }
             | Self::MaxStreamData { .. }
             | Self::Reset { .. }
+            | Self::MaxStreams { .. }
             | Self::Datagram { .. }
             | Self::PathChallenge { .. }
             | Self::PathResponse { .. }
@@ -264,6 +272,10 @@ impl Frame<'_> {
                 varint::write(stream.0, out);
                 varint::write(*code, out);
                 varint::write(*final_size, out);
+            }
+            Self::MaxStreams { max } => {
+                out.push(MAX_STREAMS);
+                varint::write(*max, out);
             }
             Self::Datagram { kind, bytes } => {
                 out.extend([DATAGRAM, *kind]);
@@ -361,6 +373,7 @@ fn decode<'a>(reader: &mut Reader<'a>) -> Option<Frame<'a>> {
         PATH_RESPONSE => Frame::PathResponse { token: reader.array()?, observed: read_address(reader)? },
         CANDIDATES => decode_candidates(reader)?,
         CLOSE => Frame::Close { code: CloseCode::from_wire(reader.varint()?) },
+        MAX_STREAMS => Frame::MaxStreams { max: reader.varint()? },
         STREAM => decode_stream(reader, false)?,
         STREAM_FIN => decode_stream(reader, true)?,
         kind if kind >= FIRST_SKIPPABLE => Frame::Unknown { kind, bytes: reader.counted()? },

@@ -30,6 +30,10 @@ pub struct RequestId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct TransferId(pub [u8; 16]);
 
+/// One group, drawn at random by the one who makes it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct GroupId(pub [u8; 16]);
+
 /// A text that is not a key: wrong length, wrong alphabet, or bits left over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidKeyText;
@@ -107,6 +111,7 @@ key_as_text!(PeerId);
 key_as_text!(BrokerKey);
 id_as_hex!(RequestId);
 id_as_hex!(TransferId);
+id_as_hex!(GroupId);
 
 #[cfg(test)]
 mod tests {

@@ -29,12 +29,13 @@ pub mod limits;
 pub mod name;
 pub mod offer;
 pub mod rekey;
+pub mod stream;
 pub mod text;
 pub mod time;
 pub mod transfer;
 pub mod varint;
 
 pub use endpoint::UdpEndpoints;
-pub use id::{BrokerKey, PeerId, RequestId, TransferId};
+pub use id::{BrokerKey, GroupId, PeerId, RequestId, TransferId};
 pub use name::Name;
 pub use time::{Moment, WallTime};

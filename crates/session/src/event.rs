@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 pub use p2pchat_proto::frame::{CloseCode, StreamId};
+pub use p2pchat_proto::stream::{StreamHead, TransferPurpose};
 
 /// One session in one [`crate::Endpoint`], never used again after its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +44,8 @@ pub enum SessionEvent {
         /// This side's address, where the system told it.
         local_ip: Option<IpAddr>,
     },
+    /// Something happened to a stream beside the first two.
+    Stream(StreamEvent),
     /// The peer has not answered several probes.
     Suspect,
     /// The peer is heard again.
@@ -50,6 +53,74 @@ pub enum SessionEvent {
     /// The session is over. Always its last event, exactly once.
     Ended(EndReason),
 }
+
+/// Something happened to a stream that a side opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamEvent {
+    /// The peer opened a stream.
+    Opened {
+        /// Which one.
+        stream: StreamId,
+        /// What for.
+        head: StreamHead,
+    },
+    /// There is something to take where there was nothing, by [`crate::Endpoint::read`].
+    Readable {
+        /// Of which stream.
+        stream: StreamId,
+    },
+    /// The peer's stream was taken to its end, or the peer has acknowledged all of this side's.
+    Finished {
+        /// Which one; there is no such stream any more.
+        stream: StreamId,
+    },
+    /// The peer gave its stream up, or wants no more of this side's. What was not taken is gone.
+    Reset {
+        /// Which one; there is no such stream any more.
+        stream: StreamId,
+        /// Why, as the peer's program says.
+        code: u64,
+    },
+    /// A chunk that was refused for want of room finds room now.
+    Writable {
+        /// On which stream.
+        stream: StreamId,
+    },
+    /// A stream can be opened where that was refused because too many were open.
+    MayOpen,
+}
+
+/// Why nothing was done with a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamError {
+    /// There is no such session, it is not up, or it is ending.
+    NotUp,
+    /// There is no such stream that one could do that with, or it has ended.
+    NoStream,
+    /// As many streams are open as may be; [`StreamEvent::MayOpen`] tells when one can be opened.
+    TooMany,
+    /// The stream was finished or given up before.
+    Ended,
+    /// The chunk is longer than half of [`crate::STREAM_BUFFER_MAX`].
+    TooLong,
+    /// Too many bytes wait; [`StreamEvent::Writable`] tells when the chunk finds room.
+    Full,
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotUp => "the session is not up",
+            Self::NoStream => "no such stream",
+            Self::TooMany => "too many streams are open",
+            Self::Ended => "the stream has ended",
+            Self::TooLong => "the chunk is too long",
+            Self::Full => "too many bytes wait",
+        })
+    }
+}
+
+impl core::error::Error for StreamError {}
 
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +157,12 @@ pub enum Misbehaviour {
     StreamNotAllowed,
     /// It ended a stream that lasts as long as the session.
     StreamEnded,
+    /// It opened more streams than it may.
+    TooManyStreams,
+    /// Its stream began with something that is no head, or ended before it.
+    StreamHead,
+    /// It said of a stream that it ends elsewhere than it said or sent before.
+    FinalSize,
     /// It announced a body longer than [`p2pchat_proto::limits::BODY_MAX`].
     BodyTooLong,
     /// It renewed the keys out of turn, for another epoch than the next, too early, or with a message
@@ -115,6 +192,9 @@ impl fmt::Display for Misbehaviour {
             Self::CreditExceeded => "sent beyond its credit",
             Self::StreamNotAllowed => "used a stream that does not exist",
             Self::StreamEnded => "ended a stream that lasts",
+            Self::TooManyStreams => "opened too many streams",
+            Self::StreamHead => "began a stream without a head",
+            Self::FinalSize => "said that a stream ends elsewhere",
             Self::BodyTooLong => "announced a body that is too long",
             Self::Rekey => "renewed the keys out of turn",
         })

@@ -15,6 +15,7 @@
 //!                                          <--  DATA: Ping; the initiator is up
 //! DATA: Ack; the responder is up           -->
 //! DATA: streams of bodies                  <->  ...
+//! DATA: streams that either side opens     <->  ...
 //! DATA: two messages on stream 0           <->  new keys, every two minutes of talk
 //! DATA: Close                              -->  DATA: Close
 //! ```
@@ -64,7 +65,7 @@
 //! - `handshake`: [`HANDSHAKE_GIVE_UP`], INIT and PUNCH on their schedule, the limits on INIT.
 //! - `connection`: RFC 9002 recovery behind a [`Controller`], acknowledgements, [`KEEPALIVE_FIRST`],
 //!   [`LOST_AFTER`], the authenticated end; keys by epoch, [`REKEY_AFTER`], [`PACKETS_MAX`].
-//! - `streams`: credit, reassembly with bounds, bodies.
+//! - `streams`: credit, reassembly with bounds, bodies; streams for groups and bulk ([`StreamEvent`]).
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -91,10 +92,14 @@ pub use connection::rtt::{INITIAL_RTT, RttEstimator};
 pub use connection::{KEEPALIVE_FIRST, KEEPALIVE_LATER, LOST_AFTER, PACKETS_MAX, SUSPECT_AFTER_PTO};
 pub use contact::{CONTACT_ENDPOINTS_MAX, Contact, GENERATION_LIFETIME, GENERATIONS_MAX, Generation};
 pub use endpoint::{CONTACTS_MAX, Endpoint, EndpointConfig};
-pub use event::{CloseCode, EndReason, Misbehaviour, SendError, SessionEvent, SessionId, StreamId};
+pub use event::{
+    CloseCode, EndReason, Misbehaviour, SendError, SessionEvent, SessionId, StreamError, StreamEvent,
+    StreamHead, StreamId, TransferPurpose,
+};
 pub use handshake::HANDSHAKE_GIVE_UP;
 pub use held::Held;
 pub use replay::REPLAY_WINDOW;
 pub use stats::{PathInfo, SessionInfo, SocketStats};
+pub use streams::opened::outgoing::{STREAM_BUFFER_MAX, STREAMS_BUFFER_MAX};
 pub use streams::send::SEND_BUFFER_MAX;
 pub use wire::{Ecn, Received, Transmit};

@@ -301,7 +301,8 @@ impl Contacts {
                 | SessionEvent::Moved { .. }
                 | SessionEvent::Body { .. }
                 | SessionEvent::Suspect
-                | SessionEvent::Recovered => {}
+                | SessionEvent::Recovered
+                | SessionEvent::Stream(_) => {}
             }
         }
     }

@@ -140,6 +140,7 @@ impl Pair {
                     SessionEvent::Up { .. } => side.up = true,
                     SessionEvent::Body { bytes, .. } => side.bodies.push(bytes),
                     SessionEvent::Moved { .. }
+                    | SessionEvent::Stream(_)
                     | SessionEvent::Suspect
                     | SessionEvent::Recovered
                     | SessionEvent::Ended(_) => {}

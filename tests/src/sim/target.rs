@@ -68,6 +68,7 @@ impl Product {
                 SessionEvent::Body { .. }
                 | SessionEvent::Up { .. }
                 | SessionEvent::Moved { .. }
+                | SessionEvent::Stream(_)
                 | SessionEvent::Suspect
                 | SessionEvent::Recovered => {}
             }

@@ -3,8 +3,11 @@
 use p2pchat_conversation::{self as conversation, ComposeError};
 use p2pchat_crypto::{EndpointBox, EndpointsError, Introduction, Role};
 use p2pchat_proto::broker::{Endpoints, Watch};
+use p2pchat_proto::stream::UNKNOWN_HEAD;
 use p2pchat_proto::{PeerId, RequestId, UdpEndpoints};
-use p2pchat_session::{CloseCode, EndReason, SessionEvent as Happened, SessionId, StreamId};
+use p2pchat_session::{
+    CloseCode, EndReason, SessionEvent as Happened, SessionId, StreamError, StreamEvent, StreamId,
+};
 
 use super::Engine;
 use super::broker::Asked;
@@ -167,12 +170,22 @@ impl Engine {
                 }
                 // Where the session runs now is told to whoever asks.
                 Happened::Moved { .. } => {}
+                Happened::Stream(event) => self.refuse_stream(session, event, now),
                 Happened::Suspect => self.set_session_state(session, SessionState::Suspect, now),
                 Happened::Recovered => self.set_session_state(session, SessionState::Up, now),
                 Happened::Ended(reason) => self.session_ended(session, &reason, now),
             }
         }
         moved
+    }
+
+    /// Nothing here uses a stream that the peer opens.
+    fn refuse_stream(&mut self, session: SessionId, event: StreamEvent, now: Now) {
+        if let StreamEvent::Opened { stream, .. } = event {
+            // It may have ended in the packet that opened it; then nothing is left to refuse.
+            let refused = self.endpoint.reset(session, stream, UNKNOWN_HEAD, now.moment);
+            debug_assert!(matches!(refused, Ok(()) | Err(StreamError::NoStream | StreamError::NotUp)));
+        }
     }
 
     pub(super) fn settle_conversations(&mut self, now: Now) -> bool {

@@ -22,6 +22,7 @@ fn every_frame_has_its_bytes() {
     golden(&Frame::MaxData { max: 1 << 20 }, &[3, 0x80, 0x10, 0, 0]);
     golden(&Frame::MaxStreamData { stream: StreamId(1), max: 1 << 18 }, &[4, 1, 0x80, 4, 0, 0]);
     golden(&Frame::Reset { stream: StreamId(2), code: 3, final_size: 64 }, &[5, 2, 3, 0x40, 64]);
+    golden(&Frame::MaxStreams { max: 65 }, &[0x0b, 0x40, 65]);
     golden(&Frame::Datagram { kind: 9, bytes: b"ab" }, &[6, 9, 2, b'a', b'b']);
     golden(&Frame::PathChallenge { token: [7; 8] }, &[7, 7, 7, 7, 7, 7, 7, 7, 7]);
     golden(&Frame::Close { code: CloseCode::Replaced }, &[0x0a, 2]);
@@ -60,7 +61,7 @@ fn an_acknowledgement_has_its_bytes() {
 
 #[test]
 fn an_unknown_kind_below_the_skippable_ones_is_malformed() {
-    for kind in (0x0b..0x10).chain(0x12..FIRST_SKIPPABLE) {
+    for kind in (0x0c..0x10).chain(0x12..FIRST_SKIPPABLE) {
         let content = [kind, 0, 0, 0, 1];
         assert_eq!(Frames::new(&content).collect::<Vec<_>>(), [Err(MalformedFrame)], "{kind:#x}");
     }

@@ -3,8 +3,10 @@
 //! - [`receive`]: an opened packet and its frames.
 //! - [`transmit`]: what goes into the next packet.
 //! - [`recovery`], [`packets`], [`rtt`], [`reordering`]: RFC 9002.
-//! - [`congestion`], [`pacing`]: how much may be on its way, and how fast it leaves.
+//! - [`congestion`], [`pacing`], [`reserve`]: how much may be on its way, how fast it leaves, and what
+//!   bulk leaves of both.
 //! - [`acks`]: what the peer is told.
+//! - [`streaming`]: the streams that either side opens.
 //! - [`epochs`], [`rekey`]: the keys, and how they are renewed.
 //! - [`path`], [`roaming`]: where the peer is, and how the session follows it there.
 //! - [`confirmation`]: what happens before the first packet of the peer.
@@ -28,8 +30,10 @@ pub(crate) mod receive;
 pub(crate) mod recovery;
 mod rekey;
 pub(crate) mod reordering;
+pub(crate) mod reserve;
 mod roaming;
 pub(crate) mod rtt;
+mod streaming;
 pub(crate) mod timers;
 pub(crate) mod transmit;
 
@@ -186,7 +190,7 @@ impl Connection {
             replay: ReplayWindow::new(),
             acks: AckTracker::default(),
             recovery: Recovery::new(controller(DATAGRAM_SIZE as u64)),
-            streams: Streams::new(),
+            streams: Streams::new(start.link.role),
             timers: Timers::new(),
             events: VecDeque::new(),
             ping,
@@ -452,7 +456,7 @@ impl Connection {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<SessionEvent> {
-        self.events.pop_front()
+        self.events.pop_front().or_else(|| self.poll_stream_event())
     }
 
     /// The next thing to be told of the secrets that further sessions begin with.

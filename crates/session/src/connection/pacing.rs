@@ -39,10 +39,11 @@ impl Pacer {
         Self { datagram, tokens: datagram.saturating_mul(BURST_DATAGRAMS), filled: Moment::ZERO, until: None }
     }
 
-    /// Whether a datagram may leave now, at the pace that `rate` tells in bytes a second when it is
-    /// needed.
+    /// Whether a datagram may leave now that leaves `reserve` bytes for others, at the pace that `rate`
+    /// tells in bytes a second when it is needed.
     pub(crate) fn lets_out(
         &mut self,
+        reserve: u64,
         rtt: Option<Duration>,
         rate: impl FnOnce() -> u64,
         now: Moment,
@@ -51,15 +52,16 @@ impl Pacer {
         if rtt.is_none_or(|rtt| rtt < PACED_RTT_MIN) {
             return true;
         }
-        if self.tokens >= self.datagram && now.saturating_since(self.filled) < STEP {
+        let least = self.datagram.saturating_add(reserve);
+        if self.tokens >= least && now.saturating_since(self.filled) < STEP {
             return true;
         }
         let rate = rate().max(1);
         self.fill(rate, now);
-        if self.tokens >= self.datagram {
+        if self.tokens >= least {
             return true;
         }
-        let wanted = bytes_in(STEP, rate).clamp(self.datagram, self.capacity(rate));
+        let wanted = bytes_in(STEP, rate).saturating_add(reserve).clamp(least, self.capacity(rate));
         let missing = u128::from(wanted.saturating_sub(self.tokens));
         let nanos = missing.saturating_mul(SECOND).div_ceil(u128::from(rate));
         self.until = Some(now + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)));
@@ -122,7 +124,7 @@ mod tests {
     /// Sends as many datagrams as may leave.
     fn pour(pacer: &mut Pacer, rate: u64, now: Moment) -> u64 {
         let mut count = 0;
-        while pacer.lets_out(RTT, || rate, now) {
+        while pacer.lets_out(0, RTT, || rate, now) {
             pacer.on_sent(DATAGRAM);
             count += 1;
             assert!(count < 1_000_000);
@@ -176,7 +178,7 @@ mod tests {
                 asked += 1;
                 RATE
             };
-            assert!(pacer.lets_out(RTT, rate, at(micros)));
+            assert!(pacer.lets_out(0, RTT, rate, at(micros)));
             pacer.on_sent(12);
         }
         assert_eq!(asked, 10);
@@ -187,7 +189,7 @@ mod tests {
         let mut pacer = Pacer::new(DATAGRAM);
         assert_eq!(pour(&mut pacer, RATE, at(1)), BURST_DATAGRAMS);
         assert_eq!(pour(&mut pacer, RATE, at(6_000)), 6);
-        pacer.lets_out(RTT, || RATE, at(11_000));
+        pacer.lets_out(0, RTT, || RATE, at(11_000));
         assert_eq!(pour(&mut pacer, RATE, at(60_000_000)), BURST_DATAGRAMS);
     }
 
@@ -196,7 +198,7 @@ mod tests {
         for rtt in [None, Some(Duration::from_micros(999))] {
             let mut pacer = Pacer::new(DATAGRAM);
             pacer.on_sent(u64::MAX);
-            assert!(pacer.lets_out(rtt, || panic!("reckoned"), at(1)));
+            assert!(pacer.lets_out(0, rtt, || panic!("reckoned"), at(1)));
             assert_eq!(pacer.deadline(), None);
         }
     }
@@ -213,7 +215,7 @@ mod tests {
     fn a_rate_of_nothing_waits_and_does_not_end() {
         let mut pacer = Pacer::new(DATAGRAM);
         pacer.on_sent(u64::MAX);
-        assert!(!pacer.lets_out(RTT, || 0, at(1)));
+        assert!(!pacer.lets_out(0, RTT, || 0, at(1)));
         assert!(pacer.deadline().unwrap() > at(1));
     }
 }

@@ -154,7 +154,10 @@ impl Connection {
             Frame::Ack(ack) => self.take_ack(ack, now)?,
             Frame::MaxData { max } => self.streams.on_max_data(*max),
             Frame::MaxStreamData { stream, max } => self.streams.on_max_stream_data(*stream, *max)?,
-            Frame::Reset { stream, .. } => self.streams.on_reset(*stream)?,
+            Frame::MaxStreams { max } => self.streams.opened.on_max_streams(*max),
+            Frame::Reset { stream, code, final_size } => {
+                self.streams.on_reset(*stream, *code, *final_size)?;
+            }
             Frame::PathChallenge { token } => reading.challenge = Some(*token),
             Frame::PathResponse { token, observed } => {
                 if self.paths.on_response(*token, from, now) {

@@ -11,6 +11,7 @@ use super::mtu::{DATAGRAM_SIZE, Mtu};
 use super::pacing::{PACED_RTT_MIN, Pacer};
 use super::packets::{Content, Fate, SentPacket, SentPackets};
 use super::reordering::Reordering;
+use super::reserve::{self, LetOut, Reserve};
 use super::rtt::RttEstimator;
 use crate::stats::PathInfo;
 
@@ -65,6 +66,7 @@ pub(crate) struct Recovery {
     pub(crate) controller: Box<dyn Controller>,
     pub(crate) pacer: Pacer,
     pub(crate) mtu: Mtu,
+    reserve: Reserve,
     largest_acked: Option<u64>,
     /// Packets below this number went along another path, and tell nothing of this one.
     path_start: u64,
@@ -100,6 +102,7 @@ impl Recovery {
             controller,
             pacer: Pacer::new(DATAGRAM_SIZE as u64),
             mtu: Mtu::new(SocketAddr::from(([0; 4], 0))),
+            reserve: Reserve::new(),
             largest_acked: None,
             path_start: 0,
             reordering: Reordering::new(),
@@ -128,10 +131,38 @@ impl Recovery {
             return false;
         }
         let (controller, rtt) = (self.controller.as_ref(), self.rtt.smoothed());
-        let lets_out = self.pacer.lets_out(rtt, || pace(controller, self.rtt.assumed()), now);
+        let lets_out = self.pacer.lets_out(0, rtt, || pace(controller, self.rtt.assumed()), now);
         // What the pace holds back fills the window soon (RFC 9002 section 7.8).
         self.window_limited = !lets_out && waiting >= room;
         lets_out
+    }
+
+    /// Whether window and pace let out a packet of which `needed` bytes must find room, of them
+    /// `urgent` that are no bulk, while `waiting` wait.
+    pub(crate) fn lets_out_beside_bulk(
+        &mut self,
+        urgent: Option<u64>,
+        needed: u64,
+        waiting: u64,
+        now: Moment,
+    ) -> LetOut {
+        let window = self.controller.window();
+        let room = window.saturating_sub(self.sent.bytes_in_flight);
+        let (controller, rtt) = (self.controller.as_ref(), self.rtt.smoothed());
+        let rate = || pace(controller, self.rtt.assumed());
+        let finds_room = needed.saturating_add(reserve::left_in(window)) <= room;
+        let lets_out = finds_room && self.pacer.lets_out(reserve::BULK_RESERVE, rtt, rate, now);
+        self.window_limited = !lets_out && (!finds_room || waiting >= room);
+        if lets_out {
+            return LetOut::All;
+        }
+        if !finds_room {
+            self.pacer.stop();
+        }
+        let Some(urgent) = urgent else { return LetOut::Nothing };
+        let goes = (urgent <= room || self.reserve.take(urgent, self.rtt.assumed(), now))
+            && self.pacer.lets_out(0, rtt, rate, now);
+        if goes { LetOut::Urgent } else { LetOut::Nothing }
     }
 
     /// What is known of the path.

@@ -6,6 +6,7 @@ use p2pchat_proto::frame::{CloseCode, Frame};
 
 use super::mtu::DATAGRAM_SIZE;
 use super::packets::Content;
+use super::reserve::LetOut;
 use super::timers::Timer;
 use super::{Confirmation, Connection, Phase, settle};
 use crate::connection::recovery::Outcome;
@@ -133,25 +134,33 @@ impl Connection {
         let mut sendable = self.streams.sendable();
         // A probe has something to carry, and what is said for the first time while the peer does not
         // answer takes along what it may not have.
-        let said_unanswered = self.recovery.is_backing_off() && sendable > 0 && !self.streams.has_lost();
-        if (probing && sendable == 0) || said_unanswered {
+        let said_unanswered =
+            self.recovery.is_backing_off() && sendable.total() > 0 && !self.streams.has_lost();
+        if (probing && sendable.urgent == 0) || said_unanswered {
             self.repeat_oldest();
             sendable = self.streams.sendable();
         }
-        let wants = sendable > 0 || self.ping || self.streams.has_grants();
-        let needed = sendable.saturating_add(FRAMES_OVERHEAD).min(most as u64);
-        let may_ask = if wants && !probing {
-            self.recovery.lets_out(needed, sendable, now)
-        } else {
+        let other = self.ping || self.streams.has_grants();
+        let wants = sendable.total() > 0 || other;
+        let needed = |bytes: u64| bytes.saturating_add(FRAMES_OVERHEAD).min(most as u64);
+        let may = if probing || !wants {
             self.recovery.nothing_waits();
-            probing
+            if probing { LetOut::All } else { LetOut::Nothing }
+        } else if sendable.bulk > 0 {
+            let urgent = (sendable.urgent > 0 || other).then(|| needed(sendable.urgent));
+            let total = sendable.total();
+            self.recovery.lets_out_beside_bulk(urgent, needed(total), total, now)
+        } else if self.recovery.lets_out(needed(sendable.urgent), sendable.urgent, now) {
+            LetOut::All
+        } else {
+            LetOut::Nothing
         };
-        if !may_ask && !self.acks.is_due(now) {
+        if may == LetOut::Nothing && !self.acks.is_due(now) {
             return false;
         }
         let start = out.len();
         self.begin_packet(out);
-        let written = self.write_frames(may_ask, most, start, out, now);
+        let written = self.write_frames(may, most, start, out, now);
         if out.len().saturating_sub(start) == DATA_HEADER_LEN {
             out.truncate(start);
             return false;
@@ -160,7 +169,9 @@ impl Connection {
             self.keepalives = 0;
             self.epochs.on_traffic();
             // What waits may not fit into the last bytes; segments have one size.
-            if self.streams.sendable() > 0 && self.paths.is_validated() {
+            let sendable = self.streams.sendable();
+            let waits = if may == LetOut::All { sendable.total() } else { sendable.urgent };
+            if waits > 0 && self.paths.is_validated() {
                 out.resize(start.saturating_add(most).saturating_sub(TAG_LEN), 0);
             }
         }
@@ -175,7 +186,7 @@ impl Connection {
 
     fn write_frames(
         &mut self,
-        may_ask: bool,
+        may: LetOut,
         most: usize,
         start: usize,
         out: &mut Vec<u8>,
@@ -187,7 +198,7 @@ impl Connection {
         if self.acks.is_wanted() {
             written.content.acked_up_to = self.acks.write(now, room(out), out);
         }
-        if !may_ask {
+        if may == LetOut::Nothing {
             // A side that only receives asks now and then, to be able to forget.
             if self.acks.wants_confirmation() && self.recovery.sent.in_flight == 0 && room(out) > 0 {
                 Frame::Ping.encode(out);
@@ -195,13 +206,17 @@ impl Connection {
             }
             return written;
         }
+        while let Some(range) = self.streams.opened.write_reset(room(out), out) {
+            written.content.push(range);
+            written.asks = true;
+        }
         written.content.credit = self.streams.write_grants(room(out), out);
-        while let Some(chunk) = self.streams.write_frame(room(out), out) {
+        while let Some(chunk) = self.streams.write_frame(room(out), may == LetOut::All, out) {
             written.content.push((&chunk.header).into());
             written.streams = true;
             written.again |= chunk.again;
         }
-        written.asks = written.content.credit || written.streams;
+        written.asks |= written.content.credit || written.streams;
         if !written.asks && room(out) > 0 {
             Frame::Ping.encode(out);
             written.asks = true;
@@ -213,11 +228,17 @@ impl Connection {
     /// What waits for an acknowledgement goes again, from the oldest on, as far as a packet has room
     /// beside what is to be sent anyhow.
     fn repeat_oldest(&mut self) {
+        let enough = DATAGRAM_SIZE as u64;
         for content in self.recovery.oldest_in_flight() {
-            if self.streams.sendable() >= DATAGRAM_SIZE as u64 {
+            let sendable = self.streams.sendable();
+            if sendable.urgent >= enough {
                 break;
             }
-            settle(&mut self.streams, Outcome::Lost, content);
+            // Bulk that waits is as good as bulk that is on its way; a line is not.
+            let is_urgent = content.streams().any(|range| self.streams.is_urgent(range.stream));
+            if is_urgent || sendable.total() < enough {
+                settle(&mut self.streams, Outcome::Lost, content);
+            }
         }
     }
 

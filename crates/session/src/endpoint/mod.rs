@@ -8,6 +8,7 @@
 
 mod demux;
 mod resume;
+mod streams;
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};

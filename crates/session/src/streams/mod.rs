@@ -1,34 +1,48 @@
-//! Streams of bodies with credit (protocol section 5).
+//! Streams with credit (protocol section 5).
 //!
-//! - [`send::SendStream`] keeps bytes until they are acknowledged.
-//! - [`reassembly::Reassembly`] puts what arrived back into order.
-//! - [`body`] cuts the ordered bytes into bodies.
+//! - [`send::SendStream`] keeps bytes until they are acknowledged, in [`chunks`].
+//! - [`grant::Grant`] is the credit that the peer gets.
+//! - [`reassembly::Reassembly`] puts what arrived back into order, and [`body`] cuts it into bodies:
+//!   for control and the conversation, which exist from the start and last as long as the session.
+//! - [`opened`]: the streams that either side opens beside them, whose bytes the user takes from
+//!   [`pieces`].
 //!
-//! Control and the conversation exist from the start, in this order of priority, and last as long as
-//! the session. Everything here goes by [`StreamId`]; further streams come with the features that
-//! use them, and a peer that opens one before that breaks the protocol.
+//! What waits goes out in this order: control, the conversation, groups in turn, bulk in turn.
 
 pub(crate) mod body;
+pub(crate) mod chunks;
+pub(crate) mod grant;
+pub(crate) mod opened;
+pub(crate) mod pieces;
 pub(crate) mod reassembly;
 pub(crate) mod send;
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
+use p2pchat_crypto::Role;
+use p2pchat_proto::Moment;
 use p2pchat_proto::frame::{Frame, StreamHeader, StreamId};
 
 use self::body::BodyReader;
+use self::grant::Grant;
+use self::opened::outgoing::Waiting;
+use self::opened::{Class, Opened};
 use self::reassembly::{Reassembly, Taken};
 use self::send::{Chunk, SendStream};
-use crate::event::{Misbehaviour, SendError};
+use crate::event::{Misbehaviour, SendError, StreamError};
 
 /// Credit of a stream: bytes that may be on their way beyond what was handed on, and so the most
 /// that reassembly holds (protocol section 5).
 pub(crate) const STREAM_WINDOW: u64 = 256 * 1024;
 /// Credit of a session, over all streams (protocol section 5).
 pub(crate) const SESSION_WINDOW: u64 = 1024 * 1024;
-/// Share of a window that has to be used before more is granted: a half, so that a grant costs a
-/// frame for every half window.
-const GRANT_DIVISOR: u64 = 2;
+/// Credit of the session that bulk leaves to everything else: a stream's, so that a transfer whose
+/// content nobody takes holds up no line (our choice).
+const CREDIT_RESERVE: u64 = STREAM_WINDOW;
+/// Bytes of the session's credit that have to be used before more is granted: a half of what bulk
+/// leaves, so that it is there again before it is used up.
+const SESSION_STEP: u64 = CREDIT_RESERVE / 2;
 
 /// Some bytes of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +50,32 @@ pub(crate) struct StreamRange {
     pub(crate) stream: StreamId,
     pub(crate) offset: u64,
     pub(crate) len: u32,
+    pub(crate) mark: Mark,
+}
+
+/// What a frame says beside bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    None,
+    /// The stream ends with these bytes.
+    Fin,
+    /// No bytes: the stream was given up.
+    Reset,
+}
+
+/// Bytes that could leave now if the window allowed it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sendable {
+    /// Of control, the conversation and groups.
+    pub(crate) urgent: u64,
+    /// Of bulk.
+    pub(crate) bulk: u64,
+}
+
+impl Sendable {
+    pub(crate) const fn total(self) -> u64 {
+        self.urgent.saturating_add(self.bulk)
+    }
 }
 
 impl StreamRange {
@@ -47,7 +87,8 @@ impl StreamRange {
 impl From<&StreamHeader> for StreamRange {
     fn from(header: &StreamHeader) -> Self {
         let len = u32::try_from(header.len).unwrap_or(u32::MAX);
-        Self { stream: header.stream, offset: header.offset, len }
+        let mark = if header.fin { Mark::Fin } else { Mark::None };
+        Self { stream: header.stream, offset: header.offset, len, mark }
     }
 }
 
@@ -55,6 +96,7 @@ impl From<&StreamHeader> for StreamRange {
 #[derive(Debug)]
 pub(crate) struct Streams {
     streams: BTreeMap<StreamId, Stream>,
+    pub(crate) opened: Opened,
     /// What the peer may send in all.
     grant: Grant,
     /// Bytes that were sent for the first time.
@@ -71,37 +113,8 @@ struct Stream {
     grant: Grant,
 }
 
-/// Credit that this side gives.
-#[derive(Debug)]
-struct Grant {
-    window: u64,
-    /// The limit that was granted last.
-    max: u64,
-    /// Bytes up to the highest that arrived.
-    received: u64,
-    /// Bytes that were handed on.
-    used: u64,
-    /// Whether the peer has to be told `max`.
-    tell: bool,
-}
-
-impl Grant {
-    const fn new(window: u64) -> Self {
-        Self { window, max: window, received: 0, used: 0, tell: false }
-    }
-
-    fn on_used(&mut self, bytes: u64) {
-        self.used = self.used.saturating_add(bytes);
-        let left = self.max.saturating_sub(self.used);
-        if left <= self.window / GRANT_DIVISOR {
-            self.max = self.used.saturating_add(self.window);
-            self.tell = true;
-        }
-    }
-}
-
 impl Streams {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(role: Role) -> Self {
         let stream = |id| {
             let stream = Stream {
                 send: SendStream::new(id, STREAM_WINDOW),
@@ -113,7 +126,8 @@ impl Streams {
         };
         Self {
             streams: [StreamId::CONTROL, StreamId::CONVERSATION].map(stream).into(),
-            grant: Grant::new(SESSION_WINDOW),
+            opened: Opened::new(role),
+            grant: Grant::with_step(SESSION_WINDOW, SESSION_STEP),
             sent: 0,
             max: SESSION_WINDOW,
         }
@@ -146,21 +160,41 @@ impl Streams {
     }
 
     /// Bytes that could leave now if the window allowed it.
-    pub(crate) fn sendable(&self) -> u64 {
+    pub(crate) fn sendable(&self) -> Sendable {
         let (lost, fresh) = self.streams.values().fold((0u64, 0u64), |(lost, fresh), stream| {
             (lost.saturating_add(stream.send.lost_bytes()), fresh.saturating_add(stream.send.fresh_bytes()))
         });
-        lost.saturating_add(fresh.min(self.max.saturating_sub(self.sent)))
+        let credit = self.max.saturating_sub(self.sent);
+        if self.opened.outgoing.is_empty() {
+            return Sendable { urgent: lost.saturating_add(fresh.min(credit)), bulk: 0 };
+        }
+        let (groups, bulk) = self.opened.outgoing.waiting();
+        let fresh = fresh.saturating_add(groups.fresh).min(credit);
+        let left = credit.saturating_sub(fresh).saturating_sub(CREDIT_RESERVE);
+        Sendable {
+            urgent: lost.saturating_add(groups.lost).saturating_add(fresh),
+            bulk: bulk.lost.saturating_add(bulk.fresh.min(left)),
+        }
     }
 
     /// Whether something is to be sent again.
     pub(crate) fn has_lost(&self) -> bool {
+        let opened = || {
+            let (groups, bulk): (Waiting, Waiting) = self.opened.outgoing.waiting();
+            groups.lost > 0 || bulk.lost > 0
+        };
         self.streams.values().any(|stream| stream.send.lost_bytes() > 0)
+            || (!self.opened.outgoing.is_empty() && opened())
+    }
+
+    /// Whether what is sent on a stream goes before bulk.
+    pub(crate) fn is_urgent(&self, id: StreamId) -> bool {
+        self.streams.contains_key(&id) || self.opened.outgoing.is_group(id)
     }
 
     /// Appends a `Stream` frame of at most `room` bytes, from the first stream by priority that has
-    /// something to send.
-    pub(crate) fn write_frame(&mut self, room: usize, out: &mut Vec<u8>) -> Option<Chunk> {
+    /// something to send; from bulk only if it may go.
+    pub(crate) fn write_frame(&mut self, room: usize, bulk: bool, out: &mut Vec<u8>) -> Option<Chunk> {
         let credit = self.max.saturating_sub(self.sent);
         for stream in self.streams.values_mut() {
             if let Some(chunk) = stream.send.next_chunk(room, credit) {
@@ -172,12 +206,24 @@ impl Streams {
                 return Some(chunk);
             }
         }
-        None
+        if self.opened.outgoing.is_empty() {
+            return None;
+        }
+        let outgoing = &mut self.opened.outgoing;
+        let mut chunk = outgoing.write_frame(Class::Group, room, credit, out);
+        if chunk.is_none() && bulk {
+            let credit = credit.saturating_sub(CREDIT_RESERVE);
+            chunk = outgoing.write_frame(Class::Bulk, room, credit, out);
+        }
+        if let Some(chunk) = chunk.filter(|chunk| !chunk.again) {
+            self.sent = self.sent.saturating_add(chunk.header.len as u64);
+        }
+        chunk
     }
 
     /// Whether the peer has to be told of credit.
     pub(crate) fn has_grants(&self) -> bool {
-        self.grant.tell || self.streams.values().any(|stream| stream.grant.tell)
+        self.grant.tell || self.streams.values().any(|stream| stream.grant.tell) || self.opened.has_news()
     }
 
     /// Appends what is to be told of credit, at most `room` bytes; answers whether it was anything.
@@ -186,28 +232,31 @@ impl Streams {
         const GRANT_LEN: usize = 17;
         let before = out.len();
         let mut room = room;
-        let mut tell = |grant: &mut Grant, frame: Frame<'_>, out: &mut Vec<u8>| {
-            if grant.tell && room >= GRANT_LEN {
+        let mut write = |frame: Frame<'_>| {
+            let fits = room >= GRANT_LEN;
+            if fits {
                 room = room.saturating_sub(GRANT_LEN);
                 frame.encode(out);
-                grant.tell = false;
             }
+            fits
         };
-        let frame = Frame::MaxData { max: self.grant.max };
-        tell(&mut self.grant, frame, out);
-        for (id, stream) in &mut self.streams {
-            let frame = Frame::MaxStreamData { stream: *id, max: stream.grant.max };
-            tell(&mut stream.grant, frame, out);
+        if self.grant.tell {
+            self.grant.tell = !write(Frame::MaxData { max: self.grant.max });
         }
+        for (id, stream) in &mut self.streams {
+            if stream.grant.tell {
+                stream.grant.tell = !write(Frame::MaxStreamData { stream: *id, max: stream.grant.max });
+            }
+        }
+        self.opened.write_grants(&mut write);
         out.len() > before
     }
 
     /// A packet that granted credit was lost: every limit beyond the first is told again.
     pub(crate) fn on_grants_lost(&mut self) {
-        let grants = self.streams.values_mut().map(|stream| &mut stream.grant);
-        for grant in grants.chain([&mut self.grant]) {
-            grant.tell |= grant.max > grant.window;
-        }
+        self.grant.on_lost();
+        self.streams.values_mut().for_each(|stream| stream.grant.on_lost());
+        self.opened.on_grants_lost();
     }
 
     pub(crate) fn on_max_data(&mut self, max: u64) {
@@ -215,19 +264,24 @@ impl Streams {
     }
 
     pub(crate) fn on_max_stream_data(&mut self, id: StreamId, max: u64) -> Result<(), Misbehaviour> {
-        self.stream(id)?.send.on_credit(max);
+        match self.streams.get_mut(&id) {
+            Some(stream) => stream.send.on_credit(max),
+            None => self.opened.on_max_stream_data(id, max)?,
+        }
         Ok(())
     }
 
     pub(crate) fn on_acked(&mut self, range: StreamRange) {
-        if let Some(stream) = self.streams.get_mut(&range.stream) {
-            stream.send.on_acked(range);
+        match self.streams.get_mut(&range.stream) {
+            Some(stream) => stream.send.on_acked(range),
+            None => self.opened.on_acked(range),
         }
     }
 
     pub(crate) fn on_lost(&mut self, range: StreamRange) {
-        if let Some(stream) = self.streams.get_mut(&range.stream) {
-            stream.send.on_lost(range);
+        match self.streams.get_mut(&range.stream) {
+            Some(stream) => stream.send.on_lost(range),
+            None => self.opened.on_lost(range),
         }
     }
 
@@ -240,7 +294,12 @@ impl Streams {
         bytes: &[u8],
         complete: &mut impl FnMut(u8, Vec<u8>),
     ) -> Result<Taken, Misbehaviour> {
-        let stream = self.streams.get_mut(&id).ok_or(Misbehaviour::StreamNotAllowed)?;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            let mark = if fin { Mark::Fin } else { Mark::None };
+            let range =
+                StreamRange { stream: id, offset, len: u32::try_from(bytes.len()).unwrap_or(u32::MAX), mark };
+            return self.opened.on_stream(range, bytes, &mut self.grant);
+        };
         if fin {
             return Err(Misbehaviour::StreamEnded);
         }
@@ -265,14 +324,25 @@ impl Streams {
         Ok(taken)
     }
 
-    /// Takes a `Reset`: no stream of this version may be given up.
-    pub(crate) fn on_reset(&mut self, id: StreamId) -> Result<(), Misbehaviour> {
-        self.stream(id)?;
-        Err(Misbehaviour::StreamEnded)
+    /// Takes a `Reset`; the streams that exist from the start cannot be given up.
+    pub(crate) fn on_reset(&mut self, id: StreamId, code: u64, final_size: u64) -> Result<(), Misbehaviour> {
+        if self.streams.contains_key(&id) {
+            return Err(Misbehaviour::StreamEnded);
+        }
+        self.opened.on_reset(id, code, final_size, &mut self.grant)
     }
 
-    fn stream(&mut self, id: StreamId) -> Result<&mut Stream, Misbehaviour> {
-        self.streams.get_mut(&id).ok_or(Misbehaviour::StreamNotAllowed)
+    /// The next bytes of a stream that the peer opened; taking them gives it credit.
+    pub(crate) fn read(&mut self, id: StreamId, rtt: Option<Duration>, now: Moment) -> Option<Vec<u8>> {
+        self.opened.read(id, &mut self.grant, rtt, now)
+    }
+
+    /// Gives up one of this side's streams, or refuses more of one of the peer's.
+    pub(crate) fn reset(&mut self, id: StreamId, code: u64) -> Result<(), StreamError> {
+        if self.streams.contains_key(&id) {
+            return Err(StreamError::NoStream);
+        }
+        self.opened.reset(id, code, &mut self.grant)
     }
 }
 
@@ -282,6 +352,10 @@ mod tests {
     use p2pchat_proto::frame::Frames;
     use p2pchat_proto::limits::BODY_MAX;
 
+    fn streams() -> Streams {
+        Streams::new(Role::Initiator)
+    }
+
     fn receive(streams: &mut Streams, offset: u64, bytes: &[u8]) -> Result<Taken, Misbehaviour> {
         streams.on_stream(StreamId::CONVERSATION, offset, false, bytes, &mut |_, _| {})
     }
@@ -290,7 +364,7 @@ mod tests {
     fn flush(from: &mut Streams, to: &mut Streams) -> usize {
         let mut bodies = 0;
         let mut out = Vec::new();
-        while let Some(chunk) = from.write_frame(1168, &mut out) {
+        while let Some(chunk) = from.write_frame(1168, true, &mut out) {
             for frame in Frames::new(&out) {
                 let Ok(Frame::Stream { stream, offset, fin, bytes }) = frame else { panic!("{frame:?}") };
                 to.on_stream(stream, offset, fin, bytes, &mut |_, _| bodies += 1).unwrap();
@@ -303,11 +377,11 @@ mod tests {
 
     #[test]
     fn control_goes_before_the_conversation() {
-        let mut streams = Streams::new();
+        let mut streams = streams();
         streams.write(StreamId::CONVERSATION, 1, b"later").unwrap();
         streams.write(StreamId::CONTROL, 1, b"first").unwrap();
         let mut order = vec![];
-        while let Some(chunk) = streams.write_frame(1168, &mut Vec::new()) {
+        while let Some(chunk) = streams.write_frame(1168, true, &mut Vec::new()) {
             order.push(chunk.header.stream);
         }
         assert_eq!(order, [StreamId::CONTROL, StreamId::CONVERSATION]);
@@ -315,7 +389,7 @@ mod tests {
 
     #[test]
     fn credit_is_granted_while_it_is_used_and_the_stream_never_stands_still() {
-        let (mut from, mut to) = (Streams::new(), Streams::new());
+        let (mut from, mut to) = (streams(), streams());
         let mut bodies = 0;
         for _ in 0..200 {
             from.write(StreamId::CONVERSATION, 1, &[7; 50_000]).unwrap();
@@ -332,21 +406,21 @@ mod tests {
                 }
             }
         }
-        assert_eq!((bodies, from.sendable()), (200, 0));
+        assert_eq!((bodies, from.sendable().total()), (200, 0));
     }
 
     #[test]
     fn without_a_grant_the_sender_stops_at_its_credit() {
-        let (mut from, mut to) = (Streams::new(), Streams::new());
+        let (mut from, mut to) = (streams(), streams());
         (0..8).for_each(|_| from.write(StreamId::CONVERSATION, 1, &[7; 60_000]).unwrap());
         flush(&mut from, &mut to);
-        assert_eq!((from.sent, from.sendable()), (STREAM_WINDOW, 0));
+        assert_eq!((from.sent, from.sendable().total()), (STREAM_WINDOW, 0));
         assert!(to.has_grants());
     }
 
     #[test]
     fn a_lost_grant_is_told_again() {
-        let (mut from, mut to) = (Streams::new(), Streams::new());
+        let (mut from, mut to) = (streams(), streams());
         (0..4).for_each(|_| from.write(StreamId::CONVERSATION, 1, &[7; 60_000]).unwrap());
         flush(&mut from, &mut to);
         let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -359,7 +433,7 @@ mod tests {
 
     #[test]
     fn bytes_beyond_the_credit_are_the_peers_fault() {
-        let mut streams = Streams::new();
+        let mut streams = streams();
         assert_eq!(receive(&mut streams, STREAM_WINDOW - 1, b"x"), Ok(Taken::Yes));
         assert_eq!(receive(&mut streams, STREAM_WINDOW, b"x"), Err(Misbehaviour::CreditExceeded));
         assert_eq!(receive(&mut streams, 1 << 61, b"x"), Err(Misbehaviour::CreditExceeded));
@@ -367,17 +441,17 @@ mod tests {
 
     #[test]
     fn streams_that_nobody_opened_and_ends_of_lasting_ones_are_the_peers_fault() {
-        let mut streams = Streams::new();
+        let mut streams = streams();
         let mut send = |id, fin| streams.on_stream(id, 0, fin, b"", &mut |_, _| panic!("a body"));
-        assert_eq!(send(StreamId(2), false), Err(Misbehaviour::StreamNotAllowed));
+        assert_eq!(send(StreamId(2), false), Err(Misbehaviour::StreamNotAllowed), "its own");
         assert_eq!(send(StreamId::CONTROL, true), Err(Misbehaviour::StreamEnded));
-        assert_eq!(streams.on_reset(StreamId::CONTROL), Err(Misbehaviour::StreamEnded));
+        assert_eq!(streams.on_reset(StreamId::CONTROL, 1, 0), Err(Misbehaviour::StreamEnded));
         assert_eq!(streams.on_max_stream_data(StreamId(9), 1), Err(Misbehaviour::StreamNotAllowed));
     }
 
     #[test]
     fn what_cannot_be_sent_is_refused_whole() {
-        let mut streams = Streams::new();
+        let mut streams = streams();
         let id = StreamId::CONVERSATION;
         assert_eq!(streams.write(StreamId(2), 1, b""), Err(SendError::NoStream));
         assert_eq!(streams.write(id, 1, &vec![0; BODY_MAX + 1]), Err(SendError::TooLong));

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use p2pchat_proto::frame::{StreamHeader, StreamId};
 
 use super::StreamRange;
+use super::chunks::{Buffer, Chunks};
 use crate::ranges::Ranges;
 
 /// Bytes that wait on one stream, sent or not, until the peer has them (our choice: sixteen
@@ -13,9 +14,9 @@ pub const SEND_BUFFER_MAX: usize = 1 << 20;
 
 /// Bytes to be sent, being sent, and sent but not acknowledged.
 #[derive(Debug)]
-pub(crate) struct SendStream {
+pub(crate) struct SendStream<B = VecDeque<u8>> {
     id: StreamId,
-    buffer: VecDeque<u8>,
+    buffer: B,
     /// Offset of the buffer's first byte: everything before is acknowledged.
     base: u64,
     /// Offset of the first byte that was never sent.
@@ -37,8 +38,21 @@ pub(crate) struct Chunk {
 }
 
 impl SendStream {
-    pub(crate) const fn new(id: StreamId, max: u64) -> Self {
-        Self { id, buffer: VecDeque::new(), base: 0, next: 0, acked: Ranges::EMPTY, lost: Ranges::EMPTY, max }
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.buffer.extend(bytes);
+    }
+}
+
+impl SendStream<Chunks> {
+    pub(crate) fn push(&mut self, chunk: Vec<u8>) {
+        self.buffer.push(chunk);
+    }
+}
+
+impl<B: Buffer> SendStream<B> {
+    pub(crate) fn new(id: StreamId, max: u64) -> Self {
+        let buffer = B::default();
+        Self { id, buffer, base: 0, next: 0, acked: Ranges::EMPTY, lost: Ranges::EMPTY, max }
     }
 
     /// Whether `len` more bytes may wait.
@@ -46,13 +60,35 @@ impl SendStream {
         self.buffer.len().saturating_add(len) <= SEND_BUFFER_MAX
     }
 
-    /// Bytes that the peer may lack.
+    pub(crate) const fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Drops everything: the peer gets no more of it.
+    pub(crate) fn give_up(&mut self) {
+        self.buffer = B::default();
+        self.base = self.next;
+        (self.acked, self.lost) = (Ranges::EMPTY, Ranges::EMPTY);
+    }
+
+    /// Bytes that wait or that the peer may lack.
     pub(crate) fn len(&self) -> usize {
         self.buffer.len()
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
-        self.buffer.extend(bytes);
+    /// How many bytes were sent.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether the peer has everything.
+    pub(crate) fn is_done(&self) -> bool {
+        self.buffer.len() == 0
+    }
+
+    /// Whether everything was sent.
+    pub(crate) fn is_all_sent(&self) -> bool {
+        self.next == self.end()
     }
 
     pub(crate) fn on_credit(&mut self, max: u64) {
@@ -91,13 +127,7 @@ impl SendStream {
     /// Appends the bytes of a part that is not acknowledged.
     pub(crate) fn copy(&self, header: &StreamHeader, out: &mut Vec<u8>) {
         let from = usize::try_from(header.offset.saturating_sub(self.base)).unwrap_or(usize::MAX);
-        let (front, back) = self.buffer.as_slices();
-        let in_front = front.get(from..).unwrap_or_default();
-        let in_front = in_front.get(..header.len).unwrap_or(in_front);
-        out.extend_from_slice(in_front);
-        let from_back = from.saturating_sub(front.len());
-        let left = header.len.saturating_sub(in_front.len());
-        out.extend_from_slice(back.get(from_back..from_back.saturating_add(left)).unwrap_or_default());
+        self.buffer.copy(from, header.len, out);
     }
 
     /// The peer has this part.
@@ -107,7 +137,7 @@ impl SendStream {
         self.acked.insert(range);
         if let Some(first) = self.acked.first().filter(|first| first.start <= self.base) {
             let done = usize::try_from(first.end.saturating_sub(self.base)).unwrap_or(usize::MAX);
-            self.buffer.drain(..done.min(self.buffer.len()));
+            self.buffer.forget(done);
             self.base = first.end;
             self.acked.pop_first();
         }
@@ -122,7 +152,8 @@ impl SendStream {
         }
     }
 
-    fn end(&self) -> u64 {
+    /// Offset behind the last byte.
+    pub(crate) fn end(&self) -> u64 {
         self.base.saturating_add(self.buffer.len() as u64)
     }
 }
@@ -130,15 +161,21 @@ impl SendStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::Mark;
     use proptest::prelude::*;
 
     fn range(chunk: &Chunk) -> StreamRange {
-        StreamRange { stream: StreamId(1), offset: chunk.header.offset, len: chunk.header.len as u32 }
+        StreamRange {
+            stream: StreamId(1),
+            offset: chunk.header.offset,
+            len: chunk.header.len as u32,
+            mark: Mark::None,
+        }
     }
 
     #[test]
     fn nothing_leaves_beyond_the_credit() {
-        let mut stream = SendStream::new(StreamId(1), 10);
+        let mut stream = SendStream::<VecDeque<u8>>::new(StreamId(1), 10);
         stream.write(&[7; 50]);
         assert_eq!(stream.next_chunk(100, 100).map(|chunk| chunk.header.len), Some(10));
         assert_eq!(stream.next_chunk(100, 100), None);
@@ -150,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_was_lost_goes_first_and_costs_no_credit() {
-        let mut stream = SendStream::new(StreamId(1), 100);
+        let mut stream = SendStream::<VecDeque<u8>>::new(StreamId(1), 100);
         stream.write(&[7; 100]);
         let first = stream.next_chunk(54, 100).unwrap();
         stream.on_lost(range(&first));
@@ -160,10 +197,10 @@ mod tests {
 
     #[test]
     fn what_was_acknowledged_meanwhile_is_not_sent_again() {
-        let mut stream = SendStream::new(StreamId(1), 100);
+        let mut stream = SendStream::<VecDeque<u8>>::new(StreamId(1), 100);
         stream.write(&[7; 60]);
         let chunk = stream.next_chunk(100, 100).unwrap();
-        stream.on_acked(StreamRange { stream: StreamId(1), offset: 20, len: 20 });
+        stream.on_acked(StreamRange { stream: StreamId(1), offset: 20, len: 20, mark: Mark::None });
         stream.on_lost(range(&chunk));
         let again: Vec<_> = core::iter::from_fn(|| stream.next_chunk(100, 0)).map(|c| range(&c)).collect();
         assert_eq!(again.iter().map(|r| (r.offset, r.len)).collect::<Vec<_>>(), [(0, 20), (40, 20)]);
@@ -178,7 +215,7 @@ mod tests {
             fates in proptest::collection::vec((any::<bool>(), 6usize..50), 0..200),
         ) {
             let all: Vec<u8> = (0..writes.iter().sum::<usize>()).map(|n| (n % 251) as u8).collect();
-            let mut stream = SendStream::new(StreamId(1), u64::MAX);
+            let mut stream = SendStream::<VecDeque<u8>>::new(StreamId(1), u64::MAX);
             stream.write(&all);
             let mut arrived = vec![None; all.len()];
             let mut on_the_way = VecDeque::new();

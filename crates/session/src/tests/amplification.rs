@@ -121,7 +121,10 @@ impl Attack {
                     side.got.push(u32::from_be_bytes(*bytes.first_chunk().unwrap()));
                 }
                 SessionEvent::Ended(reason) => panic!("{who} ended: {reason}"),
-                SessionEvent::Moved { .. } | SessionEvent::Suspect | SessionEvent::Recovered => {}
+                SessionEvent::Moved { .. }
+                | SessionEvent::Stream(_)
+                | SessionEvent::Suspect
+                | SessionEvent::Recovered => {}
             }
         }
     }

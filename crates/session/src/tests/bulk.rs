@@ -43,6 +43,7 @@ fn arrived(pair: &Pair, session: SessionId, from: Moment, to: Moment) -> u64 {
         SessionEvent::Body { .. }
         | SessionEvent::Up { .. }
         | SessionEvent::Moved { .. }
+        | SessionEvent::Stream(_)
         | SessionEvent::Suspect
         | SessionEvent::Recovered
         | SessionEvent::Ended(_) => 0,

@@ -240,6 +240,7 @@ fn two_sessions_with_one_peer_live_side_by_side() {
             SessionEvent::Body { bytes, .. } => Some((*id, bytes.clone())),
             SessionEvent::Up { .. }
             | SessionEvent::Moved { .. }
+            | SessionEvent::Stream(_)
             | SessionEvent::Suspect
             | SessionEvent::Recovered
             | SessionEvent::Ended(_) => None,

@@ -224,15 +224,27 @@ fn stream(stream: u64, offset: u64, bytes: &[u8]) -> Frame<'_> {
     Frame::Stream { stream: StreamId(stream), offset, fin: false, bytes }
 }
 
+fn reset(stream: u64, final_size: u64) -> Frame<'static> {
+    Frame::Reset { stream: StreamId(stream), code: 1, final_size }
+}
+
 #[test]
 fn a_peer_that_breaks_the_protocol_is_told_and_left() {
-    let broken: [(Vec<u8>, Misbehaviour); 9] = [
-        (vec![0x0b], Misbehaviour::MalformedFrame),
+    let broken: [(Vec<u8>, Misbehaviour); 17] = [
+        (vec![0x0c], Misbehaviour::MalformedFrame),
         (vec![2, 5, 0, 0, 9], Misbehaviour::MalformedFrame),
         (frames(&[stream(1, varint::MAX, b"x")]), Misbehaviour::MalformedFrame),
         (vec![2, 0x80, 1, 0, 0, 0, 0, 0], Misbehaviour::AckOfUnsent),
         (frames(&[stream(1, 256 * 1024, b"x")]), Misbehaviour::CreditExceeded),
-        (frames(&[stream(2, 0, b"x")]), Misbehaviour::StreamNotAllowed),
+        (frames(&[stream(3, 0, b"x")]), Misbehaviour::StreamNotAllowed),
+        (frames(&[Frame::MaxStreamData { stream: StreamId(2), max: 1 }]), Misbehaviour::StreamNotAllowed),
+        (frames(&[Frame::MaxStreamData { stream: StreamId(3), max: 1 }]), Misbehaviour::StreamNotAllowed),
+        (frames(&[reset(3, 0)]), Misbehaviour::StreamNotAllowed),
+        (frames(&[reset(1, 0)]), Misbehaviour::StreamEnded),
+        (frames(&[stream(2 + 2 * 64, 0, b"")]), Misbehaviour::TooManyStreams),
+        (frames(&[stream(2, 0, &[65])]), Misbehaviour::StreamHead),
+        (frames(&[stream(2, 256 * 1024, b"x")]), Misbehaviour::CreditExceeded),
+        (frames(&[stream(2, 100, b"x"), reset(2, 100)]), Misbehaviour::FinalSize),
         (vec![0x11, 1, 0, 0], Misbehaviour::StreamEnded),
         (frames(&[stream(0, 0, &[1, 0, 1, 4, 1])]), Misbehaviour::BodyTooLong),
         (frames(&[stream(1, 0, &[1, 0xff, 0xff, 0xff, 0xff])]), Misbehaviour::BodyTooLong),

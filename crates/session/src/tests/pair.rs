@@ -51,6 +51,7 @@ impl Side {
             | SessionEvent::Up { .. }
             | SessionEvent::Body { .. }
             | SessionEvent::Moved { .. }
+            | SessionEvent::Stream(_)
             | SessionEvent::Suspect
             | SessionEvent::Recovered => None,
         })
@@ -63,6 +64,7 @@ impl Side {
             SessionEvent::Body { .. }
             | SessionEvent::Up { .. }
             | SessionEvent::Moved { .. }
+            | SessionEvent::Stream(_)
             | SessionEvent::Suspect
             | SessionEvent::Recovered
             | SessionEvent::Ended(_) => None,

@@ -115,6 +115,7 @@ impl Two {
                     | SessionEvent::Ended(_)
                     | SessionEvent::Body { .. }
                     | SessionEvent::Moved { .. }
+                    | SessionEvent::Stream(_)
                     | SessionEvent::Suspect
                     | SessionEvent::Recovered => {}
                 }

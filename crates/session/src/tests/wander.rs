@@ -89,6 +89,7 @@ impl Person {
             SessionEvent::Body { bytes, .. } => Some((*at, u32::from_be_bytes(*bytes.first_chunk()?))),
             SessionEvent::Up { .. }
             | SessionEvent::Moved { .. }
+            | SessionEvent::Stream(_)
             | SessionEvent::Suspect
             | SessionEvent::Recovered
             | SessionEvent::Ended(_) => None,
