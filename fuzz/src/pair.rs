@@ -351,6 +351,7 @@ impl Pair {
                 assert_eq!(kind, number as u8);
                 assert!(bytes == body(number, len), "another body than was said");
             }
+            SessionEvent::Stream(event) => panic!("{event:?} of a stream that nobody opened"),
             SessionEvent::Moved { .. } | SessionEvent::Suspect | SessionEvent::Recovered => assert!(me.up),
             SessionEvent::Ended(reason) => {
                 match reason {

@@ -26,6 +26,8 @@ const OPERATIONS_MAX: usize = 400;
 const MEMORY_MAX: usize = 2 * (2 * SEND_BUFFER_MAX + 512 * 1024 + 2 * BODY_MAX) + 2 * 1024 * 1024;
 /// Datagrams that leave at once; the peer can make the window grow by acknowledging.
 const BURST_MAX: usize = 20_000;
+/// Streams that the peer speaks of: those from the start, its own (it is the initiator), and one that is not.
+const STREAMS: [u64; 8] = [0, 1, 2, 4, 6, 8, 128, 3];
 /// Silence after which a session is over, and some.
 const OVER_AFTER: Duration = Duration::from_secs(200);
 
@@ -77,7 +79,7 @@ impl Attack {
                 let (stream, back, fin) = (input.byte(), input.byte(), input.byte());
                 let (offset, bytes) = (self.said.saturating_sub(u64::from(back)), input.bytes());
                 self.said = self.said.max(offset + bytes.len() as u64);
-                let (stream, fin) = (StreamId(u64::from(stream % 3)), fin == 255);
+                let (stream, fin) = (StreamId(STREAMS[usize::from(stream % 8)]), fin == 255);
                 Frame::Stream { stream, offset, fin, bytes }.encode(content);
             }
             3 => {
@@ -112,7 +114,7 @@ impl Attack {
             }
             6 => Frame::MaxData { max: input.scaled() }.encode(content),
             7 => {
-                let stream = StreamId(u64::from(input.byte() % 3));
+                let stream = StreamId(STREAMS[usize::from(input.byte() % 8)]);
                 Frame::MaxStreamData { stream, max: input.scaled() }.encode(content);
             }
             8 => content.extend(input.bytes()),
