@@ -22,8 +22,10 @@ use crate::sim::target::{Product, Target};
 /// Operations of one input.
 const OPERATIONS_MAX: usize = 400;
 /// Bytes that an endpoint may hold for one peer: of two streams, a send buffer in a ring that doubles,
-/// the credit of 256 KiB in reassembly and a body; and what is known of packets on their way.
-const MEMORY_MAX: usize = 2 * (2 * SEND_BUFFER_MAX + 512 * 1024 + 2 * BODY_MAX) + 2 * 1024 * 1024;
+/// the credit of 256 KiB in reassembly and a body; what is known of packets on their way; and of the
+/// peer's own streams the credit of 1 MiB, with the rest of two blocks of each of 64.
+const MEMORY_MAX: usize =
+    2 * (2 * SEND_BUFFER_MAX + 512 * 1024 + 2 * BODY_MAX) + 2 * 1024 * 1024 + (1 << 20) + 2 * 64 * 16 * 1024;
 /// Datagrams that leave at once; the peer can make the window grow by acknowledging.
 const BURST_MAX: usize = 20_000;
 /// Streams that the peer speaks of: those from the start, its own (it is the initiator), and one that is not.
