@@ -146,12 +146,12 @@ impl Recovery {
         waiting: u64,
         now: Moment,
     ) -> LetOut {
-        let window = self.controller.window();
+        let (window, datagram) = (self.controller.window(), self.mtu.size() as u64);
         let room = window.saturating_sub(self.sent.bytes_in_flight);
         let (controller, rtt) = (self.controller.as_ref(), self.rtt.smoothed());
         let rate = || pace(controller, self.rtt.assumed());
-        let finds_room = needed.saturating_add(reserve::left_in(window)) <= room;
-        let lets_out = finds_room && self.pacer.lets_out(reserve::BULK_RESERVE, rtt, rate, now);
+        let finds_room = needed.saturating_add(reserve::left_in(window, datagram)) <= room;
+        let lets_out = finds_room && self.pacer.lets_out(reserve::of(datagram), rtt, rate, now);
         self.window_limited = !lets_out && (!finds_room || waiting >= room);
         if lets_out {
             return LetOut::All;
@@ -160,7 +160,7 @@ impl Recovery {
             self.pacer.stop();
         }
         let Some(urgent) = urgent else { return LetOut::Nothing };
-        let goes = (urgent <= room || self.reserve.take(urgent, self.rtt.assumed(), now))
+        let goes = (urgent <= room || self.reserve.take(urgent, datagram, self.rtt.assumed(), now))
             && self.pacer.lets_out(0, rtt, rate, now);
         if goes { LetOut::Urgent } else { LetOut::Nothing }
     }

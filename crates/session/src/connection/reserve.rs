@@ -10,11 +10,9 @@ use core::time::Duration;
 
 use p2pchat_proto::Moment;
 
-use super::mtu::DATAGRAM_SIZE;
-
-/// Bytes that bulk leaves in every window and every burst: two datagrams (protocol section 5; RFC
-/// 9002 section 7.2 for the least window).
-pub(crate) const BULK_RESERVE: u64 = 2 * DATAGRAM_SIZE as u64;
+/// Datagrams that bulk leaves in every window and every burst, of the size in use (protocol section 5;
+/// RFC 9002 section 7.2 for the least window).
+pub(crate) const BULK_RESERVE: u64 = 2;
 /// Most of a window that is left, as a divisor: bulk always gets a half.
 const WINDOW_DIVISOR: u64 = 2;
 
@@ -27,9 +25,14 @@ pub(crate) enum LetOut {
     All,
 }
 
+/// Bytes that bulk leaves where datagrams have this many.
+pub(crate) const fn of(datagram: u64) -> u64 {
+    BULK_RESERVE.saturating_mul(datagram)
+}
+
 /// What bulk leaves in a window of this many bytes.
-pub(crate) fn left_in(window: u64) -> u64 {
-    BULK_RESERVE.min(window / WINDOW_DIVISOR)
+pub(crate) fn left_in(window: u64, datagram: u64) -> u64 {
+    of(datagram).min(window / WINDOW_DIVISOR)
 }
 
 /// What may go beyond the window.
@@ -42,13 +45,13 @@ pub(crate) struct Reserve {
 
 impl Reserve {
     pub(crate) const fn new() -> Self {
-        Self { left: BULK_RESERVE, filled: Moment::ZERO }
+        Self { left: 0, filled: Moment::ZERO }
     }
 
-    /// Takes so many bytes, if they are left in this round trip.
-    pub(crate) fn take(&mut self, bytes: u64, rtt: Duration, now: Moment) -> bool {
+    /// Takes so many bytes, if they are left in this round trip, where datagrams have so many.
+    pub(crate) fn take(&mut self, bytes: u64, datagram: u64, rtt: Duration, now: Moment) -> bool {
         if now.saturating_since(self.filled) >= rtt {
-            *self = Self { left: BULK_RESERVE, filled: now };
+            *self = Self { left: of(datagram), filled: now };
         }
         let left = self.left.checked_sub(bytes);
         self.left = left.unwrap_or(self.left);
@@ -67,15 +70,16 @@ mod tests {
         let start = Moment::from_nanos(1_000_000_000);
         for round in 0..3 {
             let now = start + rtt * round;
-            assert!(reserve.take(1_200, rtt, now) && reserve.take(1_200, rtt, now));
+            assert!(reserve.take(1_452, 1_452, rtt, now) && reserve.take(1_452, 1_452, rtt, now));
             let late = now + rtt - Duration::from_nanos(1);
-            assert!(!reserve.take(1, rtt, late), "a third in one round trip");
+            assert!(!reserve.take(1, 1_452, rtt, late), "a third in one round trip");
         }
     }
 
     #[test]
     fn bulk_has_half_of_the_least_window_and_all_but_two_datagrams_of_a_large_one() {
-        assert_eq!(left_in(2_400), 1_200);
-        assert_eq!(left_in(100_000), 2_400);
+        assert_eq!(left_in(2_400, 1_200), 1_200);
+        assert_eq!(left_in(100_000, 1_200), 2_400);
+        assert_eq!(left_in(100_000, 8_972), 17_944);
     }
 }

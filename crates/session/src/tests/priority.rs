@@ -7,7 +7,7 @@ use p2pchat_proto::Moment;
 
 use super::pair::{Pair, Who, good_line};
 use super::streams::{Taken, bulk};
-use crate::{SessionEvent, StreamId};
+use crate::{DATAGRAM_SIZE, DATAGRAM_SIZE_MAX, SessionEvent, StreamId};
 
 /// 10 Mbit/s.
 const RATE: u64 = 1_250_000;
@@ -19,9 +19,9 @@ const DELAY_MAX: Duration = Duration::from_millis(70);
 const LINE: usize = 64;
 
 /// 10 Mbit/s with a round trip of 50 ms and a queue for as long.
-fn narrow(jitter: u64) -> LinkConfig {
+fn narrow(jitter: u64, mtu: usize) -> LinkConfig {
     let rate = Rate { bytes_per_second: RATE, queue: PRODUCT };
-    LinkConfig { delay: millis(25), jitter: millis(jitter), rate: Some(rate), ..good_line() }
+    LinkConfig { delay: millis(25), jitter: millis(jitter), rate: Some(rate), mtu: Some(mtu), ..good_line() }
 }
 
 /// Streams of bulk that Bob keeps full.
@@ -97,8 +97,11 @@ fn quantiles(times: &[Duration]) -> [Duration; 3] {
 #[test]
 #[allow(clippy::print_stdout, reason = "figures for whoever asks for them")]
 fn a_line_beside_bulk_takes_at_most_a_round_trip_and_20_ms_more_and_bulk_nine_tenths_of_the_line() {
-    for (seed, jitter, streams) in [(1, 0, 1), (2, 0, 4), (3, 1, 1), (4, 5, 4), (5, 0, 16)] {
-        let mut pair = Pair::up(seed, narrow(jitter));
+    let (base, ethernet) = (DATAGRAM_SIZE, DATAGRAM_SIZE_MAX);
+    for (seed, jitter, streams, mtu) in
+        [(1, 0, 1, base), (2, 0, 4, ethernet), (3, 1, 1, ethernet), (4, 5, 4, base), (5, 0, 16, ethernet)]
+    {
+        let mut pair = Pair::up(seed, narrow(jitter, mtu));
         let idle = quantiles(&times(&mut pair, &mut None, 200));
         let mut pouring = Pouring::new(&mut pair, streams);
         let end = pair.now + Duration::from_secs(1);
@@ -113,6 +116,7 @@ fn a_line_beside_bulk_takes_at_most_a_round_trip_and_20_ms_more_and_bulk_nine_te
             "seed {seed}, jitter {jitter} ms, {streams} streams: idle {idle:?}, busy {busy:?}, bulk {share:.3}, {} of {} lost",
             info.lost, info.sent
         );
+        assert_eq!(info.mtu, mtu, "seed {seed}");
         assert!(share >= 0.9, "seed {seed}: {share} of the line");
         assert!(busy[2] <= idle[0] + DELAY_MAX, "seed {seed}: {busy:?} beside {idle:?}");
     }
