@@ -246,7 +246,8 @@ impl Courier {
                 SessionEvent::Body { .. }
                 | SessionEvent::Moved { .. }
                 | SessionEvent::Suspect
-                | SessionEvent::Recovered => {}
+                | SessionEvent::Recovered
+                | SessionEvent::Stream(_) => {}
             }
         }
     }
