@@ -33,6 +33,8 @@ pub enum Neglect {
     Mac,
     /// Everything goes to where the last datagram came from.
     Path,
+    /// An address from which a message of the handshake came counts as announced.
+    Naming,
 }
 
 /// One of the two.
@@ -173,7 +175,10 @@ impl Courier {
             self.parties[to].exchanged += old.stats().key_exchanges;
             self.introduce(to);
         }
-        let party = &mut self.parties[to];
+        let (party, is_data) = (&mut self.parties[to], bytes.first() == Some(&DATA));
+        if self.neglect == Neglect::Naming && !is_data {
+            party.endpoint.add_endpoints(party.session, &UdpEndpoints::new([from]), self.now);
+        }
         party.last_source = from;
         party.endpoint.handle_datagram(received(from), &mut bytes, self.now);
     }
@@ -182,6 +187,17 @@ impl Courier {
     pub fn say(&mut self, who: usize, body: &[u8]) -> bool {
         let party = &mut self.parties[who];
         party.endpoint.send(party.session, StreamId::CONVERSATION, 1, body, self.now).is_ok()
+    }
+
+    /// One of them is at another address from now on.
+    pub fn move_to(&mut self, who: usize, address: SocketAddr) {
+        self.parties[who].address = address;
+    }
+
+    /// Bytes that went to an address.
+    pub fn sent_to(&self, address: SocketAddr) -> u64 {
+        let there = self.wire.iter().filter(|(_, _, to, _)| *to == address);
+        there.map(|(.., bytes)| bytes.len() as u64).sum()
     }
 
     /// Whether both are up.

@@ -11,15 +11,19 @@ use std::time::Duration;
 
 use p2pchat_crypto::Introduction;
 use p2pchat_netsim::LinkConfig;
-use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, FIN, MAC_LEN, RESP, ReceiverId};
+use p2pchat_proto::datagram::{
+    DATA_HEADER_LEN, DataHeader, Datagram, FIN, INIT, MAC_LEN, PUNCH, RESP, ReceiverId,
+};
 use p2pchat_proto::{Moment, UdpEndpoints};
 use p2pchat_session::Endpoint;
-use rand::{Rng, RngExt};
+use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use crate::rows::{Defence, Lab, NotRun, Row, Seen};
+use crate::rows::{Defence, Lab, NotRun, Promise, Row, Seen, each};
 use crate::sim::START;
-use crate::sim::hand::{Hand, PING, init, with_mac};
+use crate::sim::contacts::{Contacts, Neglect as Duty};
+use crate::sim::courier::{Courier, DELAY, Neglect, Sight, carried};
+use crate::sim::hand::{Hand, PING, init};
 use crate::sim::pair::Pair;
 use crate::sim::people::People;
 use crate::sim::target::{Product, Sent, Target, endpoint, received};
@@ -33,7 +37,7 @@ const STEP: Duration = Duration::from_millis(10);
 /// How long the port is watched afterwards: longer than any handshake lasts.
 const WATCHED: Duration = Duration::from_secs(120);
 /// Bytes for each one that was taken off the path in the victim's name (protocol section 5).
-const TAKEN_FACTOR: u64 = 3;
+const TAKEN_FACTOR: f64 = 3.0;
 
 /// Every kind of datagram, from an address that is another's.
 pub(super) const RATIO: Row = Row {
@@ -43,6 +47,34 @@ pub(super) const RATIO: Row = Row {
     run: ratio,
 };
 
+const RATIO_KEPT: Promise = "what has not been taken off the path is worth no more than its bytes";
+const HANDSHAKES: Promise = "a handshake message that has, three times its bytes";
+const PACKETS: Promise = "a packet that has, three times its bytes, also after a move";
+
+/// What the double does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Double {
+    /// It answers everything, three times over.
+    Generous,
+    /// An address from which a handshake message came counts as one that was announced.
+    Credulous,
+    /// A session goes to where the last packet came from.
+    Follower,
+}
+
+const DOUBLES: [(Double, Promise); 3] =
+    [(Double::Generous, RATIO_KEPT), (Double::Credulous, HANDSHAKES), (Double::Follower, PACKETS)];
+
+impl Double {
+    const fn neglect(self) -> Neglect {
+        match self {
+            Self::Generous => Neglect::Nothing,
+            Self::Credulous => Neglect::Naming,
+            Self::Follower => Neglect::Path,
+        }
+    }
+}
+
 /// Bytes that came in the victim's name, and those that it got.
 #[derive(Clone, Copy, Default)]
 struct Bill {
@@ -51,10 +83,6 @@ struct Bill {
 }
 
 impl Bill {
-    fn is_paid(self) -> bool {
-        self.got <= self.spent
-    }
-
     fn ratio(self) -> f64 {
         if self.spent == 0 { 0.0 } else { self.got as f64 / self.spent as f64 }
     }
@@ -124,29 +152,47 @@ impl Target for Port {
 fn ratio(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     let people = People::default();
     let rng = &mut lab.rng;
-    let mut bills: Vec<(&str, Bill)> = Vec::new();
-    for (kind, datagrams, mut target) in at_a_responder(&people, defence, rng) {
-        bills.push((kind, bill(&mut *target, &datagrams, START)));
-    }
-    let mut on_the_path = String::new();
-    if defence == Defence::InPlace {
-        bills.extend(at_sessions(&people, rng)?);
-        bills.extend(at_an_initiator(&people, rng));
-        let taken = taken_off_the_path(&people, rng)?;
-        if let Some((kind, bill)) = taken.iter().find(|(_, bill)| bill.got > TAKEN_FACTOR * bill.spent) {
-            return Ok(Seen::broken(format!("{} bytes for {} of {kind}", bill.got, bill.spent)));
+    let mut figure = String::new();
+    let seen = each(defence, &DOUBLES, |double| {
+        let mut bills: Vec<(&str, Bill)> = Vec::new();
+        let cases = at_a_responder(&people, double == Some(Double::Generous), rng);
+        bills.extend(
+            cases
+                .into_iter()
+                .map(|(kind, datagrams, mut target)| (kind, bill(&mut *target, &datagrams, START))),
+        );
+        if double.is_none() {
+            bills.extend(at_sessions(&people, rng)?);
+            bills.extend(at_an_initiator(&people, rng));
+            bills.extend(at_a_contact(rng)?);
         }
-        let worst = taken.iter().map(|(_, bill)| bill.ratio()).fold(0.0, f64::max);
-        on_the_path = format!("; {worst:.2} at most for {} taken off the path", taken.len());
-    }
-    let unpaid: Vec<_> = bills.iter().filter(|(_, bill)| !bill.is_paid()).map(|(kind, _)| *kind).collect();
-    let worst = bills.iter().map(|(_, bill)| bill.ratio()).fold(0.0, f64::max);
-    let what = match unpaid.as_slice() {
-        [] => "no more than was spent".to_owned(),
-        unpaid => format!("more than was spent on {}", unpaid.join(", ")),
-    };
-    let figure = format!("{worst:.2} at most, {} cases{on_the_path}", bills.len());
-    Ok(Seen::when(unpaid.is_empty() && bills.iter().any(|(_, bill)| bill.got > 0), what).figure(figure))
+        let neglect = double.map_or(Neglect::Nothing, Double::neglect);
+        let [of_handshakes, of_packets] = [
+            taken_handshakes(neglect, rng)?,
+            [taken_packets(neglect, rng)?, taken_after_a_move(neglect, rng)?].concat(),
+        ];
+        let over = |bills: &[(&str, Bill)], factor| bills.iter().any(|(_, bill)| bill.ratio() > factor);
+        if bills.iter().all(|(_, bill)| bill.got == 0) || !over(&of_packets, 0.0) {
+            return Err(NotRun("nobody was sent anything".to_owned()));
+        }
+        let worst = |bills: &[(&str, Bill)]| bills.iter().map(|(_, bill)| bill.ratio()).fold(0.0, f64::max);
+        figure = format!(
+            "{:.2} at most, {} cases; {:.2} of {} handshake messages and {:.2} of {} packets taken off the path",
+            worst(&bills),
+            bills.len(),
+            worst(&of_handshakes),
+            of_handshakes.len(),
+            worst(&of_packets),
+            of_packets.len()
+        );
+        let broken = [
+            (over(&bills, 1.0), RATIO_KEPT),
+            (over(&of_handshakes, TAKEN_FACTOR), HANDSHAKES),
+            (over(&of_packets, TAKEN_FACTOR), PACKETS),
+        ];
+        Ok(broken.into_iter().filter_map(|(broken, promise)| broken.then_some(promise)).collect())
+    })?;
+    Ok(seen.figure(figure))
 }
 
 const fn victim() -> SocketAddr {
@@ -181,15 +227,15 @@ type Case = (&'static str, Vec<Vec<u8>>, Box<dyn Target>);
 type Spoken<'a> = &'a dyn Fn(&[Vec<u8>], &[u8; 8], &mut ChaCha20Rng) -> Vec<Vec<u8>>;
 
 /// Alice waits for bob's INIT.
-fn at_a_responder(people: &People, defence: Defence, rng: &mut ChaCha20Rng) -> Vec<Case> {
+fn at_a_responder(people: &People, generous: bool, rng: &mut ChaCha20Rng) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let mut add = |kind, datagrams: Spoken<'_>| {
         let (bobs, alices) = people.introduce(rng);
         let inits: Vec<_> = (0..REPLAYS).map(|_| init(&bobs, &people.bob, rng).1).collect();
         let datagrams = datagrams(&inits, &bobs.my_ticket().0, rng);
-        let target: Box<dyn Target> = match defence {
-            Defence::InPlace => Box::new(Product::new(&people.alice, alices, rng.random(), START)),
-            Defence::Removed => Box::new(Generous(Vec::new())),
+        let target: Box<dyn Target> = match generous {
+            false => Box::new(Product::new(&people.alice, alices, rng.random(), START)),
+            true => Box::new(Generous(Vec::new())),
         };
         cases.push((kind, datagrams, target));
     };
@@ -276,30 +322,126 @@ fn initiator(people: &People, rng: &mut ChaCha20Rng) -> (Port, Introduction) {
     (Port(port), alices)
 }
 
-/// What did not arrive before, and comes in the victim's name, once and again and again.
-fn taken_off_the_path(people: &People, rng: &mut ChaCha20Rng) -> Result<Vec<(&'static str, Bill)>, NotRun> {
+/// A contact, who needs nobody to introduce it, dials; its INITs come in the victim's name.
+fn at_a_contact(rng: &mut ChaCha20Rng) -> Result<Vec<(&'static str, Bill)>, NotRun> {
     let mut bills = Vec::new();
-    for (count, [punched, answered, confirmed, said]) in [
-        (1, ["one PUNCH", "one RESP", "one FIN", "one packet"]),
-        (REPLAYS, ["a PUNCH, repeated", "a RESP, repeated", "a FIN, repeated", "a packet, repeated"]),
+    for (kind, count, repeats) in [
+        ("one INIT of a contact", 1, 1),
+        ("one INIT of a contact, repeated", 1, REPLAYS),
+        ("many INITs of a contact", 20, 5),
     ] {
-        let (mut port, alices) = initiator(people, rng);
-        let punch = with_mac(&alices, &Datagram::Punch { ticket: alices.my_ticket().0 });
-        bills.push((punched, bill(&mut port, &vec![punch; count], START)));
-        for (kind, name) in [(RESP, answered), (FIN, confirmed)] {
-            let line = LinkConfig { delay: 20_000_000, ..LinkConfig::default() };
-            let mut pair = Pair::new(people, [rng.random(), rng.random()], line, rng);
-            let taken = pair.run_until_sent(kind).ok_or(NotRun(format!("no {name}")))?;
-            let now = pair.now;
-            let [bob, alice] = pair.sides;
-            let receiver = if kind == RESP { bob } else { alice };
-            bills.push((name, bill(&mut Port(receiver.endpoint), &vec![taken; count], now)));
+        let drawn = ChaCha20Rng::seed_from_u64(rng.random());
+        let two = Contacts::new(Duty::Nothing, LinkConfig::default(), drawn);
+        let mut two = two.ok_or(NotRun("the two did not meet at first".to_owned()))?;
+        let inits: Option<Vec<_>> = (0..count).map(|_| two.unused_init()).collect();
+        let inits = inits.ok_or(NotRun("a contact sent no INIT".to_owned()))?;
+        let (now, [_, alice]) = (two.now, two.sides);
+        bills.push((kind, bill(&mut Port(alice.endpoint), &vec![inits; repeats].concat(), now)));
+    }
+    if bills.iter().any(|(_, bill)| bill.got == 0) {
+        return Err(NotRun("no INIT of a contact was answered".to_owned()));
+    }
+    Ok(bills)
+}
+
+/// The first message of each kind does not arrive, but comes in the victim's name, once and again and
+/// again.
+fn taken_handshakes(neglect: Neglect, rng: &mut ChaCha20Rng) -> Result<Vec<(&'static str, Bill)>, NotRun> {
+    let kinds = [("INIT", INIT), ("RESP", RESP), ("FIN", FIN), ("PUNCH", PUNCH)];
+    let mut bills = Vec::new();
+    for ((name, kind), count) in kinds.into_iter().flat_map(|kind| [(kind, 1), (kind, REPLAYS)]) {
+        let mut two = Courier::new(neglect, rng);
+        let mut taken = None;
+        let mut thief = |sight: &Sight<'_>| {
+            if sight.kind == kind && taken.is_none() {
+                taken = Some((1 - sight.who, sight.bytes.to_vec()));
+                return Vec::new();
+            }
+            vec![DELAY]
+        };
+        // Until it was taken, and no longer.
+        two.run(WATCHED, &mut thief, |two| two.wire.iter().any(|(.., bytes)| bytes[0] == kind));
+        let (to, bytes) = taken.ok_or(NotRun(format!("no {name}")))?;
+        for _ in 0..count {
+            two.hand(to, victim(), &bytes);
+            two.run_for(STEP);
         }
-        let (bobs, alices) = people.introduce(rng);
-        let mut alice = Product::new(&people.alice, alices, rng.random(), START);
-        let mut hand = Hand::meet(&mut alice, &bobs, &people.bob, rng, START)?;
-        let packet = hand.packet(PING);
-        bills.push((said, bill(&mut alice, &vec![packet; count], START)));
+        two.run_for(WATCHED);
+        bills.push((name, Bill { spent: (count * bytes.len()) as u64, got: two.sent_to(victim()) }));
+    }
+    Ok(bills)
+}
+
+/// Two who talk, alice far more than bob.
+fn talking(neglect: Neglect, rng: &mut ChaCha20Rng) -> Result<Courier, NotRun> {
+    let mut two = Courier::new(neglect, rng);
+    if !two.run(WATCHED, &mut carried, Courier::are_up) {
+        return Err(NotRun("no session came up".to_owned()));
+    }
+    two.run_for(Duration::from_secs(1));
+    Ok(two)
+}
+
+/// The first so many packets that bob sends do not arrive, but come in the victim's name, while alice has
+/// much to say. The bill at its worst moment.
+fn taken(two: &mut Courier, packets: usize) -> Bill {
+    let begin = two.sent_to(victim());
+    let (mut left, mut bill, mut worst) = (packets, Bill::default(), Bill::default());
+    let mut settle = |two: &Courier, bill: &mut Bill| {
+        bill.got = two.sent_to(victim()) - begin;
+        if bill.ratio() >= worst.ratio() {
+            worst = *bill;
+        }
+    };
+    for n in 0..100_u32 {
+        two.say(1, &[n as u8; 1_000]);
+        two.say(0, &n.to_be_bytes());
+        let mut stolen = Vec::new();
+        let mut thief = |sight: &Sight<'_>| {
+            if sight.who == 0 && left > 0 {
+                left -= 1;
+                stolen.push(sight.bytes.to_vec());
+                return Vec::new();
+            }
+            vec![DELAY]
+        };
+        two.run(Duration::from_millis(30), &mut thief, |_| false);
+        settle(two, &mut bill);
+        for bytes in stolen {
+            bill.spent += bytes.len() as u64;
+            two.hand(1, victim(), &bytes);
+        }
+    }
+    two.run_for(WATCHED);
+    settle(two, &mut bill);
+    worst
+}
+
+/// Packets of a session come in the victim's name alone.
+fn taken_packets(neglect: Neglect, rng: &mut ChaCha20Rng) -> Result<Vec<(&'static str, Bill)>, NotRun> {
+    let mut bills = Vec::new();
+    for (name, packets) in [("one packet", 1), ("twenty packets", 20), ("every packet", usize::MAX)] {
+        bills.push((name, taken(&mut talking(neglect, rng)?, packets)));
+    }
+    Ok(bills)
+}
+
+/// The same after bob has moved, and alice has followed: that one address has proven itself says nothing
+/// of the next.
+fn taken_after_a_move(neglect: Neglect, rng: &mut ChaCha20Rng) -> Result<Vec<(&'static str, Bill)>, NotRun> {
+    let mut bills = Vec::new();
+    for (name, packets) in [("one packet after a move", 1), ("every packet after a move", usize::MAX)] {
+        let mut two = talking(neglect, rng)?;
+        let elsewhere = SocketAddr::from(([10, 0, 7, 2], 7000));
+        two.move_to(0, elsewhere);
+        two.say(0, b"from elsewhere");
+        two.run_for(Duration::from_secs(3));
+        two.say(1, b"to elsewhere");
+        two.run_for(Duration::from_secs(1));
+        if two.parties[0].bodies.last().map(Vec::as_slice) != Some(b"to elsewhere") {
+            return Err(NotRun("alice did not follow bob".to_owned()));
+        }
+        bills.push((name, taken(&mut two, packets)));
     }
     Ok(bills)
 }
