@@ -42,7 +42,7 @@ const TAKEN_FACTOR: f64 = 3.0;
 /// Every kind of datagram, from an address that is another's.
 pub(super) const RATIO: Row = Row {
     id: "R7",
-    attack: "every kind of datagram in a victim's name: junk, forged, recorded and repeated INIT, RESP, FIN, DATA, PUNCH",
+    attack: "every kind of datagram in a victim's name: junk, forged, recorded, repeated, and taken off the path, also where the peer has moved",
     expected: "the victim gets at most as many bytes as were spent on it, and three times those of what was taken off the path",
     run: ratio,
 };
