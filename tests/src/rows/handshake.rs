@@ -12,6 +12,7 @@ mod offers;
 pub(super) mod people;
 mod pins;
 pub(super) mod recorded;
+mod replays;
 mod reunion;
 pub(super) mod second;
 pub(super) mod twisted;
@@ -75,9 +76,9 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "H10",
-        attack: "a whole recorded session, and its messages 1 and 3, at a new introduction of the same two",
+        attack: "a whole recorded session, its messages 1 and 3, at a new introduction; a resumed one where it was and at old copies",
         expected: "no answer, no session, no message",
-        run: messages::replayed,
+        run: replays::replayed,
     },
     Row {
         id: "H11",

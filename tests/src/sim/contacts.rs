@@ -15,7 +15,7 @@ use super::people::{People, alices_address, bobs_address};
 use super::target::{endpoint, received};
 
 /// What wall clocks show at [`START`], in milliseconds.
-const WALL_START: u64 = 1_800_000_000_000;
+pub const WALL_START: u64 = 1_800_000_000_000;
 
 /// A duty that an owner neglects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! H3, H4, H10, H11, H19, H26: datagrams of the handshake, damaged, recorded, sent back, out of
+//! H3, H4, H11, H19, H26: datagrams of the handshake, damaged, recorded, sent back, out of
 //! turn, against endpoints in virtual time.
 
 use std::net::SocketAddr;
@@ -10,7 +10,6 @@ use p2pchat_crypto::{Introduction, simulation};
 use p2pchat_proto::datagram::{DATA, DataHeader, Datagram, FIN, INIT, RESP, ReceiverId, mac_parts};
 use p2pchat_proto::frame::{Frame, StreamId};
 use p2pchat_session::HANDSHAKE_GIVE_UP;
-use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
 use super::line::{ALICE_AT, BOB_AT, Line, Side};
@@ -156,62 +155,6 @@ fn damaged(lab: &mut Lab, damage: impl Fn(&[u8]) -> Vec<Vec<u8>>) -> Result<Seen
 fn first_of(kind: u8, sent: Vec<(SocketAddr, Vec<u8>)>) -> Result<Vec<u8>, NotRun> {
     let found = sent.into_iter().map(|(_, datagram)| datagram).find(|datagram| datagram[0] == kind);
     found.ok_or(NotRun(format!("no datagram {kind:#x} was sent")))
-}
-
-/// H10.
-pub(crate) fn replayed(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
-    let two = Two::draw(&mut lab.rng);
-    if defence == Defence::Removed {
-        // An introduction that is the same each time: nothing fresh is in it.
-        let stale = ChaCha20Rng::from_seed(bytes(&mut lab.rng));
-        let mut line = Line::introduced(&two, &mut stale.clone())?;
-        if !line.meet(HANDSHAKE_GIVE_UP) {
-            return Err(NotRun("the two did not meet".to_owned()));
-        }
-        let mut again = Line::introduced(&two, &mut stale.clone())?;
-        let (now, bob_at) = (again.now, again.bob.address);
-        again.alice.sends(now);
-        let mut moved = line.sent.iter().filter(|(of_bob, _)| *of_bob);
-        let moved = moved.any(|(_, datagram)| again.alice.is_moved_by(bob_at, datagram, now));
-        return Ok(Seen::when(!moved, "where an introduction holds nothing new a recorded INIT is answered"));
-    }
-    let mut line = Line::introduced(&two, &mut lab.rng)?;
-    if !line.meet(HANDSHAKE_GIVE_UP) {
-        return Err(NotRun("the two did not meet".to_owned()));
-    }
-    for n in 0..20 {
-        let (session, now) = (line.bob.session, line.now);
-        line.bob.endpoint.send(session, p2pchat_session::StreamId::CONVERSATION, 1, &[n], now)?;
-        line.run(Duration::from_millis(100), |_| false);
-    }
-    if line.alice.bodies() != 20 {
-        return Err(NotRun("the session to be recorded carried nothing".to_owned()));
-    }
-    // The same two, introduced again; both halves of the recording, at both of them.
-    let mut again = Line::introduced(&two, &mut lab.rng)?;
-    let (now, bob_at, alice_at) = (again.now, again.bob.address, again.alice.address);
-    again.bob.sends(now);
-    again.alice.sends(now);
-    for (_, datagram) in &line.sent {
-        if again.alice.is_moved_by(bob_at, datagram, now) || again.bob.is_moved_by(alice_at, datagram, now) {
-            return Ok(Seen::broken(format!("a recorded datagram {:#x} left a trace", datagram[0])));
-        }
-    }
-    // Past every MAC: the recorded messages, straight to the handshake of a new introduction.
-    let (bobs, alices) = two.introduced(&mut lab.rng)?;
-    let noise = |kind, at: usize| {
-        let found = line.sent.iter().find(|(_, datagram)| datagram[0] == kind);
-        found.map(|(_, datagram)| datagram[at..datagram.len() - 16].to_vec())
-    };
-    let old = array(&noise(INIT, 16).unwrap_or_default())?;
-    let alice = &two.alice.identity;
-    let first = Responder::respond(&alices.introduction, alice, &old, &mut lab.rng);
-    let (_, real) = Initiator::start(&bobs.introduction, &two.bob.identity, &mut lab.rng);
-    let (responder, _) = Responder::respond(&alices.introduction, alice, &real, &mut lab.rng)?;
-    let third = responder.finish(&array(&noise(FIN, 8).unwrap_or_default())?);
-    let held = first.is_err() && third.is_err();
-    let figure = format!("{} recorded datagrams, twice", line.sent.len());
-    Ok(Seen::when(held, "no answer, no session, no message at a new introduction").figure(figure))
 }
 
 /// H11.
