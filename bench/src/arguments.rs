@@ -8,7 +8,7 @@ use crate::role::{Role, RoleKind};
 const RUNS: usize = 5;
 
 const USAGE: &str = "usage: p2pchat-bench [--runs N] [--page FILE] [FIGURE...]
-figures: seal handshake sessions strangers round-trip rate packets delivery file product (all without any)
+figures: seal handshake sessions strangers round-trip rate packets bulk delivery file product (all without any)
 --page FILE: write the page there, and its plots into the directory of that name beside it";
 
 /// What this process is for.

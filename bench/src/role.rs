@@ -38,10 +38,14 @@ pub enum RoleKind {
     PacketsGive,
     UdpSink,
     StrangersFlood,
+    BulkTake,
+    BulkGive,
+    QuinnTake,
+    QuinnGive,
 }
 
 impl RoleKind {
-    const ALL: [(&'static str, Self); 18] = [
+    const ALL: [(&'static str, Self); 22] = [
         ("udp-echo", Self::UdpEcho),
         ("udp-ping", Self::UdpPing),
         ("tokio-echo", Self::TokioEcho),
@@ -60,6 +64,10 @@ impl RoleKind {
         ("packets-give", Self::PacketsGive),
         ("udp-sink", Self::UdpSink),
         ("strangers-flood", Self::StrangersFlood),
+        ("bulk-take", Self::BulkTake),
+        ("bulk-give", Self::BulkGive),
+        ("quinn-take", Self::QuinnTake),
+        ("quinn-give", Self::QuinnGive),
     ];
 
     /// The role of that name.
@@ -100,6 +108,10 @@ impl Role {
             RoleKind::Links => peers::links::hold(self.word(1)?, self.parsed(2)?),
             RoleKind::PacketsTake => peers::packets::receive(self.parsed(1)?),
             RoleKind::PacketsGive => peers::packets::send(self.parsed(1)?, self.parsed(2)?),
+            RoleKind::BulkTake => peers::bulk::take(),
+            RoleKind::BulkGive => peers::bulk::give(self.parsed(1)?, self.parsed(2)?),
+            RoleKind::QuinnTake => peers::quinn_bulk::take(),
+            RoleKind::QuinnGive => peers::quinn_bulk::give(self.word(1)?, self.parsed(2)?),
             RoleKind::UdpSink => peers::packets::sink(),
             RoleKind::StrangersFlood => {
                 peers::strangers::flood(self.parsed(1)?, self.parsed(2)?, self.parsed(3)?)
@@ -151,7 +163,12 @@ impl Running {
 
     /// The number that follows `result`.
     pub fn result(&mut self) -> Result<f64> {
-        Ok(self.value("result", RUN)?.parse()?)
+        self.number("result")
+    }
+
+    /// The number that follows `what`.
+    pub fn number(&mut self, what: &str) -> Result<f64> {
+        Ok(self.value(what, RUN)?.parse()?)
     }
 
     /// The value that follows `what`.

@@ -10,6 +10,8 @@ mod udp;
 #[path = "../../../crates/client/src/driver/watch.rs"]
 mod watch;
 
+pub mod drive;
+
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 

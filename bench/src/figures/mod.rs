@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod bulk;
 mod delivery;
 mod file;
 mod packets;
@@ -17,7 +18,7 @@ use crate::arguments::Plan;
 use crate::report::Report;
 
 /// The figures by name.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "seal",
     "handshake",
     "sessions",
@@ -25,6 +26,7 @@ pub const NAMES: [&str; 10] = [
     "round-trip",
     "rate",
     "packets",
+    "bulk",
     "delivery",
     "file",
     "product",
@@ -44,6 +46,7 @@ pub fn run(plan: &Plan) -> Result {
         ("round-trip", round_trip::measure),
         ("rate", rate::measure),
         ("packets", packets::measure),
+        ("bulk", bulk::measure),
         ("delivery", delivery::measure),
         ("file", file::measure),
         ("product", product::measure),

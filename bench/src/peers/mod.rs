@@ -1,9 +1,11 @@
 //! The two ends of each measurement.
 
+pub mod bulk;
 pub mod client;
 pub mod links;
 pub mod packets;
 pub mod quinn;
+pub mod quinn_bulk;
 pub mod strangers;
 pub mod tcp;
 pub mod tokio_udp;

@@ -91,11 +91,13 @@ async fn exchange(send: &mut SendStream, receive: &mut RecvStream, count: usize,
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// For a line of output.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn bytes(hex: &str) -> Result<Vec<u8>> {
+/// Out of one.
+pub fn bytes(hex: &str) -> Result<Vec<u8>> {
     let pairs = hex.as_bytes().chunks(2).map(std::str::from_utf8);
     pairs.map(|pair| Ok(u8::from_str_radix(pair?, 16)?)).collect()
 }
