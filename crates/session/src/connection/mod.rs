@@ -56,7 +56,7 @@ use self::confirmation::Repeating;
 use self::congestion::Controller;
 use self::epochs::Epochs;
 use self::mtu::{DATAGRAM_SIZE, Mtu};
-use self::path::Paths;
+use self::path::{Arrival, Paths};
 use self::recovery::{Expired, Outcome, Recovery};
 use self::timers::{ALL, Timer, Timers};
 use crate::allowance::Allowance;
@@ -182,7 +182,7 @@ impl Connection {
         let ping = matches!(start.confirmation, Confirmation::Awaiting { .. });
         let mut connection = Self {
             link: start.link,
-            paths: Paths::new(start.path, start.allowance, ChaCha20Rng::from_rng(&mut rng)),
+            paths: Paths::new(start.path, start.allowance, start.link.role, ChaCha20Rng::from_rng(&mut rng)),
             controller,
             observed: None,
             epochs: Epochs::new(start.keys, me, rng, now),
@@ -265,7 +265,8 @@ impl Connection {
             if confirming && self.paths.current() != from {
                 self.paths.replace(from, Allowance::earned(bytes.len() as u64));
             } else if confirming {
-                self.on_path(from, bytes.len() as u64, false, now);
+                let arrival = Arrival { bytes: bytes.len() as u64, newest: false, asks_only: false };
+                self.on_path(from, arrival, now);
             }
         }
         repeated
@@ -367,7 +368,7 @@ impl Connection {
                 None
             }
             Confirmation::Awaiting { introduction } => {
-                self.on_path(from, bytes, true, now);
+                self.on_path(from, Arrival { bytes, newest: true, asks_only: false }, now);
                 self.timers.set(Timer::IntroductionEnd, Some(now + INTRODUCTION_LINGER));
                 Some(introduction)
             }

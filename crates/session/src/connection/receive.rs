@@ -6,7 +6,7 @@ use p2pchat_proto::frame::{Ack, CloseCode, Frame, Frames, MalformedFrame};
 use p2pchat_proto::rekey::RekeyBody;
 
 use super::epochs::Refused;
-use super::path::Token;
+use super::path::{Arrival, Token};
 use super::timers::Timer;
 use super::{Closing, Connection, LOST_AFTER, Phase, settle};
 use crate::connection::recovery::AckOfUnsent;
@@ -67,7 +67,8 @@ impl Connection {
             }
             Phase::Up { .. } => {
                 if self.paths.is_news(from) {
-                    self.on_path(from, bytes, newest, now);
+                    let arrival = Arrival { bytes, newest, asks_only: asks_for_paths_only(content) };
+                    self.on_path(from, arrival, now);
                 }
                 self.take(number, content, from, bytes, now);
                 self.settle_path(now);
@@ -192,6 +193,13 @@ impl Closing {
     pub(super) const fn take_due(&mut self) -> bool {
         core::mem::replace(&mut self.due, false)
     }
+}
+
+/// Whether nothing is in a packet but what paths are asked and answered with (RFC 9000 section 9.1).
+fn asks_for_paths_only(content: &[u8]) -> bool {
+    Frames::new(content).all(|frame| {
+        matches!(frame, Ok(Frame::PathChallenge { .. } | Frame::PathResponse { .. } | Frame::Padding))
+    })
 }
 
 fn has_close(content: &[u8]) -> bool {

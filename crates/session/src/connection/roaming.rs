@@ -7,7 +7,7 @@ use p2pchat_proto::datagram::TAG_LEN;
 use p2pchat_proto::frame::Frame;
 
 use super::mtu::{DATAGRAM_SIZE, Mtu};
-use super::path::Sally;
+use super::path::{Arrival, Sally};
 use super::{Connection, Phase, settle};
 use crate::event::SessionEvent;
 use crate::handshake::Path;
@@ -22,8 +22,8 @@ const DISTRESS_PTO: u32 = 2;
 
 impl Connection {
     /// An authentic packet came along another path than the one in use, or that is not proven.
-    pub(super) fn on_path(&mut self, from: Path, bytes: u64, newest: bool, now: Moment) {
-        self.paths.on_received(from, bytes, newest, self.recovery.rtt.pto(), now);
+    pub(super) fn on_path(&mut self, from: Path, arrival: Arrival, now: Moment) {
+        self.paths.on_received(from, arrival, self.recovery.rtt.pto(), now);
     }
 
     /// Probe timeouts go by without an answer.

@@ -5,6 +5,7 @@
 //!   |-> challenge, to there and to the path that there is, again and again
 //!   |-> answered from there, and the path does not answer within a probe timeout: moved
 //!   |-> both answered: moved if it is faster by a fifth and 10 ms, else it stays in reserve
+//!   |     '-> and the peer goes on to take that way: the responder moves
 //!   '-> not answered: forgotten
 //! ```
 //!
@@ -12,13 +13,15 @@
 //! and has the highest number so far makes its source a candidate. Until a candidate has answered, at
 //! most three times the bytes that came from it go there ([`Allowance`]). When the path falls silent,
 //! the candidates in reserve are asked again, and so is the peer's address from whichever of this
-//! side's addresses the system would take today.
+//! side's addresses the system would take today. Between two ways that both work the initiator chooses,
+//! or each side would hold to its own, and ask about the other's for ever.
 
 mod place;
 
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use p2pchat_crypto::Role;
 use p2pchat_proto::Moment;
 use p2pchat_proto::datagram::{DATA_HEADER_LEN, TAG_LEN};
 use p2pchat_proto::endpoint::is_dialable;
@@ -54,6 +57,16 @@ pub(crate) struct Sally {
     pub(crate) frame: Frame<'static>,
 }
 
+/// A packet that came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) bytes: u64,
+    /// No higher number came.
+    pub(crate) newest: bool,
+    /// Nothing is in it but challenges and answers to them.
+    pub(crate) asks_only: bool,
+}
+
 /// An answer to a challenge, along the way on which it came.
 #[derive(Debug)]
 struct Answer {
@@ -72,19 +85,23 @@ pub(crate) struct Paths {
     rng: ChaCha20Rng,
     /// Of what leaves for paths that proved nothing, this session's share.
     unproven: PerSecond<UNPROVEN_PER_SESSION>,
+    /// Whether the peer chooses between two ways that both work.
+    follows: bool,
     /// When [`Self::poll`] or [`Self::verdict`] may have something.
     next: Moment,
     moves: u64,
 }
 
 impl Paths {
-    pub(crate) fn new(path: Path, allowance: Allowance, rng: ChaCha20Rng) -> Self {
+    /// Those of a session of which this side is in this role.
+    pub(crate) fn new(path: Path, allowance: Allowance, role: Role, rng: ChaCha20Rng) -> Self {
         Self {
             current: Place::new(path, allowance),
             others: Vec::new(),
             answers: VecDeque::new(),
             rng,
             unproven: PerSecond::new(),
+            follows: role == Role::Responder,
             next: Moment::NEVER,
             moves: 0,
         }
@@ -138,13 +155,13 @@ impl Paths {
         self.reckon();
     }
 
-    /// An authentic packet of `bytes` came along `from`; `newest` says that no higher number came.
-    /// Called when it came along another than the path in use, or that is not validated.
-    pub(crate) fn on_received(&mut self, from: Path, bytes: u64, newest: bool, pto: Duration, now: Moment) {
+    /// An authentic packet came along `from`. Called when it came along another than the path in use, or
+    /// that is not validated.
+    pub(crate) fn on_received(&mut self, from: Path, arrival: Arrival, pto: Duration, now: Moment) {
         if self.is_current(from) {
-            self.current.on_received(bytes);
+            self.current.on_received(arrival.bytes);
         } else {
-            self.on_elsewhere(from, bytes, newest, pto, now);
+            self.on_elsewhere(from, arrival, pto, now);
         }
         self.reckon();
     }
@@ -164,18 +181,20 @@ impl Paths {
         from.local_ip.is_none() || path.local_ip == from.local_ip
     }
 
-    fn on_elsewhere(&mut self, from: Path, bytes: u64, newest: bool, pto: Duration, now: Moment) {
+    fn on_elsewhere(&mut self, from: Path, arrival: Arrival, pto: Duration, now: Moment) {
+        let Arrival { bytes, newest, asks_only } = arrival;
         if let Some(place) = self.others.iter_mut().find(|place| place.path == from) {
             place.on_received(bytes);
-            if newest && place.contest.is_none() && place.settled_until <= now {
-                contest(place, &mut self.current, pto, now);
+            // A question that was answered with a question would never end.
+            if newest && !asks_only && place.contest.is_none() && place.settled_until <= now {
+                contest(place, &mut self.current, true, pto, now);
             }
             return;
         }
         if newest && self.is_possible(from) {
             let allowance = self.allowance_for(from, Allowance::earned(bytes));
             let mut place = Place::new(from, allowance);
-            contest(&mut place, &mut self.current, pto, now);
+            contest(&mut place, &mut self.current, true, pto, now);
             self.remember(place);
         }
     }
@@ -245,7 +264,7 @@ impl Paths {
         }
         for place in &mut self.others {
             if place.contest.is_none() {
-                contest(place, &mut self.current, pto, now);
+                contest(place, &mut self.current, false, pto, now);
             }
         }
         self.reckon();
@@ -324,6 +343,10 @@ impl Paths {
             };
             match self.current.answered.filter(|(at, _)| *at >= contest.since) {
                 Some((_, ours)) if is_better(theirs, ours) => winner = Some(index),
+                // Asked before, and the peer takes that way all the same.
+                Some(_) if self.follows && contest.heard && place.settled_until > Moment::ZERO => {
+                    winner = Some(index);
+                }
                 Some(_) => {
                     place.contest = None;
                     place.settled_until = now + SETTLED_FOR;
@@ -353,8 +376,8 @@ impl Paths {
 }
 
 /// Asks whether `place` is to take the place of `current`.
-fn contest(place: &mut Place, current: &mut Place, pto: Duration, now: Moment) {
-    place.contest = Some(Contest { since: now, until: now + pto.min(PATIENCE_MAX) });
+fn contest(place: &mut Place, current: &mut Place, heard: bool, pto: Duration, now: Moment) {
+    place.contest = Some(Contest { since: now, until: now + pto.min(PATIENCE_MAX), heard });
     place.answered = None;
     place.probe(now);
     current.probe(now);

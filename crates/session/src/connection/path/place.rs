@@ -39,6 +39,8 @@ pub(super) struct Contest {
     pub(super) since: Moment,
     /// Until when the current path has time to answer.
     pub(super) until: Moment,
+    /// It began with a packet from there: the peer takes that way.
+    pub(super) heard: bool,
 }
 
 /// Challenges of one path, each with a token of its own.

@@ -6,7 +6,7 @@ use super::*;
 
 const START: Moment = Moment::from_nanos(1_000_000_000);
 const PTO: Duration = Duration::from_millis(150);
-const PACKET: u64 = 100;
+const NEWEST: Arrival = Arrival { bytes: 100, newest: true, asks_only: false };
 
 fn ms(count: u64) -> Moment {
     START + Duration::from_millis(count)
@@ -18,7 +18,11 @@ fn path(n: u8) -> Path {
 
 /// Paths whose current one, 1, is proven.
 fn paths() -> Paths {
-    Paths::new(path(1), Allowance::Validated, ChaCha20Rng::from_seed([1; 32]))
+    paths_of(Role::Initiator)
+}
+
+fn paths_of(role: Role) -> Paths {
+    Paths::new(path(1), Allowance::Validated, role, ChaCha20Rng::from_seed([1; 32]))
 }
 
 /// Everything that leaves now.
@@ -45,7 +49,7 @@ fn token_for(of: &[(Path, Token)], path: Path) -> Token {
 fn challenges_go_on_the_schedule_to_both_and_twelve_times() {
     let mut paths = paths();
     // Bytes enough for all of them.
-    paths.on_received(path(2), 10_000, true, PTO, START);
+    paths.on_received(path(2), Arrival { bytes: 10_000, ..NEWEST }, PTO, START);
     let (mut sent, mut now) = (vec![], START);
     while paths.deadline() < Moment::NEVER {
         now = now.max(paths.deadline());
@@ -64,7 +68,7 @@ fn challenges_go_on_the_schedule_to_both_and_twelve_times() {
 #[test]
 fn the_new_path_is_taken_when_it_answers_and_the_old_one_has_had_its_time() {
     let mut paths = paths();
-    paths.on_received(path(2), PACKET, true, PTO, START);
+    paths.on_received(path(2), NEWEST, PTO, START);
     let sent = tokens(&mut paths, START);
     assert_eq!(sent.len(), 2);
     assert!(paths.on_response(token_for(&sent, path(2)), path(2), ms(40)));
@@ -73,7 +77,7 @@ fn the_new_path_is_taken_when_it_answers_and_the_old_one_has_had_its_time() {
     assert_eq!((paths.verdict(ms(150)), paths.current()), (Some(path(1)), path(2)));
     assert!(paths.is_validated() && paths.moves() == 1);
     // And back again, without a proof of what is proven.
-    paths.on_received(path(1), PACKET, true, PTO, ms(300));
+    paths.on_received(path(1), NEWEST, PTO, ms(300));
     let sent = tokens(&mut paths, ms(300));
     assert!(paths.on_response(token_for(&sent, path(1)), path(1), ms(340)));
     assert_eq!((paths.verdict(ms(450)), paths.current(), paths.moves()), (Some(path(2)), path(1), 2));
@@ -85,7 +89,7 @@ fn where_both_answer_the_new_path_is_taken_only_if_it_is_faster_by_a_fifth_and_t
         [(100, 79, true), (100, 81, false), (30, 19, true), (30, 21, false), (40, 400, false)]
     {
         let mut paths = paths();
-        paths.on_received(path(2), PACKET, true, PTO, START);
+        paths.on_received(path(2), NEWEST, PTO, START);
         let sent = tokens(&mut paths, START);
         let mut answers = [(ours, path(1)), (theirs, path(2))];
         answers.sort_by_key(|(at, _)| *at);
@@ -100,18 +104,57 @@ fn where_both_answer_the_new_path_is_taken_only_if_it_is_faster_by_a_fifth_and_t
         assert_eq!(paths.current() == path(2), moves, "{ours} and {theirs} ms");
         if !moves {
             // It stays in reserve, and packets from there are no reason to ask again for a while.
-            paths.on_received(path(2), PACKET, true, PTO, ms(1000));
+            paths.on_received(path(2), NEWEST, PTO, ms(1000));
             assert_eq!(tokens(&mut paths, ms(1000)), []);
-            paths.on_received(path(2), PACKET, true, PTO, ms(6000));
+            paths.on_received(path(2), NEWEST, PTO, ms(6000));
             assert_eq!(tokens(&mut paths, ms(6000)).len(), 2);
         }
     }
 }
 
 #[test]
+fn the_responder_takes_the_way_that_the_initiator_goes_on_to_take_where_both_work() {
+    for (role, moves) in [(Role::Initiator, 0), (Role::Responder, 1)] {
+        let mut paths = paths_of(role);
+        for (turn, at) in [0, 10_000, 20_000].map(ms).into_iter().enumerate() {
+            let (current, other) = (paths.current(), if paths.moves() == 0 { path(2) } else { path(1) });
+            if turn < 2 {
+                paths.on_received(path(2), NEWEST, PTO, at);
+            } else {
+                // One who falls silent is asked everywhere, and that is no choice of the peer's.
+                paths.on_silence(PTO, at);
+            }
+            let sent = tokens(&mut paths, at);
+            assert!(paths.on_response(token_for(&sent, current), current, at + PTO / 5));
+            assert!(paths.on_response(token_for(&sent, other), other, at + PTO / 5));
+            assert_eq!(paths.verdict(at + PTO / 5).is_some(), turn == 1 && moves == 1, "{role:?}, {turn}");
+        }
+        assert_eq!((paths.moves(), paths.current() == path(2)), (moves, moves == 1), "{role:?}");
+    }
+}
+
+#[test]
+fn a_question_from_where_the_peer_was_is_answered_and_no_reason_to_ask_back() {
+    let mut paths = paths();
+    paths.on_received(path(2), NEWEST, PTO, START);
+    let sent = tokens(&mut paths, START);
+    for at in [path(1), path(2)] {
+        assert!(paths.on_response(token_for(&sent, at), at, ms(20)));
+    }
+    assert_eq!(paths.verdict(ms(20)), None);
+    for (asks_only, challenges) in [(true, 0), (false, 2)] {
+        paths.on_received(path(2), Arrival { asks_only, ..NEWEST }, PTO, ms(60_000));
+        assert_eq!(tokens(&mut paths, ms(60_000)).len(), challenges);
+    }
+    // From a place that is not known, it is one: a peer that has moved asks first.
+    paths.on_received(path(3), Arrival { asks_only: true, ..NEWEST }, PTO, ms(60_000));
+    assert_eq!(tokens(&mut paths, ms(60_000)).iter().filter(|(to, _)| *to == path(3)).count(), 1);
+}
+
+#[test]
 fn an_answer_with_another_token_proves_nothing() {
     let mut paths = paths();
-    paths.on_received(path(2), PACKET, true, PTO, START);
+    paths.on_received(path(2), NEWEST, PTO, START);
     let sent = tokens(&mut paths, START);
     let mut token = token_for(&sent, path(2));
     token[7] ^= 1;
@@ -122,11 +165,11 @@ fn an_answer_with_another_token_proves_nothing() {
 #[test]
 fn a_packet_that_is_not_the_newest_makes_no_candidate() {
     let mut paths = paths();
-    paths.on_received(path(2), PACKET, false, PTO, START);
+    paths.on_received(path(2), Arrival { newest: false, ..NEWEST }, PTO, START);
     assert_eq!((poll(&mut paths, START), paths.deadline()), (vec![], Moment::NEVER));
     for remote in ["10.0.0.9:0", "0.0.0.0:9", "224.0.0.1:9", "127.0.0.1:9", "[::1]:9"] {
         let from = Path { remote: remote.parse().unwrap(), local_ip: None };
-        paths.on_received(from, PACKET, true, PTO, START);
+        paths.on_received(from, NEWEST, PTO, START);
         assert_eq!(poll(&mut paths, START), [], "{remote}");
     }
 }
@@ -134,13 +177,13 @@ fn a_packet_that_is_not_the_newest_makes_no_candidate() {
 #[test]
 fn a_challenge_that_the_bytes_do_not_allow_waits_for_more() {
     let mut paths = paths();
-    paths.on_received(path(2), 33, true, PTO, START);
+    paths.on_received(path(2), Arrival { bytes: 33, ..NEWEST }, PTO, START);
     let to_new = |sent: Vec<(Path, Token)>| sent.iter().filter(|(to, _)| *to == path(2)).count();
     assert_eq!(to_new(tokens(&mut paths, START)), 1);
     assert_eq!(to_new(tokens(&mut paths, ms(200))), 1);
     assert_eq!(to_new(tokens(&mut paths, ms(500))), 0, "99 bytes are two challenges of 41");
     assert!(paths.deadline() > ms(500), "and it does not ask for the time meanwhile");
-    paths.on_received(path(2), 33, false, PTO, ms(600));
+    paths.on_received(path(2), Arrival { bytes: 33, newest: false, ..NEWEST }, PTO, ms(600));
     assert_eq!(to_new(tokens(&mut paths, ms(600))), 1);
 }
 
@@ -148,7 +191,7 @@ fn a_challenge_that_the_bytes_do_not_allow_waits_for_more() {
 fn four_candidates_are_kept_and_the_oldest_that_proved_nothing_goes_first() {
     let mut paths = paths();
     for n in 2..6 {
-        paths.on_received(path(n), PACKET, true, PTO, START);
+        paths.on_received(path(n), NEWEST, PTO, START);
     }
     let sent = tokens(&mut paths, START);
     assert_eq!(sent.len(), 5);
@@ -157,7 +200,7 @@ fn four_candidates_are_kept_and_the_oldest_that_proved_nothing_goes_first() {
     paths.on_response(token_for(&sent, path(2)), path(2), ms(5));
     assert_eq!(paths.verdict(ms(5)), None);
     for n in 6..200 {
-        paths.on_received(path(n), PACKET, true, PTO, ms(10));
+        paths.on_received(path(n), NEWEST, PTO, ms(10));
         assert_eq!(paths.others.len(), CANDIDATES_MAX);
     }
     assert!(paths.others.iter().any(|place| place.path == path(2)));
@@ -197,7 +240,7 @@ fn one_path_is_known_once_however_its_address_was_learnt() {
     let mut paths = paths();
     // In reserve, as both answer.
     let other = Path { local_ip: Some([10, 1, 0, 9].into()), ..path(1) };
-    paths.on_received(other, PACKET, true, PTO, START);
+    paths.on_received(other, NEWEST, PTO, START);
     let sent = tokens(&mut paths, START);
     for at in [path(1), other] {
         assert!(paths.on_response(token_for(&sent, at), at, ms(20)));
@@ -205,10 +248,10 @@ fn one_path_is_known_once_however_its_address_was_learnt() {
     assert_eq!((paths.verdict(ms(20)), paths.others.len()), (None, 1));
     // The address in use goes, and a packet comes along what is in reserve.
     assert!(paths.on_local_ip_gone([10, 1, 0, 1].into()));
-    paths.on_received(other, PACKET, true, PTO, ms(30));
+    paths.on_received(other, NEWEST, PTO, ms(30));
     assert_eq!((paths.current(), paths.others.len()), (other, 0));
     // The system's choice is what is in reserve.
-    paths.on_received(path(1), PACKET, true, PTO, ms(40));
+    paths.on_received(path(1), NEWEST, PTO, ms(40));
     paths.on_silence(PTO, ms(40));
     let sent = tokens(&mut paths, ms(40));
     let open = Path { local_ip: None, ..other };
@@ -233,7 +276,8 @@ fn one_challenge_of_a_packet_is_answered_along_its_way_and_four_wait() {
 
 #[test]
 fn a_path_that_the_handshake_did_not_prove_is_asked_and_holds_back_meanwhile() {
-    let mut paths = Paths::new(path(1), Allowance::earned(88), ChaCha20Rng::from_seed([1; 32]));
+    let mut paths =
+        Paths::new(path(1), Allowance::earned(88), Role::Responder, ChaCha20Rng::from_seed([1; 32]));
     assert_eq!((paths.is_validated(), paths.room()), (false, 264));
     paths.validate(START);
     let sent = tokens(&mut paths, START);
