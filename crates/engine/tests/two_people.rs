@@ -10,7 +10,7 @@ use std::time::Duration;
 use p2pchat_engine::event::{BrokerState, Delivery, Direction, RequestState, SessionState, Trust};
 use p2pchat_engine::{AcceptPolicy, Command, Event, Failure, Pin, Target};
 use p2pchat_netsim::{LinkConfig, Loss, Reordering};
-use p2pchat_proto::{PeerId, RequestId};
+use p2pchat_proto::{PeerId, RequestId, UdpEndpoints};
 use world::{Manner, World, name};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -438,4 +438,22 @@ fn the_same_seed_gives_the_same_trace_in_another_process() {
     let first = traces();
     assert_eq!(first.len(), 4, "{first:?}");
     assert_eq!(first, traces());
+}
+
+#[test]
+fn who_is_introduced_is_told_the_endpoints_of_now_and_not_those_of_the_login() {
+    let accepting = || Manner { accept: AcceptPolicy::Everyone, ..Manner::default() };
+    for (announced, meet) in [(Some("198.51.100.99:9"), false), (None, true)] {
+        let mut world = two(5, accepting(), accepting(), &calm());
+        let old = UdpEndpoints::new(["198.51.100.77:9".parse().unwrap()]);
+        for member in &mut world.people {
+            let now = announced.map_or(member.address, |elsewhere| elsewhere.parse().unwrap());
+            member.engine.announce(old.clone());
+            member.engine.announce(UdpEndpoints::new([now]));
+        }
+        world.connect(ALICE, "bob");
+        world.run_for(MINUTE);
+        let up = world.people.iter().filter(|member| member.is_up()).count();
+        assert_eq!(up == 2, meet, "{announced:?}");
+    }
 }

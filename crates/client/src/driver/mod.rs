@@ -22,7 +22,7 @@ use p2pchat_conversation::Memory;
 use p2pchat_engine::event::Ready;
 use p2pchat_engine::{Command, CommandId, Effect, Engine, EngineConfig, Event, Failure, Now, TransferNumber};
 use p2pchat_proto::endpoint::is_dialable;
-use p2pchat_proto::{Name, PeerId, TransferId, UdpEndpoints};
+use p2pchat_proto::{Moment, Name, PeerId, TransferId, UdpEndpoints};
 use p2pchat_session::Transmit;
 use p2pchat_transfer::CarrierEvent;
 use rand::Rng;
@@ -51,6 +51,9 @@ const REQUESTS_AT_ONCE: usize = 32;
 /// In one of so many turns another source than UDP is looked at first, each in its turn, so that datagrams
 /// without end keep nothing waiting.
 const OTHERS_FIRST_EVERY: usize = 4;
+/// Least time between two looks at this machine's addresses where the system says nothing of a change:
+/// less than it takes to answer a request.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest that the end of the client waits for the other sides to hear of it: a few round trips.
 const FAREWELL: Duration = Duration::from_millis(600);
 
@@ -66,6 +69,10 @@ pub(crate) struct Driver {
     sockets: Sockets,
     network: NetworkNews,
     advertise: Vec<SocketAddr>,
+    /// Whether the link to the broker runs over loopback.
+    over_loopback: bool,
+    /// When this machine's addresses are worth another look.
+    look_at: Moment,
     broker: BrokerConnection,
     broker_address: String,
     store: Memory,
@@ -170,6 +177,8 @@ impl Driver {
             sockets,
             network: NetworkNews::listen(),
             advertise: config.advertise,
+            over_loopback: false,
+            look_at: Moment::ZERO,
             broker: BrokerConnection::default(),
             broker_address: config.broker.host_port,
             store: Memory::default(),
@@ -308,13 +317,14 @@ impl Driver {
             Woken::Request(Some((id, request))) => self.request(id, request),
             Woken::Request(None) => self.stopping = true,
             Woken::Broker(Report::Opened(address)) => {
-                let over_loopback = address.ip().to_canonical().is_loopback();
-                self.files.set_over_loopback(over_loopback);
-                let bound: Vec<SocketAddr> = self.sockets.iter().map(udp::Udp::local).collect();
-                let endpoints = announced(&bound, &self.advertise, over_loopback);
-                self.engine.broker_opened(UdpEndpoints::new(endpoints), over_loopback, now);
+                self.over_loopback = address.ip().to_canonical().is_loopback();
+                self.files.set_over_loopback(self.over_loopback);
+                self.engine.broker_opened(self.endpoints(), self.over_loopback, now);
             }
-            Woken::Broker(Report::Bytes(bytes)) => self.engine.broker_received(&bytes, now),
+            Woken::Broker(Report::Bytes(bytes)) => {
+                self.look_at_endpoints();
+                self.engine.broker_received(&bytes, now);
+            }
             Woken::Broker(Report::Closed(reason)) => self.engine.broker_closed(reason, now),
             Woken::Carrier(report) => {
                 if let Some((transfer, event)) = report {
@@ -325,6 +335,7 @@ impl Driver {
             Woken::Writable | Woken::Room => {}
             Woken::Timeout => self.engine.handle_timeout(now),
             Woken::Network => {
+                self.engine.announce(self.endpoints());
                 if let Some(here) = addresses() {
                     self.engine.addresses_changed(&here, now);
                 }
@@ -332,10 +343,27 @@ impl Driver {
         }
     }
 
+    /// Where others may reach this machine at present.
+    fn endpoints(&self) -> UdpEndpoints {
+        let bound: Vec<SocketAddr> = self.sockets.iter().map(udp::Udp::local).collect();
+        UdpEndpoints::new(announced(&bound, &self.advertise, self.over_loopback))
+    }
+
+    /// Says them before something may come of it: not every system tells when they change.
+    fn look_at_endpoints(&mut self) {
+        if self.now.moment >= self.look_at {
+            self.look_at = self.now.moment + LOOK_EVERY;
+            self.engine.announce(self.endpoints());
+        }
+    }
+
     fn request(&mut self, id: CommandId, request: Request) {
         let now = self.now;
         match request {
-            Request::Engine(command) => self.engine.handle_command(id, command, now),
+            Request::Engine(command) => {
+                self.look_at_endpoints();
+                self.engine.handle_command(id, command, now);
+            }
             Request::SendFile { to, path } => self.send_file(id, to, &path),
             Request::SaveFile { transfer, dir } => self.save_file(id, transfer, dir),
             Request::Stop => self.stopping = true,

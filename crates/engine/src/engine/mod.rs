@@ -195,6 +195,12 @@ impl Engine {
         self.settle(now);
     }
 
+    /// This machine's endpoints are these by now. A link to the broker goes on over one address while
+    /// others come and go, so whoever is introduced next is told what was said last.
+    pub fn announce(&mut self, announced: UdpEndpoints) {
+        self.announced = announced;
+    }
+
     /// Bytes came from the broker.
     pub fn broker_received(&mut self, bytes: &[u8], now: Now) {
         self.link.received(bytes, now, &mut self.rng);
