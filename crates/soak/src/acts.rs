@@ -6,7 +6,7 @@ use p2pchat_conversation::Write;
 use p2pchat_engine::event::{Direction, RequestState, SessionState};
 use p2pchat_engine::{Command, CommandId, Event, Target};
 use p2pchat_netsim::{millis, seconds};
-use p2pchat_proto::PeerId;
+use p2pchat_proto::{PeerId, UdpEndpoints};
 use rand::RngExt;
 
 use crate::broken::{Broken, hold};
@@ -164,7 +164,9 @@ impl World {
         self.next_command += 1;
         let id = CommandId(self.next_command);
         let now = self.clock_of(who);
+        let announced = UdpEndpoints::new(self.endpoints_of(who));
         if let Some(process) = &mut self.people[who].process {
+            process.engine.announce(announced);
             process.engine.handle_command(id, command, now);
         }
         self.settle(who).map(|_| ())
@@ -321,7 +323,7 @@ impl World {
             }
             SessionState::Up => {
                 self.totals.sessions += 1;
-                hold(self.plan.can_meet(who, peer), "nobody gets through where no way is", || {
+                hold(self.could_meet(who, peer), "nobody gets through where no way is", || {
                     format!("{} and {}", called(who), called(peer))
                 })?;
                 // The side that asked for the latest session asks again.

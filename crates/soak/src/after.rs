@@ -64,7 +64,7 @@ impl World {
 
     fn broken_promise(&mut self) -> Result<Option<(usize, usize)>, Broken> {
         for (asker, peer) in self.promises.clone() {
-            if !self.are_together(asker, peer)? {
+            if self.can_meet(asker, peer) && !self.are_together(asker, peer)? {
                 return Ok(Some((asker, peer)));
             }
         }
@@ -75,7 +75,7 @@ impl World {
     /// Everybody asks everybody, and all arrives.
     fn told(&mut self) -> Result<(), Broken> {
         let end = self.now + WHEN_TOLD;
-        let pairs: Vec<_> = self.plan.pairs().filter(|(a, b)| self.plan.can_meet(*a, *b)).collect();
+        let pairs = self.neighbours();
         let mut ask_at = self.now;
         loop {
             let mut apart = Vec::new();
@@ -110,7 +110,8 @@ impl World {
         let (before, sessions) = (self.totals.datagrams, self.totals.sessions);
         self.run_to(self.now + REST)?;
         let count = self.totals.datagrams - before;
-        let pairs = self.plan.pairs().filter(|(a, b)| self.plan.can_meet(*a, *b)).count() as u64;
+        // Also those count who have a session that began where a way led, and follows them.
+        let pairs = self.plan.pairs().filter(|(a, b)| self.could_meet(*a, *b)).count() as u64;
         // A NAT that forgets a mapping between two keepalives, of which one was lost, ends a session.
         let made = self.totals.sessions - sessions;
         let most = pairs * REST_DATAGRAMS + made * HANDSHAKE_DATAGRAMS;

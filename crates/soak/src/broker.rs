@@ -3,12 +3,12 @@
 //! A link is a pipe each way that keeps its bytes while the way between is cut or somebody sleeps, as
 //! TCP does by repeating them, and passes nothing more once the client's address is another one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use p2pchat_crypto::link::{BrokerSecret, LinkOpener, LinkSealer, ServerHandshake, frame, verify_hello};
 use p2pchat_engine::Now;
-use p2pchat_netsim::millis;
+use p2pchat_netsim::{HostId, InterfaceId, millis};
 use p2pchat_proto::Moment;
 use p2pchat_proto::broker::ToBroker;
 use p2pchat_registry::{Command, Config, ConnId, Registry};
@@ -33,7 +33,9 @@ pub(crate) struct Broker {
 
 /// One TCP connection.
 struct Pipe {
-    who: usize,
+    host: HostId,
+    /// The interfaces by which it leaves: the client's, and those of the NATs before it.
+    door: Vec<InterfaceId>,
     delay: u64,
     /// The client's address as the broker sees it.
     seen_as: IpAddr,
@@ -65,7 +67,7 @@ pub(crate) enum News {
 
 impl std::fmt::Debug for Pipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipe").field("who", &self.who).field("dead", &self.dead).finish_non_exhaustive()
+        f.debug_struct("Pipe").field("host", &self.host).field("dead", &self.dead).finish_non_exhaustive()
     }
 }
 
@@ -83,12 +85,20 @@ impl Broker {
     }
 
     /// A client begins to connect.
-    pub(crate) fn dial(&mut self, who: usize, seen_as: IpAddr, delay: u64, at: u64) -> ConnId {
+    pub(crate) fn dial(
+        &mut self,
+        host: HostId,
+        door: Vec<InterfaceId>,
+        seen_as: IpAddr,
+        delay: u64,
+        at: u64,
+    ) -> ConnId {
         self.next += 1;
         let conn = ConnId(self.next);
         let up = VecDeque::from([(at + delay, Parcel::Open)]);
         let pipe = Pipe {
-            who,
+            host,
+            door,
             delay,
             seen_as,
             dead: false,
@@ -122,9 +132,9 @@ impl Broker {
         }
     }
 
-    /// What a client has from its links now has another address.
-    pub(crate) fn strand(&mut self, who: usize) {
-        for pipe in self.pipes.values_mut().filter(|pipe| pipe.who == who) {
+    /// What leaves by such a door now has another address.
+    pub(crate) fn strand(&mut self, hit: impl Fn(&[InterfaceId]) -> bool) {
+        for pipe in self.pipes.values_mut().filter(|pipe| hit(&pipe.door)) {
             pipe.dead = true;
             pipe.up.clear();
             pipe.down.clear();
@@ -176,17 +186,22 @@ impl Broker {
         }
     }
 
-    /// Moves what is due; `open` says whether the way to somebody is open both ways at present.
-    pub(crate) fn carry(&mut self, at: u64, now: Now, open: impl Fn(usize) -> bool) -> Vec<(ConnId, News)> {
+    /// The doors that are in use.
+    pub(crate) fn doors(&self) -> impl Iterator<Item = (ConnId, HostId, &[InterfaceId])> {
+        self.pipes.iter().map(|(conn, pipe)| (*conn, pipe.host, pipe.door.as_slice()))
+    }
+
+    /// Moves what is due, over the links whose way is `open` both ways at present.
+    pub(crate) fn carry(&mut self, at: u64, now: Now, open: &BTreeSet<ConnId>) -> Vec<(ConnId, News)> {
         let mut news = Vec::new();
         let conns: Vec<ConnId> = self.pipes.keys().copied().collect();
         for conn in conns {
-            self.carry_up(conn, at, now, &open);
+            self.carry_up(conn, at, now, open);
         }
         self.settle(at);
         for (conn, pipe) in &mut self.pipes {
             while let Some((due, _)) = pipe.down.front_mut().filter(|(due, _)| *due <= at) {
-                if !open(pipe.who) {
+                if !open.contains(conn) {
                     *due = at + TRY_AGAIN;
                     break;
                 }
@@ -208,10 +223,10 @@ impl Broker {
         news
     }
 
-    fn carry_up(&mut self, conn: ConnId, at: u64, now: Now, open: &impl Fn(usize) -> bool) {
+    fn carry_up(&mut self, conn: ConnId, at: u64, now: Now, open: &BTreeSet<ConnId>) {
         while let Some(pipe) = self.pipes.get_mut(&conn) {
             let Some((due, _)) = pipe.up.front_mut().filter(|(due, _)| *due <= at) else { return };
-            if !open(pipe.who) {
+            if !open.contains(&conn) {
                 *due = at + TRY_AGAIN;
                 return;
             }

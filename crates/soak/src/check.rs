@@ -33,16 +33,20 @@ impl World {
         let Some(process) = &self.people[who].process else { return Ok(()) };
         let sizes = process.engine.sizes();
         let session = sizes.session;
-        let empty = sizes.wishes == 0
-            && sizes.incoming == 0
-            && sizes.calls == 0
-            && session.unacknowledged == 0
-            && session.out_of_order == 0
-            && session.incomplete == 0
-            && session.sessions == sizes.meetings;
+        // Whoever wishes for somebody whom no way leads to any more goes on to do so.
+        let others = (0..self.people.len()).filter(|other| *other != who);
+        let vain = others.filter(|other| self.could_meet(who, *other) && !self.can_meet(who, *other)).count();
+        let empty = vain > 0
+            || sizes.wishes == 0
+                && sizes.incoming == 0
+                && sizes.calls == 0
+                && session.unacknowledged == 0
+                && session.out_of_order == 0
+                && session.incomplete == 0
+                && session.sessions == sizes.meetings;
         hold(empty, "at rest no queue holds anything", || format!("{}: {sizes:?}", called(who)))?;
         for member in self.people.iter().filter(|other| other.who != who) {
-            if self.plan.can_meet(who, member.who) {
+            if self.can_meet(who, member.who) {
                 let waiting = process.engine.undelivered(member.peer);
                 hold(waiting == 0, "at rest nothing waits to be delivered", || {
                     format!("{waiting} messages from {} to {}", called(who), called(member.who))

@@ -37,13 +37,14 @@ mod check;
 mod ledger;
 mod member;
 mod model;
+mod places;
 mod plan;
 mod run;
 mod trace;
 mod world;
 
 pub use broken::Broken;
-pub use plan::{Deed, Home, Plan};
+pub use plan::{Deed, Plan};
 pub use run::{Failure, Tally, live, soak};
 pub use trace::Trace;
 pub use world::{Totals, World};

@@ -1,6 +1,7 @@
 //! One person's machine: the process, its store, its socket and its link to the broker.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use p2pchat_conversation::{BatchId, Memory, QueryId, Write};
@@ -47,6 +48,8 @@ pub(crate) struct Process {
     /// What the store has still to do, in order, and when each is done.
     pub(crate) jobs: VecDeque<(u64, Job)>,
     pub(crate) ledger: Ledger,
+    /// The machine's addresses as it knows them.
+    pub(crate) here: Vec<IpAddr>,
     /// Until when it may say good-bye.
     pub(crate) stopping: Option<u64>,
     /// Wakes in a row that changed nothing, and the moment of the first.
@@ -133,6 +136,7 @@ impl Member {
             conn: None,
             jobs: VecDeque::new(),
             ledger: Ledger::default(),
+            here: internet.addresses(self.seat.host),
             stopping: None,
             idle_wakes: (Moment::ZERO, 0),
         });

@@ -5,8 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use p2pchat_netsim::{
-    Access, Clock, Fault, HostId, InterfaceId, Internet, LinkConfig, Loss, NatConfig, NatId, Ports, Rate,
-    Reordering, Schedule, Storm, Trouble, millis, seconds,
+    Access, Clock, Fault, HostId, InterfaceId, Internet, LinkConfig, Loss, NatConfig, NatId, NetId, Ports,
+    Rate, Reordering, Schedule, Storm, Trouble, millis, seconds,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -24,15 +24,11 @@ const RATES: core::ops::RangeInclusive<u64> = 20_000..=2_000_000;
 const TEXT_MAX: usize = p2pchat_proto::limits::TEXT_MAX;
 /// Port of everybody's socket.
 pub(crate) const PORT: u16 = 7_000;
-
-/// Where somebody is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
-    /// On the public net.
-    Public,
-    /// Behind a NAT, by its number.
-    Behind(usize),
-}
+/// Last number of the addresses of the first person's first and second interface, and of the first
+/// interface that is taken elsewhere. A storm gives the next free ones above the first two.
+const FIRST_HOST: u8 = 10;
+const SECOND_HOST: u8 = 50;
+const TRAVELLER: u8 = 150;
 
 /// Something that somebody does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,12 +88,10 @@ pub struct Router {
 pub struct Seat {
     /// In the internet.
     pub host: HostId,
-    /// Its interface.
-    pub interface: InterfaceId,
-    /// Where it is.
-    pub home: Home,
     /// One way's delay to the broker, nanoseconds: that of its link to it.
     pub delay: u64,
+    /// Whether its system tells of other addresses, as Linux does.
+    pub told: bool,
 }
 
 /// Everything that follows from a seed before anything happens.
@@ -111,6 +105,8 @@ pub struct Plan {
     pub seats: Vec<Seat>,
     /// The broker's machine.
     pub broker: Seat,
+    /// Every interface, and where it is at first.
+    pub addresses: Vec<(InterfaceId, NetId, IpAddr)>,
     /// What goes wrong with the network.
     pub faults: Schedule,
     /// What people do, by time.
@@ -130,18 +126,14 @@ impl Plan {
         let seats: Vec<Seat> =
             (0..people).map(|index| seat(&mut internet, &routers, index, &mut rng)).collect();
         let storm = storm(&mut rng);
-        let faults = spare_the_brokers_clock(storm.schedule(rng.random(), &internet), broker.host);
+        let mut faults = spare_the_brokers_clock(storm.schedule(rng.random(), &internet), broker.host);
+        journeys(&internet, &routers, &seats, &storm, &mut rng, &mut faults);
         internet.plan(faults.clone());
         let deeds = deeds(&seats, storm.until, &mut rng);
         let calm = storm.until.max(faults.end().unwrap_or_default());
-        (Self { seed, routers, seats, broker, faults, deeds, calm }, internet)
-    }
-
-    /// Whether a session between two can be: nobody announces what a NAT makes of its address, so at
-    /// least one of them has to be where the other can write first.
-    pub fn can_meet(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (self.seats[a].home, self.seats[b].home);
-        a == b || a == Home::Public || b == Home::Public
+        let places = internet.interfaces().map(|id| (id, internet.place(id)));
+        let addresses = places.map(|(id, (net, ip))| (id, net, ip)).collect();
+        (Self { seed, routers, seats, broker, addresses, faults, deeds, calm }, internet)
     }
 
     /// Pairs of people, the first with the smaller number.
@@ -156,45 +148,81 @@ fn broker(internet: &mut Internet, rng: &mut ChaCha20Rng) -> Seat {
     let ip = IpAddr::from(Ipv4Addr::new(192, 0, 2, 1));
     let delay = millis(rng.random_range(1..40));
     let line = LinkConfig { delay, ..LinkConfig::default() };
-    let interface = internet.attach(host, Internet::PUBLIC, ip, Access::both(line));
-    Seat { host, interface, home: Home::Public, delay }
+    internet.attach(host, Internet::PUBLIC, ip, Access::both(line));
+    Seat { host, delay, told: false }
 }
 
+/// None, one or two, of which the second may be behind the first, which is a carrier's then.
 fn routers(internet: &mut Internet, rng: &mut ChaCha20Rng) -> Vec<Router> {
-    let count = rng.random_range(0..=2u8);
-    let router = |index| {
+    let mut routers: Vec<Router> = Vec::new();
+    for index in 0..rng.random_range(0..=2u8) {
         let config = nat(rng);
-        let ip = IpAddr::from(Ipv4Addr::new(198, 51, 100, 1 + index));
-        Router { nat: internet.nat(Internet::PUBLIC, ip, access(rng), config), config }
-    };
-    (0..count).map(router).collect()
+        let carrier = routers.first().filter(|_| rng.random_bool(0.4)).map(|carrier| carrier.nat);
+        let (net, ip) = match carrier {
+            Some(carrier) => (internet.inside(carrier), Ipv4Addr::new(100, 64, 0, 1 + index)),
+            None => (Internet::PUBLIC, Ipv4Addr::new(198, 51, 100, 1 + index)),
+        };
+        routers.push(Router { nat: internet.nat(net, ip.into(), access(rng), config), config });
+    }
+    routers
 }
 
 fn nat(rng: &mut ChaCha20Rng) -> NatConfig {
     let kinds = [NatConfig::OPEN, NatConfig::HOME, NatConfig::SYMMETRIC];
     let kind = kinds[rng.random_range(0..kinds.len())];
-    let timeout = seconds([30, 120][rng.random_range(0..2)]);
+    let timeout = seconds([15, 30, 120][rng.random_range(0..3)]);
     let ports = if rng.random() { Ports::Random } else { Ports::Preserve };
     NatConfig { timeout, ports, inbound_refresh: rng.random(), ..kind }
 }
 
+/// The public net, and those behind the NATs.
+fn nets(internet: &Internet, routers: &[Router]) -> Vec<NetId> {
+    let inside = routers.iter().map(|router| internet.inside(router.nat));
+    core::iter::once(Internet::PUBLIC).chain(inside).collect()
+}
+
+/// An address on a net: no two nets have the same, or nobody on both could tell them apart.
+fn ip_on(net: usize, host: u8) -> IpAddr {
+    match u8::try_from(net) {
+        Ok(0) | Err(_) => Ipv4Addr::new(192, 0, 2, host).into(),
+        Ok(net) => Ipv4Addr::new(192, 168, net, host).into(),
+    }
+}
+
+/// A machine with one interface, or with two: a cable and the air.
 fn seat(internet: &mut Internet, routers: &[Router], index: usize, rng: &mut ChaCha20Rng) -> Seat {
-    let behind = rng.random_range(0..=routers.len());
-    let last = u8::try_from(index).unwrap_or(u8::MAX);
-    let (home, net, ip) = match routers.get(behind) {
-        Some(router) => {
-            let net = internet.inside(router.nat);
-            (Home::Behind(behind), net, Ipv4Addr::new(192, 168, 1, 10 + last))
-        }
-        None => (Home::Public, Internet::PUBLIC, Ipv4Addr::new(192, 0, 2, 10 + last)),
-    };
     let off = rng.random_range(0..=2 * WALL_OFF_MAX);
     let clock = Clock::new(rng.random_range(0..seconds(1_000_000)), WALL_START - WALL_OFF_MAX + off);
     let host = internet.host(clock);
-    let access = access(rng);
-    let delay = access.up.delay + millis(20);
-    let interface = internet.attach(host, net, ip.into(), access);
-    Seat { host, interface, home, delay }
+    let nets = nets(internet, routers);
+    let mut delay = 0;
+    for first in if rng.random_bool(0.25) { [FIRST_HOST, SECOND_HOST].as_slice() } else { &[FIRST_HOST] } {
+        let net = rng.random_range(0..nets.len());
+        let access = Access { mtu: rng.random_bool(0.2).then(|| rng.random_range(MTU)), ..access(rng) };
+        delay = delay.max(access.up.delay + millis(20));
+        let ip = ip_on(net, first + u8::try_from(index).unwrap_or(u8::MAX));
+        internet.attach(host, nets[net], ip, access);
+    }
+    Seat { host, delay, told: rng.random() }
+}
+
+/// People take their machines from net to net.
+fn journeys(
+    internet: &Internet,
+    routers: &[Router],
+    seats: &[Seat],
+    storm: &Storm,
+    rng: &mut ChaCha20Rng,
+    faults: &mut Schedule,
+) {
+    let nets = nets(internet, routers);
+    for number in 0..rng.random_range(0..=2u8) {
+        let interfaces = internet.interfaces_of(seats[rng.random_range(0..seats.len())].host);
+        let (interface, net) =
+            (interfaces[rng.random_range(0..interfaces.len())], rng.random_range(0..nets.len()));
+        let ip = ip_on(net, TRAVELLER + number);
+        faults.at(rng.random_range(storm.from..=storm.until), Fault::Move { interface, net: nets[net], ip });
+    }
 }
 
 fn access(rng: &mut ChaCha20Rng) -> Access {
@@ -276,9 +304,12 @@ impl fmt::Display for Plan {
         for (number, router) in self.routers.iter().enumerate() {
             writeln!(f, "  NAT {number} is {:?}, {:?}", router.nat, router.config)?;
         }
-        writeln!(f, "  the broker is {:?} at {:?}", self.broker.host, self.broker.interface)?;
+        writeln!(f, "  the broker is {:?}", self.broker.host)?;
         for (who, seat) in self.seats.iter().enumerate() {
-            writeln!(f, "  {} is {:?} at {:?}, {:?}", called(who), seat.host, seat.interface, seat.home)?;
+            writeln!(f, "  {} is {:?}", called(who), seat)?;
+        }
+        for (interface, net, ip) in &self.addresses {
+            writeln!(f, "  {interface:?} is {ip} on {net:?}")?;
         }
         write!(f, "faults:\n{}deeds:\n", self.faults)?;
         for (at, deeds) in &self.deeds {

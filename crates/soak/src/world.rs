@@ -1,9 +1,10 @@
 //! Everything together, moved by one clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 use p2pchat_engine::{Effect, Now};
-use p2pchat_netsim::{Arrival, Fault, InterfaceId, Internet, Way, micros};
+use p2pchat_netsim::{Arrival, InterfaceId, Internet, Way, micros};
 use p2pchat_proto::conversation::MessageId;
 use p2pchat_proto::{PeerId, RequestId, UdpEndpoints};
 use p2pchat_session::Received;
@@ -14,7 +15,8 @@ use crate::broken::{Broken, hold};
 use crate::broker::{Broker, News};
 use crate::member::{Job, Member, now_of};
 use crate::model::Model;
-use crate::plan::{Home, PORT, Plan, called};
+use crate::places::Refused;
+use crate::plan::{Plan, called};
 use crate::trace::{Happening, Trace};
 
 /// Wakes at one moment that may change nothing: a timer may be found to be early once or twice.
@@ -30,6 +32,8 @@ const BATCHES_MAX: u32 = 16_384;
 const SEGMENTS_MAX: usize = 8;
 /// Marks the randomness of people's behaviour, apart from that of the plan.
 const BEHAVIOUR: u64 = 0x5eed;
+/// The address of a machine without an interface.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// A world that runs.
 pub struct World {
@@ -52,7 +56,11 @@ pub struct World {
     /// What an engine was asked about itself, as it said.
     pub(crate) reports: BTreeMap<usize, Vec<(PeerId, bool)>>,
     /// Lines that pass nothing.
-    cut: BTreeSet<(InterfaceId, Way)>,
+    pub(crate) cut: BTreeSet<(InterfaceId, Way)>,
+    /// Pairs between whom a way has led.
+    pub(crate) ways: BTreeSet<(usize, usize)>,
+    /// The network did something, and nobody has looked yet whether addresses are others.
+    pub(crate) stirred: bool,
     /// Whether the faults are over, and everybody says yes to everything.
     pub(crate) calm: bool,
     pub(crate) rng: ChaCha20Rng,
@@ -134,12 +142,15 @@ impl World {
             askers: BTreeSet::new(),
             reports: BTreeMap::new(),
             cut: BTreeSet::new(),
+            ways: BTreeSet::new(),
+            stirred: false,
             calm: false,
             rng,
             still: 0,
             totals: Totals { faults: plan.faults.len() as u64, ..Totals::default() },
             plan,
         };
+        world.note_ways();
         for who in 0..world.people.len() {
             world.errand(0, Errand::Start { who });
         }
@@ -195,6 +206,9 @@ impl World {
             self.deliver(arrival)?;
         }
         self.faults();
+        if core::mem::take(&mut self.stirred) {
+            self.tell_addresses()?;
+        }
         while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= self.now) {
             let errand = entry.remove();
             self.run(errand)?;
@@ -206,56 +220,16 @@ impl World {
         Ok(true)
     }
 
-    /// Takes notice of what the network did by itself.
-    fn faults(&mut self) {
-        while let Some((at, fault)) = self.internet.poll_fault() {
-            self.trace.push(at, Happening::World(format!("{fault:?}")));
-            match fault {
-                Fault::Cut { interface, way } => {
-                    self.cut.insert((interface, way));
-                }
-                Fault::Mend { interface, way } => {
-                    self.cut.remove(&(interface, way));
-                }
-                Fault::Move { interface, .. } => {
-                    // Also whoever is behind a NAT whose outer address is another one now.
-                    self.strand(|seat, routers| seat.interface == interface || routers == Some(interface));
-                    if interface == self.plan.broker.interface {
-                        self.strand(|_, _| true);
-                    }
-                }
-                Fault::Reboot { nat } => {
-                    let outer = self.internet.outer(nat);
-                    self.strand(|_, router| router == Some(outer));
-                }
-                Fault::Line { .. }
-                | Fault::Mtu { .. }
-                | Fault::Unplug { .. }
-                | Fault::Plug { .. }
-                | Fault::Sleep { .. }
-                | Fault::Wake { .. }
-                | Fault::Jump { .. }
-                | Fault::Skew { .. }
-                | Fault::Part { .. }
-                | Fault::Join { .. } => {}
+    fn tell_addresses(&mut self) -> Result<(), Broken> {
+        for who in 0..self.people.len() {
+            let Some(here) = self.news_of_addresses(who) else { continue };
+            let now = self.clock_of(who);
+            if let Some(process) = &mut self.people[who].process {
+                process.engine.addresses_changed(&here, now);
             }
+            self.settle(who)?;
         }
-    }
-
-    fn strand(&mut self, hit: impl Fn(&crate::plan::Seat, Option<InterfaceId>) -> bool) {
-        for (who, seat) in self.plan.seats.iter().enumerate() {
-            if hit(seat, self.router_of(seat.home)) {
-                self.broker.strand(who);
-            }
-        }
-    }
-
-    /// The outer interface of the NAT before somebody.
-    fn router_of(&self, home: Home) -> Option<InterfaceId> {
-        match home {
-            Home::Public => None,
-            Home::Behind(number) => Some(self.internet.outer(self.plan.routers[number].nat)),
-        }
+        Ok(())
     }
 
     fn deliver(&mut self, arrival: Arrival) -> Result<(), Broken> {
@@ -280,8 +254,9 @@ impl World {
         if !self.internet.is_asleep(self.plan.broker.host) {
             self.broker.handle_timeout(now);
         }
-        let open: Vec<bool> = (0..self.people.len()).map(|who| self.is_open(who)).collect();
-        let news = self.broker.carry(self.now, now, |who| open[who]);
+        let doors = self.broker.doors().filter(|(_, host, door)| self.is_open(*host, door));
+        let open = doors.map(|(conn, ..)| conn).collect();
+        let news = self.broker.carry(self.now, now, &open);
         for (conn, news) in news {
             let Some(who) = self
                 .people
@@ -291,13 +266,14 @@ impl World {
                 continue;
             };
             let now = self.clock_of(who);
-            let announced = UdpEndpoints::new(
-                self.internet.addresses(self.people[who].seat.host).into_iter().map(|ip| (ip, PORT).into()),
-            );
+            let announced = UdpEndpoints::new(self.endpoints_of(who));
             let Some(process) = self.people[who].process.as_mut() else { continue };
             match news {
                 News::Opened => process.engine.broker_opened(announced, false, now),
-                News::Bytes(bytes) => process.engine.broker_received(&bytes, now),
+                News::Bytes(bytes) => {
+                    process.engine.announce(announced);
+                    process.engine.broker_received(&bytes, now);
+                }
                 News::Closed(why) => {
                     process.conn = None;
                     process.engine.broker_closed(why.to_owned(), now);
@@ -306,19 +282,6 @@ impl World {
             self.settle(who)?;
         }
         Ok(())
-    }
-
-    /// Whether TCP gets through between somebody and the broker, both ways.
-    fn is_open(&self, who: usize) -> bool {
-        let (seat, broker) = (&self.people[who].seat, &self.plan.broker);
-        let passes = |interface: InterfaceId| {
-            self.internet.is_plugged(interface)
-                && Way::BOTH.iter().all(|way| !self.cut.contains(&(interface, *way)))
-        };
-        let ways = [Some(seat.interface), self.router_of(seat.home), Some(broker.interface)];
-        ways.into_iter().flatten().all(passes)
-            && ![seat.host, broker.host].iter().any(|host| self.internet.is_asleep(*host))
-            && !self.internet.is_parted(seat.host, broker.host)
     }
 
     /// Does what is due in somebody's process.
@@ -407,15 +370,26 @@ impl World {
             hold(batches <= BATCHES_MAX, "a program stops sending", || {
                 format!("{} does not at {} ns", called(who), self.now)
             })?;
-            for segment in out.chunks(transmit.segment_size.unwrap_or(out.len()).max(1)) {
+            let size = transmit.segment_size.unwrap_or(out.len()).max(1);
+            let mut refused = Refused::default();
+            for segment in out.chunks(size) {
                 let kind = segment.first().copied().unwrap_or_default();
                 let sent = Happening::Sent { who, to: transmit.to, len: segment.len(), kind };
                 self.trace.push(self.now, sent);
                 self.totals.datagrams += 1;
-                process.ledger.sent(transmit.to, segment.len())?;
-                // A system that refuses a datagram tells its sender, who takes it for a lost one.
-                let _refused =
-                    self.internet.send(self.now, process.socket, transmit.local_ip, transmit.to, segment);
+                if let Some(process) = &mut self.people[who].process {
+                    process.ledger.sent(transmit.to, segment.len())?;
+                }
+                let Refused { too_large, gone } = self.hand_over(who, &transmit, segment);
+                refused = Refused { too_large: refused.too_large | too_large, gone: refused.gone.or(gone) };
+            }
+            if let Some(process) = &mut self.people[who].process {
+                if refused.too_large {
+                    process.engine.datagram_too_large(transmit.to, size, now);
+                }
+                if let Some(gone) = refused.gone {
+                    process.engine.local_ip_gone(gone, now);
+                }
             }
             out.clear();
         }
@@ -431,10 +405,10 @@ impl World {
             match effect {
                 Effect::DialBroker => {
                     let seat = self.people[who].seat;
-                    let ip = self.router_of(seat.home).unwrap_or(seat.interface);
-                    let (_, ip) = self.internet.place(ip);
+                    let door = self.door_of(&seat);
+                    let ip = door.last().map_or(NOBODY, |outermost| self.internet.place(*outermost).1);
                     let delay = seat.delay + self.plan.broker.delay;
-                    let conn = self.broker.dial(who, ip, delay, self.now);
+                    let conn = self.broker.dial(seat.host, door, ip, delay, self.now);
                     let process = self.people[who].process.as_mut();
                     if let Some(older) = process.and_then(|process| process.conn.replace(conn)) {
                         self.broker.hang_up(older, self.now);
