@@ -345,29 +345,31 @@ fn at_a_contact(rng: &mut ChaCha20Rng) -> Result<Vec<(&'static str, Bill)>, NotR
 }
 
 /// The first message of each kind does not arrive, but comes in the victim's name, once and again and
-/// again.
+/// again, and all others arrive, or none.
 fn taken_handshakes(neglect: Neglect, rng: &mut ChaCha20Rng) -> Result<Vec<(&'static str, Bill)>, NotRun> {
-    let kinds = [("INIT", INIT), ("RESP", RESP), ("FIN", FIN), ("PUNCH", PUNCH)];
     let mut bills = Vec::new();
-    for ((name, kind), count) in kinds.into_iter().flat_map(|kind| [(kind, 1), (kind, REPLAYS)]) {
-        let mut two = Courier::new(neglect, rng);
-        let mut taken = None;
-        let mut thief = |sight: &Sight<'_>| {
-            if sight.kind == kind && taken.is_none() {
-                taken = Some((1 - sight.who, sight.bytes.to_vec()));
-                return Vec::new();
+    for (name, kind) in [("INIT", INIT), ("RESP", RESP), ("FIN", FIN), ("PUNCH", PUNCH)] {
+        for (count, alone) in [(1, false), (REPLAYS, false), (1, true), (REPLAYS, true)] {
+            let mut two = Courier::new(neglect, rng);
+            let mut taken = None;
+            let mut thief = |sight: &Sight<'_>| {
+                if sight.kind == kind && taken.is_none() {
+                    taken = Some((1 - sight.who, sight.bytes.to_vec()));
+                    return Vec::new();
+                }
+                vec![DELAY]
+            };
+            // Until it was taken, and no longer.
+            two.run(WATCHED, &mut thief, |two| two.wire.iter().any(|(.., bytes)| bytes[0] == kind));
+            let (to, bytes) = taken.ok_or(NotRun(format!("no {name}")))?;
+            let mut fate = |_: &Sight<'_>| if alone { Vec::new() } else { vec![DELAY] };
+            for _ in 0..count {
+                two.hand(to, victim(), &bytes);
+                two.run(STEP, &mut fate, |_| false);
             }
-            vec![DELAY]
-        };
-        // Until it was taken, and no longer.
-        two.run(WATCHED, &mut thief, |two| two.wire.iter().any(|(.., bytes)| bytes[0] == kind));
-        let (to, bytes) = taken.ok_or(NotRun(format!("no {name}")))?;
-        for _ in 0..count {
-            two.hand(to, victim(), &bytes);
-            two.run_for(STEP);
+            two.run(WATCHED, &mut fate, |_| false);
+            bills.push((name, Bill { spent: (count * bytes.len()) as u64, got: two.sent_to(victim()) }));
         }
-        two.run_for(WATCHED);
-        bills.push((name, Bill { spent: (count * bytes.len()) as u64, got: two.sent_to(victim()) }));
     }
     Ok(bills)
 }

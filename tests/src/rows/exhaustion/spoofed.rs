@@ -64,7 +64,7 @@ const EXCHANGES_PER_SECOND: u64 = 300;
 /// From everywhere.
 pub(super) const SPOOFED: Row = Row {
     id: "R3",
-    attack: "every kind of datagram of no session, also with a contact's ticket, then authentic INITs, from 115,000 spoofed addresses",
+    attack: "every kind of datagram of no session, also with known tickets, then authentic INITs, from 115,000 spoofed addresses",
     expected: "nothing is kept of strangers, and little of peers; key exchanges within their limit",
     run: sources,
 };
@@ -95,7 +95,7 @@ fn sources(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
         );
         let broken = [
             (cost.strangers > 0, FREE),
-            (cost.unknown.kept.max(cost.unknown.peak) > KEPT_MAX, FORGETS),
+            (cost.sessions || cost.unknown.kept.max(cost.unknown.peak) > KEPT_MAX, FORGETS),
             (cost.known.kept.max(cost.known.peak) > KEPT_MAX, BOUNDED),
             (cost.exchanges > EXCHANGES_PER_SECOND, LIMITED),
         ];
@@ -111,6 +111,8 @@ struct Spread {
     known: Took,
     /// Of those whom nobody knows.
     strangers: u64,
+    /// Whether they made one.
+    sessions: bool,
     /// Of all others in a second.
     exchanges: u64,
 }
@@ -137,13 +139,13 @@ fn contact(lab: &mut Lab) -> Result<(Endpoint, Moment, Vec<Vec<u8>>), NotRun> {
 fn from_everywhere(missing: Option<Table>, lab: &mut Lab) -> Result<Spread, NotRun> {
     let people = People::default();
     let (mut alice, begin, mut inits) = contact(lab)?;
-    let known_tickets: Vec<[u8; 8]> = inits.iter().filter_map(|init| ticket_of(init)).collect();
     for _ in 0..TICKETS {
         let (bobs, alices) = people.introduce(&mut lab.rng);
         alice.introduce(alices, &UdpEndpoints::default(), begin);
         inits.extend((0..INITS).map(|_| init(&bobs, &people.bob, &mut lab.rng).1));
     }
-    let before = alice.stats().key_exchanges;
+    let known_tickets: Vec<[u8; 8]> = inits.iter().filter_map(|init| ticket_of(init)).collect();
+    let (before, sessions) = (alice.stats().key_exchanges, alice.len());
     let secret = StaticSecret::from(lab.rng.random::<[u8; 32]>());
     let (mut table, mut out, mut extra) = (BTreeMap::new(), Vec::new(), 0);
     let mut hand_over = |bytes: &mut [u8], n: u32, is_known: bool, now: Moment| {
@@ -162,15 +164,15 @@ fn from_everywhere(missing: Option<Table>, lab: &mut Lab) -> Result<Spread, NotR
             }
             Some(_) | None => {}
         }
-        alice.stats().key_exchanges + extra
+        (alice.stats().key_exchanges + extra, alice.len())
     };
-    let mut strangers = before;
+    let mut strangers = (before, sessions);
     let ((), unknown) = meter::measure(|| {
         let mut bytes = Vec::new();
         for n in 0..SOURCES {
             bytes.clear();
             let mut datagram = unknown_session(n, &mut lab.rng);
-            // Somebody who saw a contact's INIT knows its ticket, and no more.
+            // Somebody who saw an INIT knows its ticket, and no more.
             if let Datagram::Init { ticket, .. } = &mut datagram
                 && n % 2 == 0
             {
@@ -186,12 +188,12 @@ fn from_everywhere(missing: Option<Table>, lab: &mut Lab) -> Result<Spread, NotR
     let (mut next, mut most) = (SOURCES, 0);
     let mut second = |at: u64| {
         let now = begin + Duration::from_secs(at);
-        let before = hand_over(&mut [0], next, true, now);
+        let (before, _) = hand_over(&mut [0], next, true, now);
         let mut after = before;
         for _ in 0..PER_SECOND {
             next += 1;
             let init = &inits[next as usize % inits.len()];
-            after = hand_over(&mut init.clone(), next, true, now);
+            (after, _) = hand_over(&mut init.clone(), next, true, now);
         }
         most = most.max(after - before);
     };
@@ -201,7 +203,8 @@ fn from_everywhere(missing: Option<Table>, lab: &mut Lab) -> Result<Spread, NotR
     if most == 0 {
         return Err(NotRun("no INIT of a peer cost a key exchange".to_owned()));
     }
-    Ok(Spread { addresses: next, unknown, known, strangers: strangers - before, exchanges: most })
+    let (strangers, sessions) = (strangers.0 - before, strangers.1 > sessions);
+    Ok(Spread { addresses: next, unknown, known, strangers, sessions, exchanges: most })
 }
 
 fn ticket_of(init: &[u8]) -> Option<[u8; 8]> {
