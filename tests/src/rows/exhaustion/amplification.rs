@@ -12,7 +12,7 @@ use std::time::Duration;
 use p2pchat_crypto::Introduction;
 use p2pchat_netsim::LinkConfig;
 use p2pchat_proto::datagram::{
-    DATA_HEADER_LEN, DataHeader, Datagram, FIN, INIT, MAC_LEN, PUNCH, RESP, ReceiverId,
+    DATA, DATA_HEADER_LEN, DataHeader, Datagram, FIN, INIT, MAC_LEN, PUNCH, RESP, ReceiverId,
 };
 use p2pchat_proto::{Moment, UdpEndpoints};
 use p2pchat_session::Endpoint;
@@ -344,23 +344,29 @@ fn at_a_contact(rng: &mut ChaCha20Rng) -> Result<Vec<(&'static str, Bill)>, NotR
     Ok(bills)
 }
 
-/// The first message of each kind does not arrive, but comes in the victim's name, once and again and
-/// again, and all others arrive, or none.
+/// A message of each kind, or the first packet, does not arrive, but comes in the victim's name, once and
+/// again and again, and all others arrive, or none. For a second message to be sent packets are lost.
 fn taken_handshakes(neglect: Neglect, rng: &mut ChaCha20Rng) -> Result<Vec<(&'static str, Bill)>, NotRun> {
     let mut bills = Vec::new();
-    for (name, kind) in [("INIT", INIT), ("RESP", RESP), ("FIN", FIN), ("PUNCH", PUNCH)] {
+    let firsts = [("INIT", INIT), ("RESP", RESP), ("FIN", FIN), ("PUNCH", PUNCH), ("a packet", DATA)];
+    let seconds = [("second RESP", RESP), ("second FIN", FIN)];
+    let firsts = firsts.map(|(name, kind)| (name, kind, 0));
+    for (name, kind, nth) in firsts.into_iter().chain(seconds.map(|(name, kind)| (name, kind, 1))) {
         for (count, alone) in [(1, false), (REPLAYS, false), (1, true), (REPLAYS, true)] {
             let mut two = Courier::new(neglect, rng);
             let mut taken = None;
+            // INIT goes again before RESP is there, and so does RESP.
+            let delay = if nth > 0 { 3 * DELAY } else { DELAY };
             let mut thief = |sight: &Sight<'_>| {
-                if sight.kind == kind && taken.is_none() {
+                if sight.kind == kind && sight.nth == nth && taken.is_none() {
                     taken = Some((1 - sight.who, sight.bytes.to_vec()));
                     return Vec::new();
                 }
-                vec![DELAY]
+                if nth > 0 && sight.kind == DATA { Vec::new() } else { vec![delay] }
             };
             // Until it was taken, and no longer.
-            two.run(WATCHED, &mut thief, |two| two.wire.iter().any(|(.., bytes)| bytes[0] == kind));
+            let of_kind = |two: &Courier| two.wire.iter().filter(|(.., bytes)| bytes[0] == kind).count();
+            two.run(WATCHED, &mut thief, |two| of_kind(two) > nth);
             let (to, bytes) = taken.ok_or(NotRun(format!("no {name}")))?;
             let mut fate = |_: &Sight<'_>| if alone { Vec::new() } else { vec![DELAY] };
             for _ in 0..count {
