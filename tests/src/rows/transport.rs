@@ -1,16 +1,24 @@
 //! Datagrams and frames of a session.
 //!
+//! - [`clocks`]: clocks that leap, and machines that sleep.
+//! - [`losses`]: lines that lose, and what arrives over them.
 //! - [`packets`]: what somebody on the path does to packets: doubles, forges, flips, mixes up.
 //! - [`numbers`]: that no key ever seals two packets under one number.
 //! - [`rekey`]: keys that are renewed, and keys that are not.
 //! - [`peer`]: what an accepted peer, who holds the keys, sends on purpose.
+//! - [`paths`]: who moves a session to another address.
 //! - [`port`]: what arrives at the port of a running program.
+//! - [`truncation`]: sessions that are cut off.
 
+mod clocks;
+mod losses;
 mod numbers;
 mod packets;
+mod paths;
 mod peer;
 mod port;
 mod rekey;
+mod truncation;
 
 use p2pchat_crypto::Introduction;
 use rand::RngExt;
@@ -38,7 +46,11 @@ pub const ROWS: &[Row] = &[
     peer::ACKS,
     peer::ENDLESS_GAPS,
     packets::JUMPED,
+    paths::MOVED,
     port::GARBAGE,
+    truncation::CUT,
+    losses::LADDER_OF_LOSSES,
+    clocks::LEAPT,
     peer::UNKNOWN,
 ];
 

@@ -13,19 +13,22 @@ use p2pchat_crypto::data::{Epoch, OpenKey, SessionKeys};
 use p2pchat_crypto::handshake::Responder;
 use p2pchat_crypto::{Identity, Introduction, rekey};
 use p2pchat_proto::Moment;
-use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, ReceiverId};
+use p2pchat_proto::datagram::{DATA_HEADER_LEN, DataHeader, Datagram, ReceiverId, TAG_LEN};
 use p2pchat_proto::frame::{Frame, Frames, StreamId, ack};
 use p2pchat_proto::rekey::{RekeyBody, RekeyMessage, RekeyStep};
-use p2pchat_session::{PACKETS_MAX, REPLAY_WINDOW};
+use p2pchat_session::{LOST_AFTER, PACKETS_MAX, REPLAY_WINDOW};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
 use super::epochs::{in_frame, on_control};
+use super::follow::{Follow, PathRule};
 use super::hand::with_mac;
 use super::target::{Sent, Target};
 
 /// Most bytes of an acknowledgement made here.
 const ACK_ROOM: usize = 1000;
+/// Length of a packet with `Close` and nothing else.
+const CLOSE_LEN: usize = DATA_HEADER_LEN + 2 + TAG_LEN;
 /// What it answers to whoever asks.
 const RECEIVER: ReceiverId = ReceiverId(0x5151_5151);
 
@@ -52,6 +55,20 @@ pub enum Missing {
     LateKeys,
     /// Keys open for as long as the session lasts, and it lasts whatever their age.
     KeyAge,
+    /// What is lost does not go again. No double sends anything again.
+    Resending,
+    /// The byte of the epoch is taken for the epoch: one that is smaller is old.
+    EpochByte,
+    /// What comes after the end is taken.
+    End,
+    /// Silence is taken for the end that the peer announced.
+    Silence,
+    /// An end need not open.
+    EndTag,
+    /// What came of a body is shown as one.
+    WholeBodies,
+    /// A rule about where the peer is.
+    Path(PathRule),
 }
 
 /// See the module.
@@ -77,6 +94,10 @@ pub struct Careless {
     bodies: Vec<Vec<u8>>,
     early: BTreeMap<u64, Vec<u8>>,
     ended: bool,
+    /// It takes the session for closed by its peer.
+    closed: bool,
+    heard: Moment,
+    follow: Follow,
     out: Vec<Sent>,
 }
 
@@ -101,6 +122,9 @@ impl Careless {
             bodies: Vec::new(),
             early: BTreeMap::new(),
             ended: false,
+            closed: false,
+            heard: Moment::ZERO,
+            follow: Follow::default(),
             out: Vec::new(),
         }
     }
@@ -123,13 +147,25 @@ impl Careless {
         // What comes again does not fit the new responder, and the session goes on as it was.
         let Ok(keys) = responder.finish(noise) else { return };
         (self.peer, self.keys, self.session) = (sender, Some(keys.keys()), Some(keys));
-        self.send(from, &[1]);
+        self.follow.go(from);
+        self.send(&[1]);
     }
 
-    fn send(&mut self, to: SocketAddr, content: &[u8]) {
+    /// Which rule about paths is left out.
+    const fn lacks(&self) -> Option<PathRule> {
+        if let Missing::Path(rule) = self.missing { Some(rule) } else { None }
+    }
+
+    fn send(&mut self, content: &[u8]) {
+        if let Some(path) = self.follow.path() {
+            self.send_to(path, content);
+        }
+    }
+
+    fn send_to(&mut self, to: SocketAddr, content: &[u8]) {
         let Some(keys) = &self.keys else { return };
-        let [.., epoch] = self.session.as_ref().map_or(0, SessionKeys::epoch).to_be_bytes();
-        let header = DataHeader { epoch, receiver: self.peer, packet_number: self.next }.encode();
+        let header =
+            DataHeader { epoch: self.epoch_byte(), receiver: self.peer, packet_number: self.next }.encode();
         let mut sealed = content.to_vec();
         let tag = keys.seal.seal_in_place(self.next, &header, &mut sealed);
         self.next += 1;
@@ -155,6 +191,11 @@ impl Careless {
         Some(opened)
     }
 
+    fn epoch_byte(&self) -> u8 {
+        let [.., byte] = self.session.as_ref().map_or(0, SessionKeys::epoch).to_be_bytes();
+        byte
+    }
+
     /// The answer to the first message of a rekey.
     fn rekey(&mut self, body: &RekeyBody) -> Option<Vec<u8>> {
         let RekeyMessage { epoch, noise } = body.message;
@@ -166,35 +207,64 @@ impl Careless {
         Some(on_control(0, &RekeyBody { step: RekeyStep::Answer, message }))
     }
 
-    fn data(&mut self, from: SocketAddr, number: u64, datagram: &[u8]) {
-        if self.ended || !self.window.is_fresh(number, self.missing) {
+    fn data(&mut self, from: SocketAddr, header: DataHeader, datagram: &[u8], now: Moment) {
+        let number = header.packet_number;
+        if self.ended && self.missing != Missing::End {
             return;
+        }
+        let late = self.missing == Missing::EpochByte && header.epoch < self.epoch_byte();
+        if late || !self.window.is_fresh(number, self.missing) {
+            if self.lacks() == Some(PathRule::Fresh) && self.open(number, datagram).is_some() {
+                self.follow.go(from);
+            }
+            return;
+        }
+        if self.lacks() == Some(PathRule::Opened) {
+            self.follow.go(from);
         }
         if self.missing == Missing::OpenFirst {
             self.window.mark(number, self.missing);
         }
-        let Some(content) = self.open(number, datagram) else { return };
+        let Some(content) = self.open(number, datagram) else {
+            self.closed |= self.missing == Missing::EndTag && datagram.len() == CLOSE_LEN;
+            self.ended |= self.closed;
+            return;
+        };
+        let newest = self.window.is_newest(number);
         self.window.mark(number, self.missing);
         self.accepted += 1;
+        self.heard = now;
+        let challenges = self.follow.on_packet(from, newest, self.lacks(), now, &mut self.rng);
+        for (to, token) in challenges {
+            let mut content = Vec::new();
+            Frame::PathChallenge { token }.encode(&mut content);
+            self.send_to(to, &content);
+        }
         let mut asks = false;
         for frame in Frames::new(&content) {
             let Ok(frame) = frame else { return };
             asks |= frame.is_ack_eliciting();
             let answer = in_frame(&frame).and_then(|body| self.rekey(&body));
-            answer.into_iter().for_each(|content| self.send(from, &content));
+            answer.into_iter().for_each(|content| self.send(&content));
             self.frame(&frame);
         }
         if asks {
             let mut content = Vec::new();
             let ranges = self.window.seen.iter().rev().take(1).map(|number| *number..=*number);
             ack::write(Duration::ZERO, ranges, ACK_ROOM, &mut content);
-            self.send(from, &content);
+            self.send(&content);
         }
     }
 
     fn frame(&mut self, frame: &Frame<'_>) {
         if let Frame::Unknown { .. } = frame {
             self.ended |= self.missing == Missing::Skipping;
+        }
+        if let Frame::Close { .. } = frame {
+            (self.ended, self.closed) = (true, true);
+        }
+        if let Frame::PathResponse { token, .. } = frame {
+            self.follow.on_response(*token, self.lacks());
         }
         let Frame::Stream { stream: StreamId::CONVERSATION, offset, bytes, .. } = frame else { return };
         if self.missing == Missing::ReassemblyBound {
@@ -203,16 +273,21 @@ impl Careless {
         }
         // A body of a kind that nobody knows is an error to one who skips nothing.
         self.ended |= self.missing == Missing::Skipping && bytes.first() != Some(&1);
-        self.bodies.extend(bytes.get(5..).map(<[u8]>::to_vec));
+        let body = bytes.split_at_checked(5).filter(|(header, body)| {
+            let whole = header.get(1..)
+                == u32::try_from(body.len()).ok().map(u32::to_be_bytes).as_ref().map(<[u8; 4]>::as_slice);
+            whole || self.missing == Missing::WholeBodies
+        });
+        self.bodies.extend(body.map(|(_, body)| body.to_vec()));
     }
 }
 
 impl Target for Careless {
-    fn take(&mut self, from: SocketAddr, datagram: &[u8], _: Moment) {
+    fn take(&mut self, from: SocketAddr, datagram: &[u8], now: Moment) {
         match Datagram::decode(datagram) {
             Some(Datagram::Init { sender, noise, .. }) => self.respond(from, sender, &noise),
             Some(Datagram::Fin { noise, .. }) => self.finish(from, &noise),
-            Some(Datagram::Data(header)) => self.data(from, header.packet_number, datagram),
+            Some(Datagram::Data(header)) => self.data(from, header, datagram, now),
             Some(Datagram::Resp { .. } | Datagram::Punch { .. }) | None => {}
         }
     }
@@ -221,7 +296,12 @@ impl Target for Careless {
         std::mem::take(&mut self.out)
     }
 
-    fn wait(&mut self, _: Moment) {}
+    fn wait(&mut self, now: Moment) {
+        self.follow.settle(now);
+        if self.missing == Missing::Silence && self.session.is_some() && now >= self.heard + LOST_AFTER {
+            (self.ended, self.closed) = (true, true);
+        }
+    }
 
     fn bodies(&self) -> &[Vec<u8>] {
         &self.bodies
@@ -233,6 +313,14 @@ impl Target for Careless {
 
     fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    fn was_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn path(&self, _: Moment) -> Option<SocketAddr> {
+        self.follow.path()
     }
 }
 
@@ -269,6 +357,10 @@ impl Window {
         }
         let old = self.end - number > REPLAY_WINDOW || missing == Missing::WindowBelowHighest;
         !old && !self.seen.contains(&number)
+    }
+
+    const fn is_newest(&self, number: u64) -> bool {
+        number >= self.end
     }
 
     fn mark(&mut self, number: u64, missing: Missing) {

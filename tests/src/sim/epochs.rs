@@ -26,9 +26,24 @@ impl Asked {
     /// # Errors
     /// Never in a session that a test can make.
     pub fn new(current: &SessionKeys, me: &Identity, rng: &mut ChaCha20Rng) -> Result<Self, RekeyError> {
+        Self::after(0, current, me, rng)
+    }
+
+    /// The same after so many others, which were all that the control stream carried.
+    ///
+    /// # Errors
+    /// Never in a session that a test can make.
+    pub fn after(
+        others: u32,
+        current: &SessionKeys,
+        me: &Identity,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Self, RekeyError> {
         let (initiator, noise) = Initiator::start(current, me, rng)?;
         let message = RekeyMessage { epoch: current.epoch() + 1, noise };
-        let content = on_control(0, &RekeyBody { step: RekeyStep::Start, message });
+        let body = RekeyBody { step: RekeyStep::Start, message };
+        let len = BODY_HEADER_LEN + body.to_bytes().1.len();
+        let content = on_control(u64::from(others).saturating_mul(len as u64), &body);
         Ok(Self { initiator, content })
     }
 

@@ -6,14 +6,18 @@
 //!   wants under any number.
 //! - [`epochs`]: how it renews the keys.
 //! - [`contacts`]: two who meet again without a broker, and what their owner does about it.
+//! - [`clocks`]: the same where clocks leap and machines sleep.
 //! - [`target`]: whom it attacks, the product's endpoint ([`target::Product`]) or the double.
-//! - [`careless`]: the double, a receiver with one of its defences left out.
+//! - [`careless`]: the double, a receiver with one of its defences left out; [`follow`]: where it believes
+//!   its peer to be.
 //! - [`courier`]: two in their handshake, and somebody who decides over each datagram.
 
 pub mod careless;
+pub mod clocks;
 pub mod contacts;
 pub mod courier;
 pub mod epochs;
+pub mod follow;
 pub mod hand;
 pub mod pair;
 pub mod people;

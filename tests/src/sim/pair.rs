@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use p2pchat_netsim::{LinkConfig, Loss, Network, Reordering, millis};
 use p2pchat_proto::{Moment, UdpEndpoints};
-use p2pchat_session::{DATAGRAM_SIZE, Endpoint, SessionEvent, SessionId, StreamId};
+use p2pchat_session::{CloseCode, DATAGRAM_SIZE, EndReason, Endpoint, SessionEvent, SessionId, StreamId};
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
@@ -29,6 +29,14 @@ pub struct Side {
     pub bodies: Vec<Vec<u8>>,
     /// Whether the session came up.
     pub up: bool,
+    /// How often the other did not answer several probes.
+    pub suspected: usize,
+    /// How the session ended.
+    pub ended: Option<EndReason>,
+    /// Datagrams that it sent.
+    pub sent: usize,
+    /// From which of them on none arrives.
+    pub cut_from: usize,
 }
 
 /// Bob and alice; the session is made when they run.
@@ -71,7 +79,17 @@ impl Pair {
         let side = |me, seed, introduction, address, peer| {
             let mut endpoint = endpoint(me, seed, START);
             let session = endpoint.introduce(introduction, &UdpEndpoints::new([peer]), START);
-            Side { endpoint, session, address, bodies: Vec::new(), up: false }
+            Side {
+                endpoint,
+                session,
+                address,
+                bodies: Vec::new(),
+                up: false,
+                suspected: 0,
+                ended: None,
+                sent: 0,
+                cut_from: usize::MAX,
+            }
         };
         let bob = side(&people.bob, seeds[0], bobs, addresses[0], addresses[1]);
         let alice = side(&people.alice, seeds[1], alices, addresses[1], addresses[0]);
@@ -107,6 +125,20 @@ impl Pair {
         side.endpoint.send(side.session, StreamId::CONVERSATION, 1, body, now).is_ok()
     }
 
+    /// One of them ends the session.
+    pub fn close(&mut self, who: usize) {
+        let now = self.now;
+        if let Some(side) = self.sides.get_mut(who) {
+            side.endpoint.close(side.session, CloseCode::Done, now);
+        }
+    }
+
+    /// The line between them is another one from now on.
+    pub fn relink(&mut self, line: LinkConfig) {
+        let [bob, alice] = &self.sides;
+        self.network.link(bob.address.ip(), alice.address.ip(), line);
+    }
+
     /// Fingerprint of everything that went over the line; the same for the same seeds.
     pub const fn trace_hash(&self) -> u64 {
         self.network.trace_hash()
@@ -132,18 +164,19 @@ impl Pair {
             while let Some(transmit) = side.endpoint.poll_transmit(self.now, SEGMENTS, &mut out) {
                 for datagram in out.chunks(transmit.segment_size.unwrap_or(out.len())) {
                     self.wire.push(datagram.to_vec());
-                    self.network.send(self.now.as_nanos(), side.address, transmit.to, datagram);
+                    if side.sent < side.cut_from {
+                        self.network.send(self.now.as_nanos(), side.address, transmit.to, datagram);
+                    }
+                    side.sent += 1;
                 }
             }
             while let Some((_, event)) = side.endpoint.poll_event() {
                 match event {
                     SessionEvent::Up { .. } => side.up = true,
                     SessionEvent::Body { bytes, .. } => side.bodies.push(bytes),
-                    SessionEvent::Moved { .. }
-                    | SessionEvent::Stream(_)
-                    | SessionEvent::Suspect
-                    | SessionEvent::Recovered
-                    | SessionEvent::Ended(_) => {}
+                    SessionEvent::Suspect => side.suspected += 1,
+                    SessionEvent::Ended(reason) => side.ended = Some(reason),
+                    SessionEvent::Moved { .. } | SessionEvent::Stream(_) | SessionEvent::Recovered => {}
                 }
             }
         }

@@ -31,6 +31,16 @@ pub trait Target {
 
     /// Whether it ended the session.
     fn has_ended(&self) -> bool;
+
+    /// Whether it takes the session for closed by its peer; never, unless it says so.
+    fn was_closed(&self) -> bool {
+        false
+    }
+
+    /// Where it believes its peer to be, while there is a session; nowhere, unless it says so.
+    fn path(&self, _: Moment) -> Option<SocketAddr> {
+        None
+    }
 }
 
 /// The product: an endpoint that waits for one introduced peer.
@@ -106,6 +116,14 @@ impl Target for Product {
 
     fn has_ended(&self) -> bool {
         self.ended.is_some()
+    }
+
+    fn was_closed(&self) -> bool {
+        matches!(self.ended, Some(EndReason::ClosedByPeer(_)))
+    }
+
+    fn path(&self, now: Moment) -> Option<SocketAddr> {
+        self.endpoint.info(self.session, now).map(|info| info.remote)
     }
 }
 

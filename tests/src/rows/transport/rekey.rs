@@ -1,35 +1,54 @@
 //! Keys that are renewed over bad lines, and keys that are not renewed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use p2pchat_netsim::{LinkConfig, Loss, Reordering, millis};
 use p2pchat_proto::Moment;
 use p2pchat_proto::frame::{CloseCode, Frame};
-use p2pchat_session::{ACK_DELAY, DATAGRAM_SIZE, EndReason, REKEY_AFTER, REKEY_OVERDUE};
+use p2pchat_session::{ACK_DELAY, DATAGRAM_SIZE, REKEY_AFTER, REKEY_OVERDUE};
 use rand::RngExt;
 
 use super::target;
-use crate::rows::{Defence, Lab, NotRun, Row, Seen};
+use crate::rows::{Defence, Lab, NotRun, Promise, Row, Seen, each};
 use crate::sim::START;
 use crate::sim::careless::Missing;
 use crate::sim::epochs::{Asked, answer_in};
 use crate::sim::hand::{Hand, PING, said, said_len};
 use crate::sim::pair::Pair;
 use crate::sim::people::People;
-use crate::sim::target::{Product, Target};
+use crate::sim::target::Target;
 
 /// Hundredths that the line loses.
 const LOSSES: [u8; 6] = [0, 5, 10, 15, 20, 25];
 /// Epochs that are gone through over each line.
 const EPOCHS: u32 = 5;
-/// Epochs that are gone through once, so that the byte in the header comes round.
-const MANY_EPOCHS: u32 = 300;
+/// What a line loses over which two go through so many epochs that the byte in the header comes round, and
+/// their pause between two lines.
+const MANY: (u8, u32, Duration) = (10, 300, Duration::from_secs(12));
+/// Epochs that a peer made by hand goes through, for the same reason.
+const ROUND_EPOCHS: u32 = 260;
+/// Time between two of its rekeys: a little more than the least.
+const EPOCH_LASTS: Duration = Duration::from_secs(12);
 /// When the hand asks for new keys: long after the least age.
 const ASKED_AT: Duration = Duration::from_secs(60);
 /// By then a lost message came again.
 const REPEATED_WITHIN: Duration = Duration::from_secs(5);
 /// Longer than three probe timeouts of a line without delay whose round trip nobody measured.
 const LONG_AFTER: Duration = Duration::from_secs(4);
+
+const LATE: Promise = "late packets of the old epoch are taken once";
+const AGAIN: Promise = "a second message that was lost comes again";
+const ROUND: Promise = "the byte of the epoch comes round without a trace";
+const LINES: Promise = "over lines that lose nothing is lost or shown twice, and both end in one epoch";
+const GONE: Promise = "a key that is gone opens nothing";
+const AFTER: Promise = "nothing opens after the end";
+const DUE: Promise = "keys that are not renewed end the session 180 s after they should have been";
+
+const RENEWERS: [(Missing, Promise); 3] =
+    [(Missing::LateKeys, LATE), (Missing::Resending, AGAIN), (Missing::EpochByte, ROUND)];
+const KEEPERS: [(Missing, Promise); 3] =
+    [(Missing::KeyAge, GONE), (Missing::End, AFTER), (Missing::KeyAge, DUE)];
 
 /// Renewed.
 pub(super) const RENEWED: Row = Row {
@@ -49,27 +68,31 @@ pub(super) const OVERDUE: Row = Row {
 };
 
 fn renewed(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
-    let by_hand = late_packets(defence, lab)?;
-    if defence == Defence::Removed || !by_hand.held {
-        return Ok(by_hand);
-    }
-    let mut rekeys = 0;
-    for percent in LOSSES {
-        match talk(percent, EPOCHS, Duration::from_millis(500), lab) {
-            Ok(epochs) => rekeys += epochs,
-            Err(what) => return Ok(Seen::broken(what)),
+    let mut figure = String::new();
+    let mut seen = each(defence, &RENEWERS, |missing| {
+        let mut broken = BTreeSet::new();
+        broken.extend(late_packets(missing, lab)?);
+        broken.extend(renew(missing, 1, lab)?.is_none().then_some(AGAIN));
+        broken.extend(comes_round(missing, lab)?);
+        if missing.is_none() {
+            let lines = LOSSES.map(|percent| (percent, EPOCHS, Duration::from_millis(500)));
+            let mut rekeys = 0;
+            for (percent, epochs, pause) in lines.into_iter().chain([MANY]) {
+                match talk(percent, epochs, pause, lab) {
+                    Ok(epochs) => rekeys += epochs,
+                    Err(what) => {
+                        broken.insert(LINES);
+                        figure = what;
+                        return Ok(broken);
+                    }
+                }
+            }
+            figure = format!("{rekeys} rekeys over {} lines, {ROUND_EPOCHS} by hand", LOSSES.len() + 1);
         }
-    }
-    let many = match talk(10, MANY_EPOCHS, Duration::from_secs(12), lab) {
-        Ok(epochs) => epochs,
-        Err(what) => return Ok(Seen::broken(what)),
-    };
-    if many <= 256 {
-        return Err(NotRun(format!("only {many} epochs, so that the byte never came round")));
-    }
-    let what =
-        format!("{}; over {} lines every line was shown once and in order", by_hand.what, LOSSES.len());
-    Ok(Seen::held(what).figure(format!("{} rekeys, {many} of them in one session", rekeys + many)))
+        Ok(broken)
+    })?;
+    seen.figure = (!figure.is_empty()).then_some(figure);
+    Ok(seen)
 }
 
 /// Two people talk until so many epochs are over. How many there were, or what went wrong.
@@ -115,7 +138,7 @@ fn talk(percent: u8, epochs: u32, pause: Duration, lab: &mut Lab) -> Result<u32,
     }
 }
 
-/// A target whose keys a peer made by hand has just renewed, losing the first answer if it may.
+/// A target whose keys a peer made by hand has just renewed.
 struct Renewed {
     hand: Hand,
     target: Box<dyn Target>,
@@ -124,11 +147,22 @@ struct Renewed {
     now: Moment,
 }
 
-fn renew(defence: Defence, missing: Missing, lab: &mut Lab) -> Result<Renewed, NotRun> {
+/// The product or a double, and a peer made by hand that met it.
+fn meet(missing: Option<Missing>, lab: &mut Lab) -> Result<(People, Hand, Box<dyn Target>), NotRun> {
     let people = People::default();
     let (bobs, alices) = people.introduce(&mut lab.rng);
+    let (defence, missing) = match missing {
+        None => (Defence::InPlace, Missing::Skipping),
+        Some(missing) => (Defence::Removed, missing),
+    };
     let mut target = target(defence, missing, &people, alices, lab.rng.random());
-    let mut hand = Hand::meet(&mut *target, &bobs, &people.bob, &mut lab.rng, START)?;
+    let hand = Hand::meet(&mut *target, &bobs, &people.bob, &mut lab.rng, START)?;
+    Ok((people, hand, target))
+}
+
+/// Renews the keys once, losing the first `to_lose` answers; `None` if there is no answer then.
+fn renew(missing: Option<Missing>, mut to_lose: usize, lab: &mut Lab) -> Result<Option<Renewed>, NotRun> {
+    let (people, mut hand, mut target) = meet(missing, lab)?;
     let mut now = START + ASKED_AT;
     // The peer was heard in between, or it would be given up.
     for seconds in (5..ASKED_AT.as_secs()).step_by(5) {
@@ -147,7 +181,6 @@ fn renew(defence: Defence, missing: Missing, lab: &mut Lab) -> Result<Renewed, N
     let ask = hand.packet(&asked.content);
     target.take(hand.address, &ask, now);
     let mut answers = Vec::new();
-    let mut to_lose = usize::from(defence == Defence::InPlace);
     let end = now + REPEATED_WITHIN;
     while answers.is_empty() && now < end {
         let sent = target.sent(now);
@@ -158,13 +191,16 @@ fn renew(defence: Defence, missing: Missing, lab: &mut Lab) -> Result<Renewed, N
         now = now + Duration::from_millis(100);
         target.wait(now);
     }
-    let Some(answer) = answers.first() else {
-        return Err(NotRun("a second message that was lost did not come again".to_owned()));
-    };
+    let Some(answer) = answers.first() else { return Ok(None) };
     asked.answered(&mut hand, answer)?;
     let proof = hand.packet(PING);
     target.take(hand.address, &proof, now);
-    Ok(Renewed { hand, target, late, now })
+    Ok(Some(Renewed { hand, target, late, now }))
+}
+
+/// The same where nothing is lost.
+fn renew_at_once(missing: Option<Missing>, lab: &mut Lab) -> Result<Renewed, NotRun> {
+    renew(missing, 0, lab)?.ok_or_else(|| NotRun("a rekey was not answered".to_owned()))
 }
 
 impl Renewed {
@@ -175,22 +211,22 @@ impl Renewed {
     }
 }
 
-fn late_packets(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
-    let mut renewed = renew(defence, Missing::LateKeys, lab)?;
+fn late_packets(missing: Option<Missing>, lab: &mut Lab) -> Result<Option<Promise>, NotRun> {
+    let mut renewed = renew_at_once(missing, lab)?;
     // A single packet is acknowledged with a delay.
     renewed.now = renewed.now + ACK_DELAY;
     renewed.target.wait(renewed.now);
     let answers = renewed.target.sent(renewed.now);
     let in_epoch_1 = answers.iter().all(|(_, bytes)| bytes.get(1) == Some(&1));
     if answers.is_empty() || !in_epoch_1 {
-        return Ok(Seen::broken("it does not answer under the new keys"));
+        return Err(NotRun("it does not answer under the new keys".to_owned()));
     }
     let late = std::mem::take(&mut renewed.late);
     let mut offset = 0;
     let mut expected = Vec::new();
     for (packet, body) in &late {
         if !renewed.takes(packet) || renewed.takes(packet) {
-            return Ok(Seen::broken("a late packet of the old epoch was not taken once"));
+            return Ok(Some(LATE));
         }
         offset += said_len(body);
         expected.push(body.clone());
@@ -198,60 +234,94 @@ fn late_packets(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     let next = renewed.hand.packet(&said(offset, b"new"));
     renewed.takes(&next);
     expected.push(b"new".to_vec());
-    let shown = renewed.target.bodies() == expected;
-    Ok(Seen::when(shown, "late packets of the old epoch were taken"))
+    Ok((renewed.target.bodies() != expected).then_some(LATE))
+}
+
+/// So many rekeys that the byte in the header is smaller than it was, and a packet in each epoch.
+fn comes_round(missing: Option<Missing>, lab: &mut Lab) -> Result<Option<Promise>, NotRun> {
+    let (people, mut hand, mut target) = meet(missing, lab)?;
+    let mut now = START + EPOCH_LASTS;
+    target.wait(now);
+    for epoch in 0..ROUND_EPOCHS {
+        let asked = Asked::after(epoch, hand.session(), &people.bob, &mut lab.rng)?;
+        let mut ask = hand.packet(&asked.content);
+        let mut answer = None;
+        // Twice: when it asks, and in between, when it only says that it is there.
+        for _ in 0..2 {
+            target.take(hand.address, &ask, now);
+            for _ in 0..10 {
+                for (_, datagram) in target.sent(now) {
+                    let Some((number, content)) = hand.open(&datagram) else { continue };
+                    answer = answer.or_else(|| answer_in(&content));
+                    let ack = hand.ack(number..=number);
+                    target.take(hand.address, &ack, now);
+                }
+                now = now + EPOCH_LASTS / 20;
+                target.wait(now);
+            }
+            ask = hand.packet(PING);
+        }
+        // Nothing that was sealed for one is answered by one who dropped it.
+        let Some(answer) = answer else { return Ok(Some(ROUND)) };
+        asked.answered(&mut hand, &answer)?;
+        let before = target.accepted(now);
+        let proof = hand.packet(PING);
+        target.take(hand.address, &proof, now);
+        if target.accepted(now) == before {
+            return Ok(Some(ROUND));
+        }
+    }
+    Ok(target.has_ended().then_some(ROUND))
 }
 
 fn overdue(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
-    let mut renewed = renew(defence, Missing::KeyAge, lab)?;
-    let late = std::mem::take(&mut renewed.late);
-    let mut late = late.iter().map(|(packet, _)| packet);
-    let (Some(soon), Some(too_late)) = (late.next(), late.next()) else {
-        return Err(NotRun("no late packets".to_owned()));
-    };
-    if !renewed.takes(soon) {
-        return Err(NotRun("a packet that is a little late was not taken".to_owned()));
-    }
-    renewed.now = renewed.now + LONG_AFTER;
-    if renewed.takes(too_late) {
-        return Ok(Seen::broken("a key that should be gone opened a packet"));
-    }
-    let mut close = Vec::new();
-    Frame::Close { code: CloseCode::Done }.encode(&mut close);
-    let (close, after) = (renewed.hand.packet(&close), renewed.hand.packet(PING));
-    renewed.takes(&close);
-    if !renewed.target.has_ended() || renewed.takes(&after) {
-        return Ok(Seen::broken("something opened after the end"));
-    }
-    never_renewed(defence, lab)
+    let mut lived = Duration::ZERO;
+    let seen = each(defence, &KEEPERS, |missing| {
+        let mut broken = BTreeSet::new();
+        let mut renewed = renew_at_once(missing, lab)?;
+        let late = std::mem::take(&mut renewed.late);
+        let mut late = late.iter().map(|(packet, _)| packet);
+        let (Some(soon), Some(too_late)) = (late.next(), late.next()) else {
+            return Err(NotRun("no late packets".to_owned()));
+        };
+        if !renewed.takes(soon) {
+            return Err(NotRun("a packet that is a little late was not taken".to_owned()));
+        }
+        renewed.now = renewed.now + LONG_AFTER;
+        broken.extend(renewed.takes(too_late).then_some(GONE));
+        let mut close = Vec::new();
+        Frame::Close { code: CloseCode::Done }.encode(&mut close);
+        let (close, after) = (renewed.hand.packet(&close), renewed.hand.packet(PING));
+        renewed.takes(&close);
+        if !renewed.target.has_ended() {
+            return Err(NotRun("the end was not taken".to_owned()));
+        }
+        broken.extend(renewed.takes(&after).then_some(AFTER));
+        let (held, took) = never_renewed(missing, lab)?;
+        broken.extend((!held).then_some(DUE));
+        lived = if missing.is_none() { took } else { lived };
+        Ok(broken)
+    })?;
+    Ok(if lived.is_zero() { seen } else { seen.figure(format!("{} s under one key", lived.as_secs())) })
 }
 
-/// A peer that talks on under its first keys.
-fn never_renewed(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
-    let people = People::default();
-    let (bobs, alices) = people.introduce(&mut lab.rng);
-    if defence == Defence::Removed {
-        return Err(NotRun("the double is done before".to_owned()));
-    }
-    let mut product = Product::new(&people.alice, alices, lab.rng.random(), START);
-    let mut hand = Hand::meet(&mut product, &bobs, &people.bob, &mut lab.rng, START)?;
+/// A peer that talks on under its first keys: whether that ended in time, and took nothing more then.
+fn never_renewed(missing: Option<Missing>, lab: &mut Lab) -> Result<(bool, Duration), NotRun> {
+    let (_, mut hand, mut target) = meet(missing, lab)?;
     let (mut now, mut offset) = (START, 0);
     let latest = START + REKEY_AFTER + REKEY_OVERDUE;
-    while !product.has_ended() && now < latest + REKEY_AFTER {
+    while !target.has_ended() && now < latest + REKEY_AFTER {
         let packet = hand.packet(&said(offset, b"on and on"));
         offset += said_len(b"on and on");
-        product.take(hand.address, &packet, now);
-        product.sent(now);
+        target.take(hand.address, &packet, now);
+        target.sent(now);
         now = now + Duration::from_secs(1);
-        product.wait(now);
+        target.wait(now);
     }
-    let lived = now.saturating_since(START);
-    let held = product.ended == Some(EndReason::KeysUsedUp) && now == latest;
-    let bodies = product.bodies().len();
+    let held = target.has_ended() && !target.was_closed() && now == latest;
+    let bodies = target.bodies().len();
     let last = hand.packet(&said(offset, b"too late"));
-    product.take(hand.address, &last, now);
-    product.wait(now + Duration::from_secs(10));
-    let silent = product.bodies().len() == bodies && product.endpoint.is_empty();
-    let what = "it ended, and keys that were gone opened nothing";
-    Ok(Seen::when(held && silent, what).figure(format!("{} s under one key", lived.as_secs())))
+    target.take(hand.address, &last, now);
+    target.wait(now + Duration::from_secs(10));
+    Ok((held && target.bodies().len() == bodies, now.saturating_since(START)))
 }
