@@ -24,6 +24,8 @@ const PERSISTENT_PTO: u32 = 3;
 const THIN: usize = 4;
 /// Probes of a thin stream that back off linearly (protocol section 5).
 const LINEAR_PROBES: u32 = 4;
+/// Timeouts from the last news of the peer after which a probe leaves, whatever was sent since (our choice).
+const PUT_OFF: u32 = 2;
 /// Longest time between two probes, so that many fall into the time after which a session is lost,
 /// even if a machine that slept took its sleep for a round trip, and that one arrives within 3 s after
 /// an outage or a sleep of the peer.
@@ -79,6 +81,8 @@ pub(crate) struct Recovery {
     last_asked: Moment,
     /// When the newest probe was sent.
     last_probe: Moment,
+    /// When something new was acknowledged, or the oldest packet since then was sent.
+    silent_since: Moment,
     /// Timeouts since the last acknowledgement of something new.
     pto_count: u32,
     /// Whether the stream was thin at the first of them. The probes themselves do not count.
@@ -110,6 +114,7 @@ impl Recovery {
             loss_at: None,
             last_asked: Moment::ZERO,
             last_probe: Moment::ZERO,
+            silent_since: Moment::ZERO,
             pto_count: 0,
             thin: false,
             probes: 0,
@@ -193,6 +198,9 @@ impl Recovery {
         self.sent.push(SentPacket { at: now, size, fate, content });
         if asks {
             self.last_asked = now;
+            if self.sent.in_flight <= 1 {
+                self.silent_since = now;
+            }
             if self.probes > 0 {
                 self.last_probe = now;
             }
@@ -270,6 +278,7 @@ impl Recovery {
         if newly_asked {
             self.pto_count = 0;
             self.probes = 0;
+            self.silent_since = now;
         }
         self.detect_losses(now, settle);
         self.sent.forget(self.lost_kept_since(now));
@@ -324,7 +333,7 @@ impl Recovery {
             return self.loss_at;
         }
         // Probes that wait have no timer: they leave at once, and start it again.
-        (self.sent.in_flight > 0 && self.probes == 0).then(|| self.awaited_since() + self.probe_interval())
+        (self.sent.in_flight > 0 && self.probes == 0).then(|| self.probe_at())
     }
 
     /// The timer expired: finds losses, or asks for probes.
@@ -353,11 +362,15 @@ impl Recovery {
         self.pto_count > 0
     }
 
-    /// From when the probe timer counts: the last packet that asks (RFC 9002 section 6.2.1). Once
-    /// probes are out, only from the last of those, or a user who goes on writing would put the next
-    /// probe off for as long as the peer does not answer.
-    const fn awaited_since(&self) -> Moment {
-        if self.pto_count > 0 { self.last_probe } else { self.last_asked }
+    /// When a probe is due: counted from the last packet that asks (RFC 9002 section 6.2.1), but not put
+    /// off by more than as much again by a user who goes on writing. Once probes are out, it counts from
+    /// the last of those alone.
+    fn probe_at(&self) -> Moment {
+        let interval = self.probe_interval();
+        if self.pto_count > 0 {
+            return self.last_probe + interval;
+        }
+        (self.last_asked + interval).min(self.silent_since + interval.saturating_mul(PUT_OFF))
     }
 
     /// Time between the last packet that asks and the next probe.

@@ -102,7 +102,11 @@ fn probe_times(in_flight: u64) -> Vec<u64> {
     (0..7)
         .map(|_| {
             let due = recovery.deadline().unwrap();
-            let waited = due.saturating_since(recovery.awaited_since());
+            let waited = due.saturating_since(if recovery.pto_count > 0 {
+                recovery.last_probe
+            } else {
+                recovery.last_asked
+            });
             assert_eq!(recovery.on_timeout(due, &mut |_, _| {}), Expired::Probe);
             assert_eq!((recovery.probes, recovery.deadline()), (PROBE_PACKETS, None));
             recovery.probes = 0;
@@ -272,4 +276,27 @@ fn a_user_who_goes_on_writing_does_not_put_the_next_probe_off() {
     let due = recovery.deadline();
     send(&mut recovery, at(1500));
     assert_eq!(recovery.deadline(), due);
+}
+
+#[test]
+fn a_user_who_never_stops_writing_puts_the_first_probe_off_by_one_timeout_and_no_more() {
+    let mut recovery = recovery();
+    send(&mut recovery, at(0));
+    let timeout = recovery.deadline().unwrap().saturating_since(at(0));
+    let mut now = 0;
+    while recovery.deadline().unwrap() > at(now + 100) {
+        now += 100;
+        send(&mut recovery, at(now));
+        assert!(now < 10_000);
+    }
+    assert_eq!(recovery.deadline(), Some(at(0) + timeout * PUT_OFF));
+    // Who is answered goes on as before.
+    acknowledge(&mut recovery, &[1, 0], at(now)).unwrap();
+    assert_eq!(recovery.deadline(), Some(at(now) + recovery.rtt.pto().min(PROBE_INTERVAL_MAX)));
+    // Nor does it count from before when nothing was on its way.
+    let newest = recovery.sent.next_number() - 1;
+    let rest: Vec<u64> = (2..=newest).rev().collect();
+    acknowledge(&mut recovery, &rest, at(now + 1)).unwrap();
+    send(&mut recovery, at(now + 50_000));
+    assert_eq!(recovery.deadline(), Some(at(now + 50_000) + recovery.rtt.pto().min(PROBE_INTERVAL_MAX)));
 }

@@ -7,6 +7,7 @@ mod ends;
 mod handshake;
 mod hostile;
 mod limits;
+mod moves;
 mod mtu;
 mod operations;
 mod pair;

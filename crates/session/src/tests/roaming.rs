@@ -33,8 +33,13 @@ fn longest_gap(world: &mut Wanderers, who: Who, since: u64) -> Duration {
 
 /// Lets both talk for ten seconds after something happened; none may be without a line for long.
 fn goes_on(world: &mut Wanderers, what: &str) -> Duration {
+    goes_on_for(10, world, what)
+}
+
+/// The same for so many seconds.
+pub(super) fn goes_on_for(seconds: u64, world: &mut Wanderers, what: &str) -> Duration {
     let (seed, since) = (world.seed, world.now);
-    world.talk(10);
+    world.talk(seconds);
     let mut longest = Duration::ZERO;
     for who in [Who::Bob, Who::Alice] {
         let gap = longest_gap(world, who, since);

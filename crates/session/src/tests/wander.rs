@@ -12,12 +12,14 @@ use p2pchat_proto::{Moment, UdpEndpoints};
 
 use super::pair::{Who, endpoint};
 use super::people::{identity, introduced};
-use crate::{Endpoint, Received, SessionEvent, SessionId, SessionInfo, StreamId, Transmit};
+use crate::{CloseCode, Endpoint, Received, SessionEvent, SessionId, SessionInfo, StreamId, Transmit};
 
 /// Port of both sockets.
 pub(super) const PORT: u16 = 7000;
 /// Most segments that a driver hands to its system at once.
 const SEGMENTS: usize = 10;
+/// From the end of a session or an attempt until somebody dials anew.
+const REDIAL: Duration = Duration::from_secs(1);
 /// Turns after which a simulation is taken to spin.
 const TURNS_MAX: usize = 2_000_000;
 /// Between two lines of a conversation.
@@ -41,6 +43,8 @@ pub(super) struct Person {
     socket: SocketId,
     pub(super) events: Vec<(Moment, SessionEvent)>,
     said: u32,
+    /// When it dials, who has no session.
+    redial: Option<u64>,
 }
 
 pub(super) struct Wanderers {
@@ -53,6 +57,8 @@ pub(super) struct Wanderers {
     pub(super) sent: Vec<(Moment, Who, SocketAddr, Vec<u8>)>,
     /// Bytes behind the number of each line.
     pub(super) long: usize,
+    /// Whether the two keep what a session leaves, and dial when it is lost.
+    keeps: bool,
 }
 
 /// A line of 20 ms each way, on both accesses together.
@@ -97,6 +103,24 @@ impl Person {
         self.events.iter().filter_map(line).collect()
     }
 
+    /// What an owner does who wants one session and has no broker.
+    fn heed(&mut self, id: SessionId, event: &SessionEvent, now: u64, clock: Moment) {
+        let lives = self.endpoint.info(self.session, clock).is_some();
+        if let SessionEvent::Up { .. } = event
+            && id != self.session
+        {
+            let stays = lives && !self.endpoint.replaces(id, self.session);
+            let goes = if stays { id } else { core::mem::replace(&mut self.session, id) };
+            self.endpoint.close(goes, CloseCode::Replaced, clock);
+            self.redial = None;
+        }
+        if let SessionEvent::Ended(_) = event
+            && !lives
+        {
+            self.redial = Some(now + REDIAL.as_nanos() as u64);
+        }
+    }
+
     pub(super) fn moves(&self) -> usize {
         self.events.iter().filter(|(_, event)| matches!(event, SessionEvent::Moved { .. })).count()
     }
@@ -133,11 +157,11 @@ impl Wanderers {
             let mut endpoint = endpoint(seed, who, now);
             let peer = SocketAddr::new(public_ip(other(who)), PORT);
             let session = endpoint.introduce(introduction, &UdpEndpoints::new([peer]), now);
-            Person { endpoint, session, host, interface, nat, socket, events: vec![], said: 0 }
+            Person { endpoint, session, host, interface, nat, socket, events: vec![], said: 0, redial: None }
         };
         let bob = person(Who::Bob, bobs, for_bob);
         let alice = person(Who::Alice, alices, for_alice);
-        Self { seed, internet, now: 0, bob, alice, sent: vec![], long: 0 }
+        Self { seed, internet, now: 0, bob, alice, sent: vec![], long: 0, keeps: false }
     }
 
     pub(super) const fn person(&mut self, who: Who) -> &mut Person {
@@ -145,6 +169,33 @@ impl Wanderers {
             Who::Bob => &mut self.bob,
             Who::Alice => &mut self.alice,
         }
+    }
+
+    /// Both keep what their session leaves, and dial when it is lost.
+    pub(super) fn keep(&mut self) {
+        self.keeps = true;
+        for person in [&mut self.bob, &mut self.alice] {
+            person.endpoint.keep(person.session);
+        }
+    }
+
+    /// How much each was told until now.
+    pub(super) fn mark(&self) -> [usize; 2] {
+        [self.bob.events.len(), self.alice.events.len()]
+    }
+
+    /// What somebody was told after that.
+    pub(super) fn since(&mut self, who: Who, mark: [usize; 2]) -> impl Iterator<Item = &SessionEvent> {
+        let [bobs, alices] = mark;
+        let mark = if who == Who::Bob { bobs } else { alices };
+        self.person(who).events[mark..].iter().map(|(_, event)| event)
+    }
+
+    /// Whether a session came up on both sides after that.
+    pub(super) fn are_together(&self, mark: [usize; 2]) -> bool {
+        let up = |(_, event): &(Moment, SessionEvent)| matches!(event, SessionEvent::Up { .. });
+        let both = [&self.bob, &self.alice].into_iter().zip(mark);
+        both.into_iter().all(|(person, mark)| person.events[mark..].iter().any(up))
     }
 
     /// The time of a host, which stands while it sleeps.
@@ -225,9 +276,15 @@ impl Wanderers {
                     self.hand_over(who, &transmit, datagram, now);
                 }
             }
+            let keeps = self.keeps;
             let person = self.person(who);
+            // The store of a simulation is its memory.
+            while person.endpoint.poll_contact().is_some() {}
             while let Some((id, event)) = person.endpoint.poll_event() {
-                assert_eq!(id, person.session);
+                assert!(keeps || id == person.session);
+                if keeps {
+                    person.heed(id, &event, now, clock);
+                }
                 person.events.push((Moment::from_nanos(now), event));
             }
             if person.endpoint.poll_timeout().is_none_or(|at| at > clock) {
@@ -255,7 +312,8 @@ impl Wanderers {
             let clock = self.clock(who, now);
             let timeout = self.person(who).endpoint.poll_timeout();
             let at = timeout.map(|at| now + at.saturating_since(clock).as_nanos() as u64);
-            next = next.into_iter().chain(at).chain(self.internet.next_event()).min();
+            let redial = self.person(who).redial;
+            next = next.into_iter().chain(at).chain(redial).chain(self.internet.next_event()).min();
         }
         let Some(next) = next.filter(|at| *at <= end) else {
             self.now = self.now.max(end);
@@ -271,7 +329,13 @@ impl Wanderers {
         }
         for who in self.awake() {
             let clock = self.clock(who, next);
-            let endpoint = &mut self.person(who).endpoint;
+            let peer = identity(if who == Who::Bob { 1 } else { 2 }).peer_id();
+            let person = self.person(who);
+            if person.redial.take_if(|at| *at <= next).is_some() {
+                // One attempt at a time; it says how it ended.
+                let _attempt = person.endpoint.dial(peer, clock);
+            }
+            let endpoint = &mut person.endpoint;
             if endpoint.poll_timeout().is_some_and(|at| at <= clock) {
                 endpoint.handle_timeout(clock);
             }
