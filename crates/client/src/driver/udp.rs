@@ -148,13 +148,21 @@ impl Udp {
     }
 
     fn try_send(&self, transmit: &Transmit, contents: &[u8]) -> io::Result<()> {
+        // A socket of one address has no other to send from, and need not be told.
+        let src_ip = transmit.local_ip.filter(|_| self.local.ip().is_unspecified());
+        if src_ip.is_none() && transmit.ecn.is_none() && transmit.segment_size.is_none() {
+            // Nothing to be said beside it: the plain call costs less.
+            match self.socket.get_ref().send_to(contents, transmit.to) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return sent.map(drop),
+            }
+        }
         let transmit = quinn_udp::Transmit {
             destination: transmit.to,
             ecn: transmit.ecn.map(ecn_to_send),
             contents,
             segment_size: transmit.segment_size,
-            // A socket of one address has no other to send from, and need not be told.
-            src_ip: transmit.local_ip.filter(|_| self.local.ip().is_unspecified()),
+            src_ip,
         };
         self.state.try_send(self.socket.get_ref().into(), &transmit)
     }
