@@ -44,7 +44,7 @@ pub enum Event {
     /// One's own message went a step further.
     Receipt(ReceiptEvent),
     /// A file transfer changed.
-    File(FileEvent),
+    File(Box<FileEvent>),
     /// What is known of a peer's key changed, or a key does not fit.
     Trust(TrustEvent),
     /// Answer to [`crate::Command::Info`].

@@ -39,7 +39,7 @@ fn request(id: u8, peer: PeerId, called: &str, direction: Direction, state: Requ
 }
 
 fn file(number: u32, direction: Direction, state: FileState) -> Event {
-    Event::File(FileEvent {
+    Event::File(Box::new(FileEvent {
         transfer: TransferNumber(number),
         peer: ALICE,
         peer_name: Some(name("alice")),
@@ -53,7 +53,7 @@ fn file(number: u32, direction: Direction, state: FileState) -> Event {
         path: None,
         blake3: None,
         reason: None,
-    })
+    }))
 }
 
 fn message_id(seq: u64) -> MessageId {

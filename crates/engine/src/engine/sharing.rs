@@ -160,7 +160,7 @@ impl Engine {
             return;
         }
         let event = self.file_event(number, update);
-        self.events.push_back(Event::File(event));
+        self.events.push_back(Event::File(Box::new(event)));
         if ended {
             self.numbers.forget(transfer);
         }

@@ -92,7 +92,7 @@ fn receipt(seq: u64, state: Delivery) -> Event {
 }
 
 fn file(state: FileState, reason: Option<Failure>) -> Event {
-    Event::File(FileEvent {
+    Event::File(Box::new(FileEvent {
         transfer: TransferNumber(1),
         peer: ALICE,
         peer_name: None,
@@ -106,7 +106,7 @@ fn file(state: FileState, reason: Option<Failure>) -> Event {
         path: None,
         blake3: None,
         reason,
-    })
+    }))
 }
 
 fn code(steps: &[Step]) -> Option<&'static str> {

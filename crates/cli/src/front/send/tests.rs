@@ -64,7 +64,7 @@ impl Post {
     }
 
     fn file(&mut self, number: u32, state: FileState, reason: Option<Failure>) {
-        self.see(Event::File(FileEvent {
+        self.see(Event::File(Box::new(FileEvent {
             transfer: TransferNumber(number),
             peer: ALICE,
             peer_name: None,
@@ -78,7 +78,7 @@ impl Post {
             path: None,
             blake3: None,
             reason,
-        }));
+        })));
     }
 
     fn end(&mut self) -> Option<Option<Failure>> {

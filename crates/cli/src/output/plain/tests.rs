@@ -135,8 +135,8 @@ fn sessions_say_where_they_run() {
 #[test]
 fn files_say_their_number_and_how_they_ended() {
     let shown = |direction, state| {
-        let lines =
-            Plain::new(TimeOfDay::utc(), false).event(&Event::File(file(direction, state, 0)), &desk());
+        let lines = Plain::new(TimeOfDay::utc(), false)
+            .event(&Event::File(file(direction, state, 0).into()), &desk());
         texts(&lines).join("|")
     };
     assert_eq!(
@@ -159,7 +159,7 @@ fn a_running_transfer_is_shown_at_each_quarter() {
     let mut plain = Plain::new(TimeOfDay::utc(), false);
     let mut lines = Vec::new();
     for step in 0..=80u64 {
-        let event = Event::File(file(Direction::In, FileState::Running, step * (8 << 20) / 80));
+        let event = Event::File(file(Direction::In, FileState::Running, step * (8 << 20) / 80).into());
         lines.extend(plain.event(&event, &desk()));
     }
     assert_eq!(
@@ -280,7 +280,7 @@ proptest! {
         offered.name = name;
         let events = [
             message(&text, true),
-            Event::File(offered),
+            Event::File(offered.into()),
             session(SessionState::Lost, Some(&reason)),
             Event::Error(Failure::Declined { who: text, reason }),
         ];

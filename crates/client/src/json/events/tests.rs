@@ -130,7 +130,7 @@ fn files() {
         reason: Some(Failure::FileCorrupt { name: "song.mp3".into() }),
     };
     assert_eq!(
-        line_of(&Event::File(file)),
+        line_of(&Event::File(file.into())),
         r#"{"event":"file","transfer":1,"peer":"ALICE","direction":"in","state":"failed","name":"song.mp3","bytes":5,"total":10,"rate":3,"carrier":"tcp","tcp":"127.0.0.1:9","reason":"song.mp3 did not arrive as it was sent","code":"file_corrupt"}"#
     );
 }
