@@ -11,6 +11,7 @@ mod network;
 mod profile;
 mod tcp;
 mod udp;
+mod waiting;
 mod watch;
 
 use std::net::SocketAddr;
@@ -31,7 +32,6 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::endpoints::{addresses, announced};
 use crate::files::{FileConfig, FileDriver, open_source};
-use crate::handle::EVENTS_IN_BATCH;
 use crate::random::system_rng;
 use crate::request::Request;
 use alarm::Alarm;
@@ -40,6 +40,7 @@ use network::NetworkNews;
 use profile::Profile;
 use tcp::{BrokerConnection, Report};
 use udp::{Batch, Sent, Sockets};
+use waiting::Waiting;
 
 /// Reports of file transfers that may wait for the driver.
 const CARRIER_QUEUE: usize = 256;
@@ -80,7 +81,7 @@ pub(crate) struct Driver {
     carriers: mpsc::Receiver<(TransferId, CarrierEvent)>,
     requests: mpsc::Receiver<(CommandId, Request)>,
     events: mpsc::Sender<Vec<Event>>,
-    waiting: Vec<Event>,
+    waiting: Waiting,
     /// Counts turns.
     turn: usize,
     unsent: Option<Transmit>,
@@ -186,7 +187,7 @@ impl Driver {
             carriers,
             requests,
             events,
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
             turn: 0,
             unsent: None,
             transmit: Vec::new(),
@@ -242,7 +243,7 @@ impl Driver {
         while !self.waiting.is_empty()
             && let Ok(place) = self.events.try_reserve()
         {
-            place.send(next_batch(&mut self.waiting));
+            place.send(self.waiting.take());
             handed_on = true;
         }
         self.stopping |= self.events.is_closed();
@@ -369,12 +370,6 @@ impl Driver {
             Request::Stop => self.stopping = true,
         }
     }
-}
-
-/// Takes the oldest of the events that wait, as many as go at once.
-fn next_batch(waiting: &mut Vec<Event>) -> Vec<Event> {
-    let rest = if waiting.len() > EVENTS_IN_BATCH { waiting.split_off(EVENTS_IN_BATCH) } else { Vec::new() };
-    core::mem::replace(waiting, rest)
 }
 
 /// Lets every task of this thread that can go on do so, once.
@@ -521,7 +516,7 @@ impl Driver {
         }
         self.broker.finish(FAREWELL).await;
         self.files.close().await;
-        while !self.waiting.is_empty() && self.events.send(next_batch(&mut self.waiting)).await.is_ok() {}
+        while !self.waiting.is_empty() && self.events.send(self.waiting.take()).await.is_ok() {}
     }
 }
 
