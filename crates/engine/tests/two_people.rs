@@ -8,7 +8,7 @@ mod world;
 use std::time::Duration;
 
 use p2pchat_engine::event::{BrokerState, Delivery, Direction, RequestState, SessionState, Trust};
-use p2pchat_engine::{AcceptPolicy, Command, Event, Failure, Pin, Target};
+use p2pchat_engine::{AcceptPolicy, Command, CommandId, Effect, Event, Failure, Pin, Target};
 use p2pchat_netsim::{LinkConfig, Loss, Reordering};
 use p2pchat_proto::{PeerId, RequestId, UdpEndpoints};
 use world::{Manner, World, name};
@@ -149,6 +149,27 @@ fn two_people_meet_and_talk() {
     world.run_until(MINUTE, "both are told", |world| {
         world.people.iter().all(|member| member.sessions().last() == Some(&SessionState::Closed))
     });
+}
+
+#[test]
+fn messages_that_are_said_together_share_a_batch_and_arrive_in_their_order() {
+    let mut world = two(1, Manner::default(), Manner::default(), &calm());
+    meet(&mut world);
+    let (to, now) = (world.people[BOB].peer, world.clock_of(ALICE));
+    let texts = ["one", "two", "three"];
+    let alice = &mut world.people[ALICE];
+    let messages = texts.into_iter().zip(100..).map(|(text, id)| (CommandId(id), to, text.to_owned()));
+    alice.engine.say_all(messages, now);
+    let Some(Effect::Commit { batch, writes }) = alice.engine.poll_effect() else { panic!("no batch") };
+    assert_eq!(writes.len(), texts.len());
+    alice.store.apply(&writes);
+    alice.engine.committed(batch, now);
+    world.run_until(MINUTE, "they arrive", |world| world.people[BOB].heard().len() == texts.len());
+    assert_eq!(world.people[BOB].heard(), texts);
+    let alice = &world.people[ALICE];
+    let done = |event: &&Event| matches!(event, Event::Done { id, message: Some(_), .. } if id.0 >= 100);
+    assert_eq!(alice.events.iter().filter(done).count(), texts.len());
+    assert_eq!(alice.messages().map(|message| &*message.text).collect::<Vec<_>>(), texts);
 }
 
 #[test]

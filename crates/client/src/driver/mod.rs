@@ -82,6 +82,8 @@ pub(crate) struct Driver {
     requests: mpsc::Receiver<(CommandId, Request)>,
     events: mpsc::Sender<Vec<Event>>,
     waiting: Waiting,
+    /// Messages that were asked for; they are said before anything is sent.
+    messages: Vec<(CommandId, PeerId, String)>,
     /// Counts turns.
     turn: usize,
     unsent: Option<Transmit>,
@@ -188,6 +190,7 @@ impl Driver {
             requests,
             events,
             waiting: Waiting::default(),
+            messages: Vec::new(),
             turn: 0,
             unsent: None,
             transmit: Vec::new(),
@@ -256,10 +259,27 @@ impl Driver {
         self.now = self.clock.now();
         for _ in 0..REQUESTS_AT_ONCE {
             if self.stopping {
-                return;
+                break;
             }
-            let Ok((id, request)) = self.requests.try_recv() else { return };
+            let Ok((id, request)) = self.requests.try_recv() else { break };
+            self.take_request(id, request);
+        }
+        self.say_messages();
+    }
+
+    /// Messages that are asked for in a row are stored and sent together.
+    fn take_request(&mut self, id: CommandId, request: Request) {
+        if let Request::Engine(Command::Message { to, text }) = request {
+            self.messages.push((id, to, text));
+        } else {
+            self.say_messages();
             self.request(id, request);
+        }
+    }
+
+    fn say_messages(&mut self) {
+        if !self.messages.is_empty() {
+            self.engine.say_all(self.messages.drain(..), self.now);
         }
     }
 
@@ -315,7 +335,7 @@ impl Driver {
         self.now = self.clock.now();
         let now = self.now;
         match woken {
-            Woken::Request(Some((id, request))) => self.request(id, request),
+            Woken::Request(Some((id, request))) => self.take_request(id, request),
             Woken::Request(None) => self.stopping = true,
             Woken::Broker(Report::Opened(address)) => {
                 self.over_loopback = address.ip().to_canonical().is_loopback();

@@ -186,6 +186,15 @@ impl Engine {
         self.settle(now);
     }
 
+    /// Does what as many [`Command::Message`] ask in this order, and hands the messages on together: one
+    /// batch for the store, and as few packets as hold them.
+    pub fn say_all(&mut self, messages: impl IntoIterator<Item = (CommandId, PeerId, String)>, now: Now) {
+        for (id, to, text) in messages {
+            self.compose(id, to, text, now);
+        }
+        self.settle(now);
+    }
+
     /// The connection of [`Effect::DialBroker`] is there. `announced` are this machine's endpoints as
     /// the other side may reach them; `over_loopback` says whether the connection is to this machine.
     pub fn broker_opened(&mut self, announced: UdpEndpoints, over_loopback: bool, now: Now) {

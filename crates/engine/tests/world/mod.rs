@@ -56,7 +56,7 @@ pub struct Member {
     /// How far this member's wall clock was set, milliseconds.
     pub wall_set: i64,
     conn: Option<ConnId>,
-    store: Memory,
+    pub store: Memory,
 }
 
 pub struct Broker {
