@@ -2,11 +2,11 @@
 //!
 //! Every allocation of the harness goes through a counter in front of the system's allocator, so
 //! that a row can say what a call took at most and what it kept. All threads count together: a row
-//! that measures runs nothing beside.
+//! that measures runs nothing beside. Without the feature `meter`, nothing is counted.
 
 use peak_alloc::PeakAlloc;
 
-#[global_allocator]
+#[cfg_attr(feature = "meter", global_allocator)]
 static MEMORY: PeakAlloc = PeakAlloc;
 
 /// What something took.
