@@ -273,7 +273,7 @@ impl Conversation {
         while let Some((seq, first_time)) = self.outbox.hand_over() {
             let Some(entry) = self.outbox.entry(seq) else { break };
             let late = entry.session != Some(self.sessions);
-            let text = entry.text.to_string();
+            let text = String::from(&*entry.text);
             let body = Text { epoch: self.epoch, seq, sent_at: entry.sent_at, late, text };
             out.send(self.peer, Text::KIND, &body);
             if first_time {
@@ -287,7 +287,7 @@ impl Conversation {
         out.event(Event::Message {
             peer: self.peer,
             message: self.mine(seq),
-            text: entry.text.to_string(),
+            text: String::from(&*entry.text),
             sent_at: entry.sent_at,
             mine: true,
             late: entry.session.is_none(),

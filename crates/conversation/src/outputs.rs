@@ -1,6 +1,6 @@
 //! What waits to be polled: effects, events and the open batch.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use p2pchat_proto::PeerId;
 use p2pchat_proto::codec::{Body, encode};
@@ -16,10 +16,11 @@ pub(crate) struct Outputs {
     writes: Vec<Write>,
     next_batch: u64,
     next_query: u64,
-    /// Peers whose conversations wait for the open batch.
-    touched: BTreeSet<PeerId>,
+    /// Peers whose conversations wait for the open batch, in their order: mostly one, and a list costs less than
+    /// a set.
+    touched: Vec<PeerId>,
     /// Batches that are out, with the peers whose conversations wait for them.
-    uncommitted: VecDeque<(BatchId, BTreeSet<PeerId>)>,
+    uncommitted: VecDeque<(BatchId, Vec<PeerId>)>,
 }
 
 impl Outputs {
@@ -30,7 +31,9 @@ impl Outputs {
     /// Puts a write into the open batch, whose number it returns. `peer` hears when it is durable.
     pub(crate) fn write(&mut self, peer: PeerId, write: Write) -> BatchId {
         self.writes.push(write);
-        self.touched.insert(peer);
+        if let Err(place) = self.touched.binary_search(&peer) {
+            self.touched.insert(place, peer);
+        }
         self.open_batch()
     }
 
@@ -80,15 +83,19 @@ impl Outputs {
     }
 
     /// The peers that waited for `batch` or an earlier one.
-    pub(crate) fn committed(&mut self, batch: BatchId) -> BTreeSet<PeerId> {
-        let mut peers = BTreeSet::new();
-        while let Some((out, waiting)) = self.uncommitted.front_mut() {
-            if *out > batch {
-                break;
+    pub(crate) fn committed(&mut self, batch: BatchId) -> Vec<PeerId> {
+        let mut peers = Vec::new();
+        while self.uncommitted.front().is_some_and(|(out, _)| *out <= batch)
+            && let Some((_, mut waiting)) = self.uncommitted.pop_front()
+        {
+            if peers.is_empty() {
+                peers = waiting;
+            } else {
+                peers.append(&mut waiting);
             }
-            peers.append(waiting);
-            self.uncommitted.pop_front();
         }
+        peers.sort_unstable();
+        peers.dedup();
         peers
     }
 }
