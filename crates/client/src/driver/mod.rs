@@ -485,10 +485,9 @@ impl Driver {
         let now = self.now;
         for udp in self.sockets.iter() {
             if udp.receive(&mut self.batch) {
-                for (received, datagrams) in self.batch.drain() {
-                    log::received(&received, datagrams.len());
-                    self.engine.handle_datagram(received, datagrams, now);
-                }
+                let came =
+                    self.batch.drain().inspect(|(received, bytes)| log::received(received, bytes.len()));
+                self.engine.handle_datagrams(came, now);
             }
         }
     }

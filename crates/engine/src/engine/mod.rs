@@ -229,6 +229,18 @@ impl Engine {
         self.settle(now);
     }
 
+    /// Datagrams that came at once, as [`Self::handle_datagram`]; what they bring is carried on together.
+    pub fn handle_datagrams<'a>(
+        &mut self,
+        datagrams: impl IntoIterator<Item = (Received, &'a mut [u8])>,
+        now: Now,
+    ) {
+        for (received, datagram) in datagrams {
+            self.endpoint.handle_datagram(received, datagram, now.moment);
+        }
+        self.settle(now);
+    }
+
     /// The system does not send from `ip` any more: sessions that used it go on from another address.
     pub fn local_ip_gone(&mut self, ip: IpAddr, now: Now) {
         self.endpoint.local_ip_gone(ip, now.moment);
