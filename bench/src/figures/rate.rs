@@ -12,7 +12,6 @@ use crate::sample::Samples;
 
 /// Messages of one run.
 const COUNT: usize = 200_000;
-const OURS: &str = "p2pchat";
 
 /// With [`IN_FLIGHT`] messages under way.
 pub fn measure(runs: usize, report: &mut Report) -> Result {
@@ -21,17 +20,20 @@ pub fn measure(runs: usize, report: &mut Report) -> Result {
         runs,
         vec![
             Contender::new("QUIC stream, quinn", || reference(cores, QuinnEcho, QuinnFlood, COUNT)),
-            Contender::new(OURS, || clients(cores, Thread::Shared, ClientFlood, COUNT)),
+            Contender::new("p2pchat", || clients(cores, Thread::Shared, ClientFlood, COUNT)),
             Contender::new("p2pchat, threads of their own", || {
                 clients(cores, Thread::OfItsOwn, ClientFlood, COUNT)
             }),
         ],
     )?;
-    let rates = results.iter().map(|(name, nanos)| (*name, per_second(nanos)));
-    let rows = rates.map(|(name, rate)| {
-        let row = Row::new(name, "messages/s", rate).plotted();
-        if name.starts_with(OURS) { row.aim(Aim::AtLeast(400_000.0)) } else { row }
-    });
+    let rates: Vec<_> = results.iter().map(|(name, nanos)| (*name, per_second(nanos))).collect();
+    let quinn = rates[0].1.clone();
+    let mut rows: Vec<_> =
+        rates.iter().map(|(name, rate)| Row::new(*name, "messages/s", rate.clone()).plotted()).collect();
+    for (name, rate) in &rates[1..] {
+        let row = Row::new(format!("{name}, to quinn"), "ratio", rate.ratio_to(&quinn));
+        rows.push(row.aim(Aim::AtLeast(1.0)));
+    }
     report.add(Table {
         name: "rate",
         title: "Messages a second, 64 under way",
@@ -41,7 +43,7 @@ pub fn measure(runs: usize, report: &mut Report) -> Result {
              counts when its author is told that the other side stored it.",
             cores.name()
         ),
-        rows: rows.collect(),
+        rows,
     });
     Ok(())
 }

@@ -19,7 +19,7 @@ pub fn measure(runs: usize, report: &mut Report) -> Result {
         Cores::One,
         "round-trip-one-core",
         "Round trip of 64 bytes, both ends on one core",
-        2.0,
+        1.6,
         runs,
         report,
     )?;
@@ -31,7 +31,7 @@ pub fn measure(runs: usize, report: &mut Report) -> Result {
         Cores::Two,
         "round-trip-two-cores",
         "Round trip of 64 bytes, each end on a core of its own",
-        1.3,
+        1.15,
         runs,
         report,
     )
