@@ -51,7 +51,7 @@ harness: ## Attack what was built, row by row; the report is harness.json in the
 	$(CARGO) build --locked --workspace --bins --profile ci
 	"$(TARGET)/ci/p2pchat-harness" run --report "$(TARGET)/harness.json"
 
-harness-long: ## The attacks that need packages of Debian and PyPI, which it fetches; report in harness-long.json
+harness-long: ## The attacks that need packages of Debian and PyPI (it fetches them), root or minutes; report in harness-long.json
 	$(CARGO) build --locked --workspace --bins --profile ci
 	@scripts/long-packages "$(TARGET)/harness-long"
 	P2PCHAT_HARNESS_PACKAGES="$(abspath $(TARGET))/harness-long" \

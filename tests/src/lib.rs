@@ -37,6 +37,7 @@ pub mod demo;
 pub mod double;
 pub mod echo;
 pub mod event;
+pub mod homes;
 pub mod load;
 pub mod memory;
 pub mod meter;

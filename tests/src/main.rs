@@ -17,7 +17,8 @@ usage: p2pchat-harness demo [--file FILE]
   list   every attack, with what has to happen
   run    mounts the attacks named, or all of them: each against the product, where it
          must fail, and against a double without the defence, where it must succeed;
-         with --long those that need packages of others, which `make harness-long` fetches
+         with --long those that need packages of others, which `make harness-long` fetches, root
+         for network namespaces, or minutes
 ";
 
 /// What to do, as the command line says it.

@@ -1,7 +1,10 @@
-//! Rows that need packages of Debian and PyPI: `make harness-long` fetches them first.
+//! Rows that need what not every machine has: packages of Debian and PyPI, which `make harness-long`
+//! fetches first, a minute of nothing, or root.
 
 mod flynn;
+mod moves;
 mod python;
+mod sleep;
 
 use std::env;
 use std::path::PathBuf;
@@ -11,7 +14,7 @@ use super::{NotRun, Row};
 /// Names the directory in which the packages are.
 const PACKAGES: &str = "P2PCHAT_HARNESS_PACKAGES";
 
-/// The rows that need them.
+/// These rows.
 pub const ROWS: &[Row] = &[
     Row {
         id: "H1-FLYNN",
@@ -24,6 +27,24 @@ pub const ROWS: &[Row] = &[
         attack: "handshakes with the Python package noiseprotocol: XKpsk3 and the broker link's NX, both roles",
         expected: "each finishes, with the same hash and keys on both sides",
         run: python::interoperates,
+    },
+    Row {
+        id: "T15-MOVES",
+        attack: "two real clients in network namespaces, broker killed; addresses change one at a time, while each speaks",
+        expected: "a line each way within 2 s of each move (needs root)",
+        run: moves::one_at_a_time,
+    },
+    Row {
+        id: "T15-BOTH",
+        attack: "the addresses of two real clients change at once, broker killed; one comes back to its old one",
+        expected: "both say what is the matter, and are together again when one is back (needs root)",
+        run: moves::both_at_once,
+    },
+    Row {
+        id: "T19-SLEEP",
+        attack: "a real client is stopped for 60 s and continued, with the broker there, and killed",
+        expected: "a line each way within 3 s",
+        run: sleep::a_minute,
     },
 ];
 

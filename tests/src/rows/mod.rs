@@ -186,7 +186,7 @@ pub fn all() -> impl Iterator<Item = Row> {
     .copied()
 }
 
-/// The rows that need packages of others, and run only if they are asked for.
+/// The rows that need packages of others, root or minutes, and run only if they are asked for.
 pub fn long() -> impl Iterator<Item = Row> {
     long::ROWS.iter().copied()
 }

@@ -21,6 +21,10 @@ use p2pchat_session::{Contact, Received};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
+pub mod sleep;
+
+use sleep::Waiting;
+
 /// 2026-01-01T00:00:00Z in milliseconds: what everybody's wall clock shows at the start.
 const WALL_START: u64 = 1_767_225_600_000;
 /// Turns without the clock moving after which something spins.
@@ -55,6 +59,8 @@ pub struct Member {
     pub datagrams: u64,
     /// How far this member's wall clock was set, milliseconds.
     pub wall_set: i64,
+    /// What waits for this member while it sleeps.
+    asleep: Option<VecDeque<Waiting>>,
     conn: Option<ConnId>,
     pub store: Memory,
 }
@@ -181,6 +187,7 @@ impl World {
             contacts: Vec::new(),
             datagrams: 0,
             wall_set: 0,
+            asleep: None,
             conn: None,
             store: Memory::new(),
         });
@@ -291,7 +298,8 @@ impl World {
 
     /// Moves the clock to the next thing that happens, at most to `end`; false at `end`.
     fn step(&mut self, end: u64) -> bool {
-        let timers = self.people.iter().map(|member| member.engine.poll_timeout().as_nanos());
+        let awake = self.people.iter().filter(|member| member.asleep.is_none());
+        let timers = awake.map(|member| member.engine.poll_timeout().as_nanos());
         let next = timers
             .chain(self.net.next_arrival())
             .chain(self.broker.registry.poll_timeout().map(Moment::as_nanos))
@@ -308,8 +316,8 @@ impl World {
         self.broker.registry.handle_timeout(now.moment);
         for who in 0..self.people.len() {
             let now = self.clock_of(who);
-            let engine = &mut self.people[who].engine;
-            if engine.poll_timeout() <= now.moment {
+            let Member { engine, asleep, .. } = &mut self.people[who];
+            if asleep.is_none() && engine.poll_timeout() <= now.moment {
                 engine.handle_timeout(now);
             }
         }
@@ -340,6 +348,10 @@ impl World {
         if let Some(who) = self.people.iter().position(|member| member.address == to) {
             let now = self.clock_of(who);
             let member = &mut self.people[who];
+            if let Some(waiting) = &mut member.asleep {
+                Self::keep_for(waiting, Waiting::Datagram(from, bytes));
+                return;
+            }
             let received = Received { from, local_ip: None, ecn: None, segment_size: None };
             member.engine.handle_datagram(received, &mut bytes, now);
         }
@@ -348,6 +360,9 @@ impl World {
     fn settle_member(&mut self, index: usize) -> bool {
         let now = self.clock_of(index);
         let member = &mut self.people[index];
+        if member.asleep.is_some() {
+            return false;
+        }
         let mut moved = false;
         while let Some(effect) = member.engine.poll_effect() {
             moved = true;
@@ -421,11 +436,19 @@ impl World {
             }
             if let Some(who) = self.people.iter().position(|member| member.conn == Some(conn)) {
                 let now = self.clock_of(who);
-                self.people[who].engine.broker_received(&bytes, now);
+                let Member { engine, asleep, .. } = &mut self.people[who];
+                match asleep {
+                    Some(waiting) => Self::keep_for(waiting, Waiting::FromBroker(bytes)),
+                    None => engine.broker_received(&bytes, now),
+                }
             }
         }
         while let Some(conn) = self.broker.closed.pop_front() {
             if let Some(member) = self.people.iter_mut().find(|member| member.conn == Some(conn)) {
+                if let Some(waiting) = &mut member.asleep {
+                    Self::keep_for(waiting, Waiting::BrokerGone);
+                    continue;
+                }
                 member.conn = None;
                 member.engine.broker_closed("the broker closed the connection".to_owned(), now);
             }
