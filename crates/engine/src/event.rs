@@ -398,6 +398,45 @@ pub struct SessionReport {
     pub received: u64,
     /// Packets whose content went out again.
     pub retransmitted: u64,
+    /// What is known of the path.
+    pub path: PathReport,
+    /// Until when this contact may come back without asking; `None` if it has to ask.
+    pub may_return_until: Option<WallTime>,
+}
+
+/// What a session knows of its path, in [`SessionReport`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathReport {
+    /// Whether somebody at the other end has proven to receive there.
+    pub validated: bool,
+    /// How often the session went on along another path.
+    pub moves: u64,
+    /// Where the peer says that this side is, once it was asked.
+    pub observed: Option<SocketAddr>,
+    /// Bytes that a datagram may have.
+    pub mtu: usize,
+    /// How often larger datagrams than every path takes vanished.
+    pub black_holes: u64,
+    /// Least round-trip time, once measured.
+    pub rtt_least: Option<Duration>,
+    /// How far round-trip times lie from the smoothed one, on average.
+    pub rtt_variation: Duration,
+    /// After how long without an acknowledgement a probe goes out.
+    pub pto: Duration,
+    /// Bytes that may be in flight.
+    pub window: u64,
+    /// Bytes of the window above which it grows with care; `None` while it was never too large.
+    pub threshold: Option<u64>,
+    /// Bytes in flight.
+    pub in_flight: u64,
+    /// Bytes a second; `None` where nothing is paced.
+    pub pace: Option<u64>,
+    /// Times that the window was reduced because of losses, and stayed so.
+    pub reductions: u64,
+    /// Packets that counted as lost and arrived after all.
+    pub spurious: u64,
+    /// Times that probes went out because nothing was acknowledged.
+    pub timeouts: u64,
 }
 
 /// Counters of the UDP socket in [`Event::Info`].
@@ -411,6 +450,10 @@ pub struct SocketReport {
     pub mac_failed: u64,
     /// X25519 computations made because of a datagram.
     pub key_exchanges: u64,
+    /// Authentic handshakes beyond the limits.
+    pub limited: u64,
+    /// Handshakes that were repeated, and answered from what is kept.
+    pub repeated: u64,
     /// Datagrams dropped without a trace.
     pub dropped: u64,
 }

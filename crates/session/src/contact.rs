@@ -102,6 +102,12 @@ impl Contact {
         self.generations.len() != before
     }
 
+    /// When the last of it is too old.
+    pub(crate) fn until(&self) -> Option<WallTime> {
+        let lifetime = u64::try_from(GENERATION_LIFETIME.as_millis()).unwrap_or(u64::MAX);
+        self.generations.iter().map(|known| WallTime(known.made.0.saturating_add(lifetime))).max()
+    }
+
     fn prove(&mut self, new: Generation, has_base: bool, base: Option<usize>) {
         if let Some(place) = self.place(&new.secret) {
             self.generations.drain(..place);

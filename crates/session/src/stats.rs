@@ -57,6 +57,8 @@ pub struct PathInfo {
     pub rtt_least: Option<Duration>,
     /// How far round-trip times lie from the smoothed one, on average.
     pub rtt_variation: Duration,
+    /// After how long without an acknowledgement a probe goes out (RFC 9002 section 6.2.1).
+    pub pto: Duration,
     /// Bytes that may be in flight.
     pub window: u64,
     /// Bytes of the window above which it grows with care; `None` while it was never too large.
@@ -85,6 +87,11 @@ pub struct SocketStats {
     pub mac_failed: u64,
     /// X25519 computations because of a datagram.
     pub key_exchanges: u64,
+    /// Authentic INITs beyond the limits (protocol section 4); they count as dropped, too.
+    pub limited: u64,
+    /// Repeated INITs that were answered from what is kept, without a computation; they count as
+    /// answered, too.
+    pub repeated: u64,
     /// Datagrams that left no trace.
     pub dropped: u64,
 }

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use p2pchat_client::desk::{Desk, Ledger, Local};
 use p2pchat_client::event::{
     BrokerEvent, BrokerState, Delivery, Direction, FileEvent, FileState, MessageEvent, PathKind, Person,
-    PersonStatus, Ready, ReceiptEvent, RequestEvent, RequestState, SessionEvent, SessionLink, SessionReport,
-    SessionState, SocketReport, Trust, TrustEvent,
+    PersonStatus, Ready, ReceiptEvent, RequestEvent, RequestState, SessionEvent, SessionLink, SessionState,
+    Trust, TrustEvent,
 };
 use p2pchat_client::language::COMMANDS;
 use p2pchat_client::{Event, TransferNumber};
 
 use super::{Role, Shown, Stream, TimeOfDay, bytes, duration, table};
+
+mod info;
 
 /// A running transfer is shown whenever it has passed another such share of its bytes.
 const PROGRESS_STEPS: u64 = 4;
@@ -65,7 +67,7 @@ impl Plain {
             Event::Receipt(event) => self.receipt(event, desk).into_iter().collect(),
             Event::File(event) => self.file(event, desk).into_iter().collect(),
             Event::Trust(event) => trust(event, desk),
-            Event::Info { id: _, sessions, socket } => info(sessions, socket),
+            Event::Info { id: _, sessions, socket } => info::info(sessions, socket, &self.clock),
             Event::Error(failure) => vec![Shown::failure(failure)],
             Event::Done { .. } | Event::Failed { .. } | Event::Stopped(_) => Vec::new(),
         }
@@ -345,34 +347,6 @@ fn trust(event: &TrustEvent, desk: &Desk) -> Vec<Shown> {
             event.safety
         ))],
     }
-}
-
-fn info(sessions: &[SessionReport], socket: &SocketReport) -> Vec<Shown> {
-    let mut lines = Vec::new();
-    for report in sessions {
-        let who = report.name.as_ref().map_or_else(|| report.peer.short(), ToString::to_string);
-        let link = report.link.as_ref().map_or_else(|| "no path".to_owned(), describe);
-        lines.push(Shown::data(&format!(
-            "{who}: {} · {link} · loss {:.1} % · key {} for {} · {}",
-            session_state(report.state),
-            report.loss * 100.0,
-            report.key_epoch,
-            duration(report.key_age),
-            trust_text(report.trust)
-        )));
-        lines.push(Shown::data(&format!(
-            "  packets: {} sent, {} received, {} sent again",
-            report.sent, report.received, report.retransmitted
-        )));
-    }
-    if sessions.is_empty() {
-        lines.push(Shown::data("No sessions."));
-    }
-    lines.push(Shown::data(&format!(
-        "socket: {} received, {} answered, {} with a wrong MAC, {} key exchanges, {} dropped",
-        socket.received, socket.answered, socket.mac_failed, socket.key_exchanges, socket.dropped
-    )));
-    lines
 }
 
 /// A ledger in one clause.

@@ -54,11 +54,17 @@ impl TimeOfDay {
 
     /// `HH:MM`; a moment that no calendar has is `--:--`.
     pub fn of(&self, at: WallTime) -> String {
-        i64::try_from(at.0)
-            .ok()
-            .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-            .map(|at| at.to_zoned(self.0.clone()).strftime("%H:%M").to_string())
-            .unwrap_or_else(|| "--:--".to_owned())
+        self.format(at, "%H:%M").unwrap_or_else(|| "--:--".to_owned())
+    }
+
+    /// `YYYY-MM-DD HH:MM`; a moment that no calendar has is `--:--`.
+    pub fn day(&self, at: WallTime) -> String {
+        self.format(at, "%Y-%m-%d %H:%M").unwrap_or_else(|| "--:--".to_owned())
+    }
+
+    fn format(&self, at: WallTime, how: &str) -> Option<String> {
+        let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok()?;
+        Some(at.to_zoned(self.0.clone()).strftime(how).to_string())
     }
 }
 
@@ -109,6 +115,7 @@ mod tests {
     fn a_hostile_clock_has_no_time_of_day() {
         assert_eq!(TimeOfDay::utc().of(WallTime(u64::MAX)), "--:--");
         assert_eq!(TimeOfDay::utc().of(WallTime(1_794_000_000_000)), "21:20");
+        assert_eq!(TimeOfDay::utc().day(WallTime(1_794_000_000_000)), "2026-11-06 21:20");
     }
 
     #[test]

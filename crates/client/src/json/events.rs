@@ -3,9 +3,9 @@
 use core::time::Duration;
 
 use p2pchat_engine::event::{
-    BrokerEvent, BrokerState, Delivery, Direction, FileEvent, FileState, MessageEvent, PathKind, Person,
-    PersonStatus, Ready, ReceiptEvent, RequestEvent, RequestState, SessionEvent, SessionLink, SessionReport,
-    SessionState, SocketReport, Trust, TrustEvent,
+    BrokerEvent, BrokerState, Delivery, Direction, FileEvent, FileState, MessageEvent, PathKind, PathReport,
+    Person, PersonStatus, Ready, ReceiptEvent, RequestEvent, RequestState, SessionEvent, SessionLink,
+    SessionReport, SessionState, SocketReport, Trust, TrustEvent,
 };
 use p2pchat_engine::{Event, Failure};
 use p2pchat_proto::{Name, PeerId, WallTime};
@@ -345,7 +345,7 @@ fn session_in_info(report: &SessionReport) -> Value {
         .with("peer", report.peer.to_string())
         .with_some("name", report.name.as_ref().map(|name| name.as_str()))
         .with("state", session_state(report.state));
-    link(object, report.link.as_ref())
+    let object = link(object, report.link.as_ref())
         .with("loss", report.loss)
         .with("key_epoch", report.key_epoch)
         .with("key_age_s", report.key_age.as_secs())
@@ -353,7 +353,28 @@ fn session_in_info(report: &SessionReport) -> Value {
         .with("sent", report.sent)
         .with("received", report.received)
         .with("retransmitted", report.retransmitted)
-        .into_value()
+        .with("may_return", report.may_return_until.is_some())
+        .with_some("may_return_until", report.may_return_until.map(rfc3339));
+    path_in_info(object, &report.path).into_value()
+}
+
+fn path_in_info(object: Object, path: &PathReport) -> Object {
+    object
+        .with("validated", path.validated)
+        .with("moves", path.moves)
+        .with_some("observed", path.observed.map(|address| address.to_string()))
+        .with("mtu", path.mtu)
+        .with("black_holes", path.black_holes)
+        .with_some("rtt_min_ms", path.rtt_least.map(milliseconds))
+        .with("rtt_var_ms", milliseconds(path.rtt_variation))
+        .with("pto_ms", milliseconds(path.pto))
+        .with("window", path.window)
+        .with_some("threshold", path.threshold)
+        .with("in_flight", path.in_flight)
+        .with_some("pace", path.pace)
+        .with("reductions", path.reductions)
+        .with("spurious", path.spurious)
+        .with("timeouts", path.timeouts)
 }
 
 fn socket_in_info(report: &SocketReport) -> Value {
@@ -362,6 +383,8 @@ fn socket_in_info(report: &SocketReport) -> Value {
         .with("answered", report.answered)
         .with("mac_failed", report.mac_failed)
         .with("key_exchanges", report.key_exchanges)
+        .with("limited", report.limited)
+        .with("repeated", report.repeated)
         .with("dropped", report.dropped)
         .into_value()
 }

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use p2pchat_crypto::Suite;
 use p2pchat_crypto::safety::SafetyNumber;
 use p2pchat_proto::PeerId;
-use p2pchat_session::SessionId;
+use p2pchat_session::{SessionId, SessionInfo};
 
 use super::Engine;
-use crate::event::{CommandId, Event, PathKind, SessionLink, SessionReport, SocketReport};
+use crate::event::{CommandId, Event, PathKind, PathReport, SessionLink, SessionReport, SocketReport};
 use crate::now::Now;
 use crate::sizes::Sizes;
 
@@ -39,6 +39,8 @@ impl Engine {
             answered: stats.answered,
             mac_failed: stats.mac_failed,
             key_exchanges: stats.key_exchanges,
+            limited: stats.limited,
+            repeated: stats.repeated,
             dropped: stats.dropped,
         };
         self.events.push_back(Event::Info { id, sessions, socket });
@@ -81,7 +83,30 @@ impl Engine {
             sent: info.sent,
             received: info.received,
             retransmitted: info.retransmitted,
+            path: path_report(&info),
+            may_return_until: self.endpoint.may_return_until(meeting.peer),
         })
+    }
+}
+
+const fn path_report(info: &SessionInfo) -> PathReport {
+    let SessionInfo { validated, moves, observed, mtu, black_holes, path, .. } = *info;
+    PathReport {
+        validated,
+        moves,
+        observed,
+        mtu,
+        black_holes,
+        rtt_least: path.rtt_least,
+        rtt_variation: path.rtt_variation,
+        pto: path.pto,
+        window: path.window,
+        threshold: path.threshold,
+        in_flight: path.in_flight,
+        pace: path.pace,
+        reductions: path.reductions,
+        spurious: path.spurious,
+        timeouts: path.timeouts,
     }
 }
 

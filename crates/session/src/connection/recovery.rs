@@ -176,6 +176,7 @@ impl Recovery {
         PathInfo {
             rtt_least: self.rtt.least(),
             rtt_variation: self.rtt.variation(),
+            pto: self.rtt.pto(),
             window: self.controller.window(),
             threshold: self.controller.threshold(),
             in_flight: self.sent.bytes_in_flight,

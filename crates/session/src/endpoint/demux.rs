@@ -138,12 +138,15 @@ impl Endpoint {
         let contact = responding.base().and_then(|_| self.contacts.rates(responding.peer()));
         if let Some(receiver) = responding.begun_by(message) {
             if !take_repeat(&mut responding.rates, contact, now) {
+                self.stats.limited = self.stats.limited.saturating_add(1);
                 return Handled::Dropped;
             }
+            self.stats.repeated = self.stats.repeated.saturating_add(1);
             responding.answer(receiver, path);
             return Handled::Answered(id);
         }
         if !self.inits.take(&mut responding.rates, contact, path.remote.ip(), now) {
+            self.stats.limited = self.stats.limited.saturating_add(1);
             return Handled::Dropped;
         }
         let receiver = self.draw_receiver(id);

@@ -190,6 +190,14 @@ impl Endpoint {
         self.drop_attempts(|other, _| other == peer);
     }
 
+    /// Until when somebody may come back without being introduced, by the wall clock, as far as this side
+    /// is concerned: it gets later as long as the two talk. `None` for whoever may not, or is not
+    /// answered because nobody is.
+    pub fn may_return_until(&self, peer: PeerId) -> Option<WallTime> {
+        let known = self.contacts.known.get(&peer).filter(|_| self.contacts.answering)?;
+        known.contact.until()
+    }
+
     /// Whether there is something to begin a session with somebody with.
     pub fn can_dial(&self, peer: PeerId) -> bool {
         self.contacts.known.get(&peer).is_some_and(|known| {

@@ -1,6 +1,7 @@
 use core::time::Duration;
 
 use super::*;
+use p2pchat_client::event::{PathReport, SessionReport, SocketReport};
 use p2pchat_client::sanitise::needs_escape;
 use p2pchat_client::{CommandId, Failure, Target};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
@@ -242,14 +243,43 @@ fn people_are_a_table_and_info_says_everything() {
         sent: 1,
         received: 2,
         retransmitted: 3,
+        path: PathReport {
+            validated: true,
+            moves: 4,
+            observed: "198.51.100.1:5".parse().ok(),
+            mtu: 1452,
+            black_holes: 6,
+            rtt_least: Some(Duration::from_micros(1250)),
+            rtt_variation: Duration::from_micros(250),
+            pto: Duration::from_millis(27),
+            window: 14_720,
+            threshold: Some(9000),
+            in_flight: 1200,
+            pace: Some(2 << 20),
+            reductions: 7,
+            spurious: 8,
+            timeouts: 9,
+        },
+        may_return_until: Some(WallTime(1_794_000_000_000)),
     };
-    let socket = SocketReport { received: 1, answered: 2, mac_failed: 3, key_exchanges: 4, dropped: 5 };
+    let socket = SocketReport {
+        received: 1,
+        answered: 2,
+        mac_failed: 3,
+        key_exchanges: 4,
+        limited: 6,
+        repeated: 1,
+        dropped: 5,
+    };
     assert_shown(
         Event::Info { id: CommandId(1), sessions: vec![report], socket },
         &[
             "alice: up · lan 127.0.0.1:1 to 127.0.0.1:2 · 0.4 ms · AES-256-GCM · loss 5.1 % · key 3 for 40 s · pinned",
-            "  packets: 1 sent, 2 received, 3 sent again",
-            "socket: 1 received, 2 answered, 3 with a wrong MAC, 4 key exchanges, 5 dropped",
+            "  packets: 1 sent, 2 received, 3 sent again, 8 wrongly taken for lost",
+            "  path: proven, moved 4 times, seen as 198.51.100.1:5 · RTT at least 1.2 ms, varies by 0.2 ms · datagrams of 1452 bytes, 6 black holes",
+            "  sending: window 14.4 KiB, with care above 8.8 KiB, 1.2 KiB in flight, 2.0 MiB/s · probe after 27 ms · 9 timeouts, 7 reductions",
+            "  comes back without asking until 2026-11-06 21:20",
+            "socket: 1 received, 2 answered (1 of them again), 3 with a wrong MAC, 6 beyond the limits, 4 key exchanges, 5 dropped",
         ],
     );
 }

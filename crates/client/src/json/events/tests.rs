@@ -161,8 +161,39 @@ fn trust_and_info() {
         sent: 1,
         received: 2,
         retransmitted: 3,
+        path: PathReport {
+            validated: true,
+            moves: 4,
+            observed: "198.51.100.1:5".parse().ok(),
+            mtu: 1452,
+            black_holes: 6,
+            rtt_least: Some(Duration::from_micros(1250)),
+            rtt_variation: Duration::from_micros(250),
+            pto: Duration::from_millis(27),
+            window: 14_720,
+            threshold: Some(9000),
+            in_flight: 1200,
+            pace: Some(2 << 20),
+            reductions: 7,
+            spurious: 8,
+            timeouts: 9,
+        },
+        may_return_until: Some(AT),
     };
-    let socket = SocketReport { received: 1, answered: 2, mac_failed: 3, key_exchanges: 4, dropped: 5 };
+    let asks = SessionReport { may_return_until: None, ..report.clone() };
+    let socket = SocketReport {
+        received: 1,
+        answered: 2,
+        mac_failed: 3,
+        key_exchanges: 4,
+        limited: 6,
+        repeated: 7,
+        dropped: 5,
+    };
+    let line = line_of(&Event::Info { id: CommandId(1), sessions: vec![asks], socket });
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(value["sessions"][0]["may_return"], false);
+    assert_eq!(value["sessions"][0].get("may_return_until"), None);
     let line = line_of(&Event::Info { id: CommandId(1), sessions: vec![report], socket });
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
     let expected = serde_json::json!({
@@ -170,9 +201,16 @@ fn trust_and_info() {
         "sessions": [{
             "peer": "ALICE", "name": "alice", "state": "up", "path": "lan", "local": "127.0.0.1:1",
             "remote": "127.0.0.1:2", "rtt_ms": 1.5, "cipher": "AES-256-GCM", "loss": 0.25, "key_epoch": 3,
-            "key_age_s": 40, "trust": "pinned", "sent": 1, "received": 2, "retransmitted": 3
+            "key_age_s": 40, "trust": "pinned", "sent": 1, "received": 2, "retransmitted": 3,
+            "may_return": true, "may_return_until": "2026-11-06T21:20:00.000Z",
+            "validated": true, "moves": 4, "observed": "198.51.100.1:5", "mtu": 1452, "black_holes": 6,
+            "rtt_min_ms": 1.25, "rtt_var_ms": 0.25, "pto_ms": 27.0, "window": 14720, "threshold": 9000,
+            "in_flight": 1200, "pace": 2_097_152, "reductions": 7, "spurious": 8, "timeouts": 9
         }],
-        "socket": { "received": 1, "answered": 2, "mac_failed": 3, "key_exchanges": 4, "dropped": 5 }
+        "socket": {
+            "received": 1, "answered": 2, "mac_failed": 3, "key_exchanges": 4, "limited": 6, "repeated": 7,
+            "dropped": 5
+        }
     });
     assert_eq!(value, expected);
 }
