@@ -90,6 +90,23 @@ fn after_an_outage_both_come_back_without_the_broker() {
 }
 
 #[test]
+fn whoever_gets_to_another_network_tries_again_at_once() {
+    for seed in 0..20 {
+        let mut world = met(seed, false);
+        let [alice, bob] = [ALICE, BOB].map(|who| world.people[who].address.ip());
+        world.net.partition(alice, bob, true);
+        // By then both wait up to a minute from one try to the next.
+        world.run_for(MINUTE * 10);
+        world.net.partition(alice, bob, false);
+        let now = world.clock();
+        world.people[BOB].engine.addresses_changed(&[bob], now);
+        world.settle();
+        world.run_until(SECOND * 3, "both are up again", both_up);
+        talk(&mut world);
+    }
+}
+
+#[test]
 fn whoever_began_anew_connects_without_the_broker() {
     for who in [&[BOB][..], &[ALICE], &[ALICE, BOB]] {
         for (dials, to) in [(BOB, "alice"), (ALICE, "bob")] {

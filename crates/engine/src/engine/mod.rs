@@ -250,6 +250,7 @@ impl Engine {
     /// The network of this machine has changed, and these are its addresses now.
     pub fn addresses_changed(&mut self, here: &[IpAddr], now: Now) {
         self.endpoint.addresses_changed(here, now.moment);
+        self.look_from_here(now);
         self.settle(now);
     }
 

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use p2pchat_proto::{Moment, PeerId};
-use p2pchat_session::{Contact, SessionId};
+use p2pchat_session::{CloseCode, Contact, SessionId};
 use rand::RngExt;
 
 use super::Engine;
@@ -92,6 +92,18 @@ impl Engine {
         if reunion.failures == 0 {
             reunion.next = reunion.next.min(next);
         }
+    }
+
+    /// This machine is at another place: whoever could not be reached from the last one may be from here.
+    pub(super) fn look_from_here(&mut self, now: Now) {
+        let mut begun = Vec::new();
+        for reunion in self.reunions.values_mut() {
+            reunion.failures = reunion.failures.min(1);
+            reunion.next = reunion.next.min(now.moment);
+            // What it had to send may have gone nowhere already.
+            begun.extend(reunion.session.take());
+        }
+        begun.into_iter().for_each(|session| self.endpoint.close(session, CloseCode::Replaced, now.moment));
     }
 
     /// Nobody is looked for any more.
