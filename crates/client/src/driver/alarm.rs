@@ -93,13 +93,13 @@ mod watched {
     /// What is already due fires at once; zero would switch the timer off.
     const LEAST: Duration = Duration::from_nanos(1);
 
-    /// A timer of Linux, on the clock of [`Instant`].
+    /// A timer of Linux, which also fires when the machine wakes and the time has passed meanwhile.
     pub(super) struct TimerFd(AsyncFd<OwnedFd>);
 
     impl TimerFd {
         pub(super) fn new() -> io::Result<Self> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-            let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+            let timer = timerfd_create(TimerfdClockId::Boottime, flags)?;
             Ok(Self(watch(timer, Interest::READABLE)?))
         }
 

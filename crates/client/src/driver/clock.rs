@@ -1,5 +1,6 @@
 //! The one place of the client where clocks are read.
 
+use core::time::Duration;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use p2pchat_engine::Now;
@@ -8,26 +9,82 @@ use p2pchat_proto::{Moment, WallTime};
 /// Both clocks of this machine, the monotonic one counted from the start of the driver.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
-    start: Instant,
+    start: Duration,
 }
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "the driver is where time enters")]
     pub(crate) fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: awake_or_not() }
     }
 
     #[expect(clippy::disallowed_methods, reason = "the driver is where time enters")]
     pub(crate) fn now(self) -> Now {
-        let nanos = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
-        Now { moment: Moment::from_nanos(nanos), wall: WallTime(millis) }
+        Now { moment: self.moment(), wall: WallTime(millis) }
     }
 
-    /// `moment` on the runtime's clock; `None` where it lies out of reach.
+    fn moment(self) -> Moment {
+        let since_start = awake_or_not().saturating_sub(self.start);
+        Moment::from_nanos(u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// `moment` on the runtime's clock, if the machine stays awake; `None` where it lies out of reach.
+    #[expect(clippy::disallowed_methods, reason = "the driver is where time enters")]
     pub(crate) fn instant(self, moment: Moment) -> Option<tokio::time::Instant> {
-        let since_start = moment.saturating_since(Moment::ZERO);
-        self.start.checked_add(since_start).map(tokio::time::Instant::from_std)
+        let now = Instant::now();
+        let there = self.moment();
+        let at = match moment.saturating_since(there) {
+            Duration::ZERO => now.checked_sub(there.saturating_since(moment)).or(Some(now)),
+            left => now.checked_add(left),
+        };
+        at.map(tokio::time::Instant::from_std)
+    }
+}
+
+/// A clock that goes on while the machine sleeps: what others took for lost meanwhile is lost for this
+/// side, too, as soon as it wakes.
+#[cfg(target_os = "linux")]
+fn awake_or_not() -> Duration {
+    let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(since_boot).unwrap_or_default()
+}
+
+/// A clock that may stand while the machine sleeps.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::disallowed_methods, reason = "the driver is where time enters")]
+fn awake_or_not() -> Duration {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_clock_counts_the_sleep_of_the_machine_as_its_uptime_does() {
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        let apart = (awake_or_not().as_secs_f64() - uptime).abs();
+        assert!(apart < 60.0, "{apart} s from the uptime, which counts it (proc(5))");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "it is compared with the runtime's clock")]
+    fn moments_to_come_and_past_ones_are_instants_as_far_away() {
+        let clock = Clock::start();
+        let now = Moment::ZERO + SECOND * 100;
+        let clock = Clock { start: clock.start.saturating_sub(SECOND * 100) };
+        let before = Instant::now();
+        for (moment, ahead) in [(now + SECOND * 10, true), (Moment::ZERO + SECOND * 90, false)] {
+            let at = clock.instant(moment).unwrap().into_std();
+            let apart = if ahead { at.duration_since(before) } else { before.duration_since(at) };
+            assert!(apart > SECOND * 8 && apart < SECOND * 60, "{apart:?}");
+        }
+        assert!(clock.instant(Moment::NEVER).is_none_or(|at| at.into_std() > before + SECOND * 1000));
     }
 }
