@@ -140,6 +140,8 @@ fn a_repeated_init_is_answered_ten_times_a_second_and_a_new_one_beside_it() {
         })
         .sum();
     assert_eq!(answered, 1 + 3 * 10);
+    let stats = flood.alice.stats();
+    assert_eq!((stats.answered, stats.repeated, stats.limited), (1 + 3 * 10, 3 * 10, 3_000 - 31));
     let (_, real) = flood.init();
     flood.hand_over(&real, source(1), START + Duration::from_secs(3));
     assert_eq!(flood.answers(START + Duration::from_secs(3)).len(), 1);

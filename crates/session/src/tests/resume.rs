@@ -474,6 +474,12 @@ fn a_contact_of_thirty_days_ago_is_not_answered_and_what_was_kept_is_erased() {
             two.pair.bob.disk = Some(younger);
             assert_eq!(answers_of_alice(&mut two) > 0, answered, "{off} {restarts}");
             assert_eq!(two.pair.alice.disk.is_some(), answered, "{off} {restarts}");
+            let (bob, now) = (two.pair.alice.disk.as_ref().map(|kept| kept.peer), two.pair.wall(Who::Alice));
+            let until = bob.and_then(|bob| two.pair.alice.endpoint.may_return_until(bob));
+            assert_eq!(until.is_some_and(|until| until > now), answered, "{off} {restarts}");
+            // Nobody is answered by somebody who is invisible.
+            two.pair.alice.endpoint.answer_contacts(false);
+            assert_eq!(bob.and_then(|bob| two.pair.alice.endpoint.may_return_until(bob)), None);
         }
     }
 }
