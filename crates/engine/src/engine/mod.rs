@@ -39,7 +39,7 @@ use crate::wish::{Wish, WishId};
 
 use answering::IncomingRequest;
 use broker::Asked;
-use reunion::Reunion;
+use reunion::{Reunion, Wakefulness};
 use sharing::Numbers;
 use talking::{Bond, Meeting};
 
@@ -75,6 +75,7 @@ pub struct Engine {
     /// How the last session with somebody came to be.
     bonds: BTreeMap<PeerId, Bond>,
     reunions: BTreeMap<PeerId, Reunion>,
+    wakefulness: Wakefulness,
     stopping: bool,
     numbers: Numbers,
     effects: VecDeque<Effect>,
@@ -157,6 +158,7 @@ impl Engine {
             live: BTreeMap::new(),
             bonds: BTreeMap::new(),
             reunions: BTreeMap::new(),
+            wakefulness: Wakefulness::new(now),
             stopping: false,
             numbers: Numbers::default(),
             effects: VecDeque::new(),
@@ -343,6 +345,7 @@ impl Engine {
 
     /// Carries what the parts have to say to one another until none has anything left to say.
     fn settle(&mut self, now: Now) {
+        self.wakefulness.note(now);
         loop {
             let moved = self.settle_link(now)
                 | self.settle_sessions(now)

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use p2pchat_proto::{Moment, PeerId};
-use p2pchat_session::{CloseCode, Contact, SessionId};
+use p2pchat_session::{CloseCode, Contact, LOST_AFTER, SessionId};
 use rand::RngExt;
 
 use super::Engine;
@@ -35,6 +35,35 @@ impl Reunion {
     }
 }
 
+/// Whether this process ran all the time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wakefulness {
+    /// When it did something last.
+    last: Moment,
+    /// When it went on after a sleep.
+    woke: Option<Moment>,
+}
+
+impl Wakefulness {
+    pub(super) const fn new(now: Now) -> Self {
+        Self { last: now.moment, woke: None }
+    }
+
+    /// Something happens. With a session there is always something to do before the other side gives it
+    /// up; so if that took longer, this side slept, and the other one has given it up.
+    pub(super) fn note(&mut self, now: Now) {
+        if now.moment.saturating_since(self.last) >= LOST_AFTER {
+            self.woke = Some(now.moment);
+        }
+        self.last = now.moment;
+    }
+
+    /// Whether it slept so shortly before that sessions of before the sleep are still there.
+    fn woke_lately(self) -> bool {
+        self.woke.is_some_and(|woke| self.last.saturating_since(woke) < LOST_AFTER)
+    }
+}
+
 impl Engine {
     /// Takes up what was kept of people, of those who are still known.
     pub(super) fn remember_contacts(&mut self, contacts: Vec<Contact>, now: Now) {
@@ -63,6 +92,23 @@ impl Engine {
         self.look(peer, false, now.moment);
     }
 
+    /// Somebody does not answer. After a sleep that means that the other side has given the session up:
+    /// what this side hears of it is what had come meanwhile.
+    pub(super) fn look_after_sleep(&mut self, session: SessionId, now: Now) {
+        let Some(peer) = self.meetings.get(&session).map(|meeting| meeting.peer) else { return };
+        if self.wakefulness.woke_lately() && self.live.get(&peer) == Some(&session) {
+            self.look(peer, false, now.moment);
+        }
+    }
+
+    /// Whether nobody has to be looked for.
+    fn is_there(&self, peer: PeerId) -> bool {
+        let live = self.live.get(&peer).and_then(|session| self.meetings.get(session));
+        live.is_some_and(|meeting| {
+            !(meeting.state == SessionState::Suspect && self.wakefulness.woke_lately())
+        })
+    }
+
     /// Somebody is wished for; without a broker they are looked for where they were last.
     pub(super) fn look_for_wished(&mut self, peer: PeerId, now: Now) {
         if !self.link.is_ready() {
@@ -83,7 +129,7 @@ impl Engine {
     }
 
     fn look(&mut self, peer: PeerId, wished: bool, next: Moment) {
-        if self.stopping || self.live.contains_key(&peer) || !self.endpoint.can_dial(peer) {
+        if self.stopping || self.is_there(peer) || !self.endpoint.can_dial(peer) {
             return;
         }
         let reunion =
@@ -134,11 +180,15 @@ impl Engine {
         let Some(reunion) = self.reunions.get(&peer) else { return };
         let (failures, wished) = (reunion.failures, reunion.wished);
         let unwanted = wished && self.wish_for(peer, self.people.name(peer).as_ref()).is_none();
-        if unwanted || self.live.contains_key(&peer) || !self.endpoint.can_dial(peer) {
+        if unwanted || self.is_there(peer) || !self.endpoint.can_dial(peer) {
             self.reunions.remove(&peer);
             return;
         }
-        let met = self.meetings.values().any(|meeting| meeting.peer == peer && !meeting.is_over());
+        // What the broker passed on before a sleep is answered by nobody.
+        let counts = |meeting: &Meeting| meeting.is_direct() || !self.wakefulness.woke_lately();
+        let met = self.meetings.values().any(|meeting| {
+            meeting.peer == peer && meeting.state == SessionState::Connecting && counts(meeting)
+        });
         let asked = wished && self.link.is_ready();
         let session = if met || asked { None } else { self.endpoint.dial(peer, now.moment) };
         let Some(session) = session else {

@@ -66,10 +66,6 @@ impl Meeting {
         self.introduced.is_none()
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self.state, SessionState::Lost | SessionState::Closed)
-    }
-
     fn is_of(&self, request: RequestId) -> bool {
         self.introduced.as_ref().is_some_and(|(of, _)| *of == request)
     }
@@ -171,7 +167,10 @@ impl Engine {
                 // Where the session runs now is told to whoever asks.
                 Happened::Moved { .. } => {}
                 Happened::Stream(event) => self.refuse_stream(session, event, now),
-                Happened::Suspect => self.set_session_state(session, SessionState::Suspect, now),
+                Happened::Suspect => {
+                    self.set_session_state(session, SessionState::Suspect, now);
+                    self.look_after_sleep(session, now);
+                }
                 Happened::Recovered => self.set_session_state(session, SessionState::Up, now),
                 Happened::Ended(reason) => self.session_ended(session, &reason, now),
             }
@@ -323,6 +322,11 @@ impl Engine {
         if meeting.is_direct() && !was_up {
             self.meetings.remove(&session);
             self.reunion_failed(peer, session, now);
+            return;
+        }
+        if !was_up && self.live.contains_key(&peer) {
+            // They are together in another session: that this one did not come up is no news.
+            self.meetings.remove(&session);
             return;
         }
         meeting.state = ending.state;
