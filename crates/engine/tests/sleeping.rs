@@ -43,12 +43,12 @@ fn met(seed: u64, once: bool) -> World {
 }
 
 /// Somebody sleeps, and says something on waking; the other one spoke meanwhile.
-fn night(world: &mut World, sleeper: usize, first: First) -> Duration {
+fn night(world: &mut World, sleep: Duration, sleeper: usize, first: First) -> Duration {
     let awake = 1 - sleeper;
     world.put_to_sleep(sleeper);
-    world.run_for(MINUTE);
+    world.run_for(sleep / 2);
     world.say(awake, sleeper, "while you slept");
-    world.run_for(SLEEP - MINUTE);
+    world.run_for(sleep - sleep / 2);
     assert!(world.people[awake].sessions().contains(&SessionState::Lost), "it was noticed");
     let woken = world.now;
     world.wake(sleeper, first);
@@ -62,9 +62,9 @@ fn night(world: &mut World, sleeper: usize, first: First) -> Duration {
     took
 }
 
-#[test]
-fn whoever_slept_for_ten_minutes_is_back_within_three_seconds_with_and_without_the_broker() {
-    for seed in 0..20 {
+/// Everybody sleeps so long, with and without a broker; whatever the first thing is that they do then.
+fn nights(seeds: u64, sleep: Duration) {
+    for seed in 0..seeds {
         for sleeper in [ALICE, BOB] {
             for first in [First::Timers, First::Input] {
                 for broker in [true, false] {
@@ -73,15 +73,25 @@ fn whoever_slept_for_ten_minutes_is_back_within_three_seconds_with_and_without_t
                     if !broker {
                         world.kill_broker();
                     }
-                    let took = night(&mut world, sleeper, first);
+                    let took = night(&mut world, sleep, sleeper, first);
                     assert!(
                         took < BACK_WITHIN,
-                        "seed {seed}: {sleeper} slept, {first:?} first, broker {broker}: {took:?}"
+                        "seed {seed}: {sleeper} slept for {sleep:?}, {first:?} first, broker {broker}: {took:?}"
                     );
                 }
             }
         }
     }
+}
+
+#[test]
+fn whoever_slept_for_ten_minutes_is_back_within_three_seconds_with_and_without_the_broker() {
+    nights(20, SLEEP);
+}
+
+#[test]
+fn whoever_slept_while_the_other_side_gave_up_and_tried_again_is_back_within_three_seconds() {
+    (50..90).for_each(|seconds| nights(2, Duration::from_secs(seconds)));
 }
 
 #[test]
