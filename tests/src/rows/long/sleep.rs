@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::actions::say;
 use crate::event::{event, message, session};
 use crate::peer::Peer;
 use crate::process::{Failure, PROMPT};
@@ -38,6 +39,9 @@ impl Night {
         for peer in [&mut alice, &mut bob] {
             peer.wait(&session("up"), MEETING)?;
         }
+        // Sessions that never measured a round trip wait longer for an answer.
+        say(&mut bob, &mut alice, "good night")?;
+        say(&mut alice, &mut bob, "sleep well")?;
         let mut people = [alice, bob];
         if without_broker {
             world.broker.kill()?;
