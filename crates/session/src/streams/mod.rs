@@ -44,6 +44,10 @@ const CREDIT_RESERVE: u64 = STREAM_WINDOW;
 /// leaves, so that it is there again before it is used up.
 const SESSION_STEP: u64 = CREDIT_RESERVE / 2;
 
+/// Fewest bytes of a `Stream` frame that says anything: its kind, three integers, and an end without a
+/// byte.
+const FRAME_MIN: usize = 4;
+
 /// Some bytes of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StreamRange {
@@ -195,6 +199,10 @@ impl Streams {
     /// Appends a `Stream` frame of at most `room` bytes, from the first stream by priority that has
     /// something to send; from bulk only if it may go.
     pub(crate) fn write_frame(&mut self, room: usize, bulk: bool, out: &mut Vec<u8>) -> Option<Chunk> {
+        // A packet that is full is asked once more each time.
+        if room < FRAME_MIN {
+            return None;
+        }
         let credit = self.max.saturating_sub(self.sent);
         for stream in self.streams.values_mut() {
             if let Some(chunk) = stream.send.next_chunk(room, credit) {

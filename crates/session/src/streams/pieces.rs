@@ -116,10 +116,7 @@ impl Blocks {
                 self.list.push_back(None);
             }
             if let Some(slot) = self.list.get_mut(index) {
-                let block = slot.get_or_insert_with(|| vec![0; BLOCK]);
-                if let Some(places) = block.get_mut(at..at.saturating_add(part.len())) {
-                    places.copy_from_slice(part);
-                }
+                put(slot.get_or_insert_with(|| Vec::with_capacity(BLOCK)), at, part);
             }
             offset = offset.saturating_add(part.len() as u64);
             bytes = rest;
@@ -149,6 +146,18 @@ impl Blocks {
             self.list = VecDeque::new();
         }
     }
+}
+
+/// Writes `part` at `at` of a block, which is as long as bytes were written to it so far.
+fn put(block: &mut Vec<u8>, at: usize, part: &[u8]) {
+    if block.len() < at {
+        block.resize(at, 0);
+    }
+    let (over, behind) = part.split_at(part.len().min(block.len().saturating_sub(at)));
+    if let Some(places) = block.get_mut(at..at.saturating_add(over.len())) {
+        places.copy_from_slice(over);
+    }
+    block.extend_from_slice(behind);
 }
 
 /// The number of the block that an offset lies in, and where in it.
