@@ -1,7 +1,10 @@
 //! Two endpoints that were introduced, and everything that a line between them may do.
 //!
 //! The first byte says whether the handshake is over when the line goes bad. Each operation after it is
-//! a byte and its arguments; see [`Pair::operate`]. At the end the line heals.
+//! a byte and its arguments; see [`Pair::operate`]. At the end the line heals, but for a datagram size
+//! that it may have become too narrow for.
+
+mod streams;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -12,12 +15,13 @@ use p2pchat_proto::datagram::{DATA, DATA_HEADER_LEN};
 use p2pchat_proto::limits::BODY_MAX;
 use p2pchat_proto::{Moment, UdpEndpoints};
 use p2pchat_session::{
-    CloseCode, DATAGRAM_SIZE, EndReason, Endpoint, Received, SEND_BUFFER_MAX, SendError, SessionEvent,
-    SessionId, StreamId,
+    CloseCode, DATAGRAM_SIZE, DATAGRAM_SIZE_MAX, EndReason, Endpoint, REKEY_AFTER, Received, SEND_BUFFER_MAX,
+    SendError, SessionEvent, SessionId, StreamId,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
+use self::streams::Streams;
 use crate::input::Input;
 use crate::meter::Meter;
 use crate::sim::START;
@@ -33,8 +37,10 @@ const KEPT_MAX: usize = 64;
 /// Bytes of bodies that one side says in one run, so that a run takes milliseconds.
 const SAID_MAX: usize = 2 * SEND_BUFFER_MAX;
 /// Bytes that both endpoints may hold: of each of two streams and sides, a send buffer in a ring that
-/// doubles, the credit of 256 KiB in reassembly and a body; and what is known of packets on their way.
-const MEMORY_MAX: usize = 4 * (2 * SEND_BUFFER_MAX + 512 * 1024 + 2 * BODY_MAX) + 4 * 1024 * 1024;
+/// doubles, the credit of 256 KiB in reassembly and a body; what is written to streams that they open;
+/// and what is known of packets on their way.
+const MEMORY_MAX: usize =
+    4 * (2 * SEND_BUFFER_MAX + 512 * 1024 + 2 * BODY_MAX) + streams::MEMORY_MAX + 4 * 1024 * 1024;
 /// Datagrams that one side lets out without having heard anything: the largest window of congestion
 /// control is a fraction of it.
 const BURST_MAX: usize = 20_000;
@@ -43,6 +49,17 @@ const HEALED_DELAY: Duration = Duration::from_millis(10);
 /// By then everything said has arrived or the session has ended: twice the longest of a handshake, of
 /// silence until a session is lost, and of a sleep of the line's (40 s).
 const HEALED_WITHIN: Duration = Duration::from_secs(300);
+
+/// How often whoever takes what comes on streams looks, once the line is good.
+const TAKEN_EVERY: Duration = Duration::from_millis(100);
+/// Operations from here on are those on streams.
+const ON_STREAMS: u8 = 0xc0;
+/// Operations from here on are those on keys and on the line's width.
+const ON_KEYS: u8 = 0xf0;
+/// What the line takes of a datagram, byte for byte.
+const WIDTHS: [usize; 4] = [usize::MAX, DATAGRAM_SIZE_MAX, 1_300, DATAGRAM_SIZE];
+/// The line is under the input's control again before keys are renewed.
+const BEFORE_KEYS: Duration = Duration::from_millis(1);
 
 /// Long enough for keys that talked to be renewed (120 s).
 const KEYS_LAST: Duration = Duration::from_secs(130);
@@ -63,8 +80,11 @@ struct Side {
     on_the_way: BTreeMap<StreamId, VecDeque<(u32, usize)>>,
     said: u32,
     said_bytes: usize,
-    /// Numbers of this side's packets; one session, so one key.
+    streams: Streams,
+    /// Numbers of this side's packets, over all keys.
     numbers: BTreeSet<u64>,
+    /// How often its keys were renewed.
+    epoch: u32,
 }
 
 struct Flying {
@@ -77,6 +97,8 @@ struct Pair {
     sides: [Side; 2],
     flight: VecDeque<Flying>,
     kept: VecDeque<Flying>,
+    /// Longest datagram that the line takes.
+    width: usize,
     meter: Meter,
 }
 
@@ -121,13 +143,15 @@ impl Pair {
                 on_the_way: BTreeMap::new(),
                 said: 0,
                 said_bytes: 0,
+                streams: Streams::default(),
                 numbers: BTreeSet::new(),
+                epoch: 0,
             }
         };
         let bob = side(&people.bob, bobs, bobs_address(), alices_address());
         let alice = side(&people.alice, alices, alices_address(), bobs_address());
-        let mut pair =
-            Self { now: START, sides: [bob, alice], flight: VecDeque::new(), kept: VecDeque::new(), meter };
+        let (flight, kept) = (VecDeque::new(), VecDeque::new());
+        let mut pair = Self { now: START, sides: [bob, alice], flight, kept, width: usize::MAX, meter };
         pair.drain();
         pair
     }
@@ -142,6 +166,12 @@ impl Pair {
     }
 
     fn operate(&mut self, operation: u8, input: &mut Input<'_>) {
+        if operation >= ON_KEYS {
+            return self.on_keys(operation, input);
+        }
+        if operation >= ON_STREAMS {
+            return self.on_streams(operation, input);
+        }
         match operation % 18 {
             0..=2 => {
                 let (who, stream, len) = (input.byte(), input.byte(), input.byte());
@@ -219,6 +249,22 @@ impl Pair {
                     self.arrive(&again);
                 }
             }
+        }
+    }
+
+    /// Keys become old enough to be renewed, while the line is good, and then the line is as bad as
+    /// before; or it becomes narrower or wider.
+    fn on_keys(&mut self, operation: u8, input: &mut Input<'_>) {
+        if operation % 2 == 1 {
+            self.width = WIDTHS[usize::from(input.byte()) % WIDTHS.len()];
+            return;
+        }
+        (0..2).for_each(|who| self.say(who, StreamId(1), 1));
+        let bob = &self.sides[0];
+        if let Some(info) = bob.endpoint.info(bob.session, self.now) {
+            let left = REKEY_AFTER.saturating_sub(info.key_age).saturating_sub(BEFORE_KEYS);
+            self.run_until(self.now + left, |_| false);
+            self.wait(BEFORE_KEYS);
         }
     }
 
@@ -312,7 +358,7 @@ impl Pair {
         let mut burst = 0;
         while let Some(transmit) = self.sides[who].endpoint.poll_transmit(self.now, 10, &mut out) {
             let segment = transmit.segment_size.unwrap_or(out.len());
-            assert!(segment > 0 && segment <= DATAGRAM_SIZE);
+            assert!(segment > 0 && segment <= DATAGRAM_SIZE_MAX);
             for datagram in out.chunks(segment) {
                 burst += 1;
                 assert!(burst < BURST_MAX, "more than any window at once");
@@ -322,13 +368,18 @@ impl Pair {
                 }
                 self.kept.push_back(Flying { to: 1 - who, bytes: datagram.to_vec() });
                 // To where the handshake came from, even if that is nowhere.
-                if transmit.to == self.sides[1 - who].address {
+                if transmit.to == self.sides[1 - who].address && datagram.len() <= self.width {
                     if self.flight.len() >= FLIGHT_MAX {
                         self.flight.pop_front();
                     }
                     self.flight.push_back(Flying { to: 1 - who, bytes: datagram.to_vec() });
                 }
             }
+        }
+        let side = &mut self.sides[who];
+        if let Some(info) = side.endpoint.info(side.session, self.now) {
+            assert!(info.epoch >= side.epoch, "older keys than before");
+            side.epoch = info.epoch;
         }
         while let Some((session, event)) = self.sides[who].endpoint.poll_event() {
             assert_eq!(session, self.sides[who].session);
@@ -351,7 +402,7 @@ impl Pair {
                 assert_eq!(kind, number as u8);
                 assert!(bytes == body(number, len), "another body than was said");
             }
-            SessionEvent::Stream(event) => panic!("{event:?} of a stream that nobody opened"),
+            SessionEvent::Stream(event) => self.hear_of_stream(who, event),
             SessionEvent::Moved { .. } | SessionEvent::Suspect | SessionEvent::Recovered => assert!(me.up),
             SessionEvent::Ended(reason) => {
                 match reason {
@@ -368,15 +419,20 @@ impl Pair {
     }
 
     fn check_memory(&self) {
-        let line = (FLIGHT_MAX + KEPT_MAX) * (DATAGRAM_SIZE + 64);
+        let line = (FLIGHT_MAX + KEPT_MAX) * (DATAGRAM_SIZE_MAX + 64);
         let held = self.meter.held();
         assert!(held < MEMORY_MAX + line, "{held} bytes are held");
     }
 
     /// The line is good again: everything said arrives, or the session says that it is over.
     fn heal(&mut self) {
-        self.run_until(self.now + HEALED_WITHIN, Self::is_settled);
-        assert!(self.is_settled(), "a body was lost in silence");
+        let end = self.now + HEALED_WITHIN;
+        self.finish_all();
+        while self.now < end && !self.is_settled() {
+            self.run_until(self.now + TAKEN_EVERY, Self::is_settled);
+            self.take_all();
+        }
+        assert!(self.is_settled(), "a body or a stream was lost in silence");
     }
 
     /// The line is good until then, or until it is enough.
@@ -394,9 +450,10 @@ impl Pair {
     }
 
     fn is_settled(&self) -> bool {
-        self.sides
-            .iter()
-            .all(|side| side.ended.is_some() || (side.up && side.on_the_way.values().all(VecDeque::is_empty)))
+        self.sides.iter().all(|side| {
+            let has_come = side.on_the_way.values().all(VecDeque::is_empty) && side.streams.is_settled();
+            side.ended.is_some() || (side.up && has_come)
+        })
     }
 
     /// Both close, and nothing is left.
