@@ -1,6 +1,7 @@
 //! Datagrams and frames of a session.
 //!
 //! - [`clocks`]: clocks that leap, and machines that sleep.
+//! - [`hole`]: a path that swallows large datagrams.
 //! - [`losses`]: lines that lose, and what arrives over them.
 //! - [`packets`]: what somebody on the path does to packets: doubles, forges, flips, mixes up.
 //! - [`numbers`]: that no key ever seals two packets under one number.
@@ -11,6 +12,7 @@
 //! - [`truncation`]: sessions that are cut off.
 
 mod clocks;
+mod hole;
 mod losses;
 mod numbers;
 mod packets;
@@ -51,6 +53,7 @@ pub const ROWS: &[Row] = &[
     truncation::CUT,
     losses::LADDER_OF_LOSSES,
     clocks::LEAPT,
+    hole::SWALLOWED,
     peer::UNKNOWN,
 ];
 

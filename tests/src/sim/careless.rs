@@ -47,6 +47,8 @@ pub enum Missing {
     NumberBound,
     /// What comes too early is kept, whatever it is.
     ReassemblyBound,
+    /// The same on the streams that the peer opens.
+    BulkBound,
     /// Acknowledgements are believed.
     AckCheck,
     /// A kind that is not known is an error.
@@ -92,7 +94,7 @@ pub struct Careless {
     next: u64,
     accepted: u64,
     bodies: Vec<Vec<u8>>,
-    early: BTreeMap<u64, Vec<u8>>,
+    early: BTreeMap<(StreamId, u64), Vec<u8>>,
     ended: bool,
     /// It takes the session for closed by its peer.
     closed: bool,
@@ -266,9 +268,17 @@ impl Careless {
         if let Frame::PathResponse { token, .. } = frame {
             self.follow.on_response(*token, self.lacks());
         }
-        let Frame::Stream { stream: StreamId::CONVERSATION, offset, bytes, .. } = frame else { return };
-        if self.missing == Missing::ReassemblyBound {
-            self.early.insert(*offset, bytes.to_vec());
+        let Frame::Stream { stream, offset, bytes, .. } = frame else { return };
+        let keeps = match *stream {
+            StreamId::CONTROL => return,
+            StreamId::CONVERSATION => self.missing == Missing::ReassemblyBound,
+            StreamId(_) => self.missing == Missing::BulkBound,
+        };
+        if keeps {
+            self.early.insert((*stream, *offset), bytes.to_vec());
+            return;
+        }
+        if *stream != StreamId::CONVERSATION {
             return;
         }
         // A body of a kind that nobody knows is an error to one who skips nothing.
@@ -370,6 +380,11 @@ impl Window {
             if missing == Missing::NumberBound {
                 self.seen.retain(|seen| number.wrapping_sub(*seen) < REPLAY_WINDOW);
             }
+        }
+        // What is too old anyhow need not be remembered: rows measure what else is kept.
+        let is_old = |seen: &u64| self.end.saturating_sub(*seen) > REPLAY_WINDOW;
+        while missing != Missing::NumberBound && self.seen.first().is_some_and(is_old) {
+            self.seen.pop_first();
         }
     }
 }

@@ -1,14 +1,16 @@
 //! What an accepted peer sends on purpose. It went through the handshake and holds the keys.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use p2pchat_proto::frame::{Frame, StreamId};
-use p2pchat_proto::varint;
+use p2pchat_proto::stream::{StreamHead, TransferPurpose};
+use p2pchat_proto::{TransferId, varint};
 use rand::{Rng, RngExt};
 
 use super::Session;
 use crate::meter;
-use crate::rows::{Defence, Lab, NotRun, Row, Seen};
+use crate::rows::{Defence, Lab, NotRun, Promise, Row, Seen, each};
 use crate::sim::careless::Missing;
 use crate::sim::hand::{PING, said};
 
@@ -18,6 +20,12 @@ const WORK_MAX: Duration = Duration::from_millis(50);
 const GAPS: u64 = 100_000;
 /// Most memory that gaps may cost: four times the credit of a stream (protocol section 5).
 const GAPS_MEMORY_MAX: usize = 1 << 20;
+/// Streams of the attacker, which began the session; together they have the session's credit.
+const BULK: [StreamId; 3] = [StreamId(2), StreamId(4), StreamId(6)];
+/// Most memory that gaps of these may cost: twice the credit of a session (protocol section 5).
+const BULK_MEMORY_MAX: usize = 2 << 20;
+const LINES_BOUNDED: Promise = "gaps of a conversation take no more than four times its credit";
+const BULK_BOUNDED: Promise = "gaps of bulk take no more than twice the session's credit";
 /// Packets of random content.
 const RANDOM_PACKETS: usize = 600;
 /// Where the last gap ends: the last byte but one of a stream's credit (protocol section 5).
@@ -34,8 +42,8 @@ pub(super) const ACKS: Row = Row {
 /// Reassembly.
 pub(super) const ENDLESS_GAPS: Row = Row {
     id: "T13",
-    attack: "pieces of a stream with gaps, without end",
-    expected: "memory stays below the stream's bound",
+    attack: "pieces of a conversation and of bulk with gaps, without end",
+    expected: "memory stays below the streams' bounds",
     run: gaps,
 };
 
@@ -99,33 +107,58 @@ fn acks(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
 }
 
 fn gaps(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
-    let mut session = Session::new(defence, Missing::ReassemblyBound, lab)?;
-    let mut outcome = true;
+    let mut peaks = Vec::new();
+    let doubles = [(Missing::ReassemblyBound, LINES_BOUNDED), (Missing::BulkBound, BULK_BOUNDED)];
+    let seen = each(defence, &doubles, |missing| {
+        let mut broken = BTreeSet::new();
+        let (ends, peak) = gaps_on(&[StreamId::CONVERSATION], missing, lab)?;
+        peaks.push(format!("{} KiB", peak / 1024));
+        if !ends || peak > GAPS_MEMORY_MAX {
+            broken.insert(LINES_BOUNDED);
+        }
+        let (ends, peak) = gaps_on(&BULK, missing, lab)?;
+        peaks.push(format!("{} KiB of bulk", peak / 1024));
+        if !ends || peak > BULK_MEMORY_MAX {
+            broken.insert(BULK_BOUNDED);
+        }
+        Ok(broken)
+    })?;
+    Ok(seen.figure(format!("peak {}", peaks.join(", "))))
+}
+
+/// Pieces with gaps on some streams, up to their credit and then beyond it. Whether the product's
+/// session goes on until then and no longer, and the most memory that it took.
+fn gaps_on(streams: &[StreamId], missing: Option<Missing>, lab: &mut Lab) -> Result<(bool, usize), NotRun> {
+    let defence = if missing.is_none() { Defence::InPlace } else { Defence::Removed };
+    let mut session = Session::new(defence, missing.unwrap_or(Missing::ReassemblyBound), lab)?;
+    for stream in streams.iter().filter(|stream| **stream != StreamId::CONVERSATION) {
+        let purpose = TransferPurpose::Content;
+        let head = StreamHead::Transfer { transfer: TransferId([7; 16]), purpose }.to_bytes();
+        let frame = Frame::Stream { stream: *stream, offset: 0, fin: false, bytes: &head };
+        let packet = session.hand.frames(&[frame]);
+        session.answers(&packet);
+    }
     let ((), took) = meter::measure(|| {
         // From the last to the first, so that the room for all before it has to be there.
         for n in 0..GAPS {
-            let offset = CREDIT_END - 2 * n;
-            let frame = Frame::Stream { stream: StreamId::CONVERSATION, offset, fin: false, bytes: b"x" };
-            let packet = session.hand.frames(&[frame]);
-            session.answers(&packet);
+            for stream in streams {
+                let frame =
+                    Frame::Stream { stream: *stream, offset: CREDIT_END - 2 * n, fin: false, bytes: b"x" };
+                let packet = session.hand.frames(&[frame]);
+                session.answers(&packet);
+            }
         }
     });
-    if defence == Defence::InPlace {
-        outcome &= !session.target.has_ended();
-        // Beyond the credit it is not a gap any more.
-        let beyond = Frame::Stream {
-            stream: StreamId::CONVERSATION,
-            offset: varint::MAX / 2,
-            fin: false,
-            bytes: b"x",
-        };
-        let packet = session.hand.frames(&[beyond]);
-        session.answers(&packet);
-        outcome &= session.target.has_ended();
+    if missing.is_some() {
+        return Ok((true, took.peak));
     }
-    let what = format!("{} KiB held for {GAPS} pieces", took.kept / 1024);
-    let held = outcome && took.peak <= GAPS_MEMORY_MAX;
-    Ok(Seen::when(held, what).figure(format!("peak {} KiB", took.peak / 1024)))
+    let goes_on = !session.target.has_ended();
+    // Beyond the credit it is not a gap any more.
+    let [stream, ..] = streams else { return Ok((false, took.peak)) };
+    let beyond = Frame::Stream { stream: *stream, offset: varint::MAX / 2, fin: false, bytes: b"x" };
+    let packet = session.hand.frames(&[beyond]);
+    session.answers(&packet);
+    Ok((goes_on && session.target.has_ended(), took.peak))
 }
 
 fn unknown(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
