@@ -165,7 +165,10 @@ impl Recovery {
             self.pacer.stop();
         }
         let Some(urgent) = urgent else { return LetOut::Nothing };
-        let goes = (urgent <= room || self.reserve.take(urgent, datagram, self.rtt.assumed(), now))
+        // While nothing is heard it is probes that go beyond the window.
+        let is_heard = !self.is_backing_off();
+        let goes = (urgent <= room
+            || (is_heard && self.reserve.take(urgent, datagram, self.rtt.assumed(), now)))
             && self.pacer.lets_out(0, rtt, rate, now);
         if goes { LetOut::Urgent } else { LetOut::Nothing }
     }

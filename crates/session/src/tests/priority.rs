@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use p2pchat_netsim::{LinkConfig, Rate, millis};
+use p2pchat_netsim::{LinkConfig, Loss, Rate, millis};
 use p2pchat_proto::Moment;
 
 use super::pair::{Pair, Who, good_line};
@@ -120,4 +120,24 @@ fn a_line_beside_bulk_takes_at_most_a_round_trip_and_20_ms_more_and_bulk_nine_te
         assert!(share >= 0.9, "seed {seed}: {share} of the line");
         assert!(busy[2] <= idle[0] + DELAY_MAX, "seed {seed}: {busy:?} beside {idle:?}");
     }
+}
+
+#[test]
+fn beside_bulk_that_nobody_acknowledges_a_line_goes_out_with_the_probes_and_not_again_and_again() {
+    let mut pair = Pair::up(1, narrow(0, DATAGRAM_SIZE));
+    let mut pouring = Pouring::new(&mut pair, 1);
+    let end = pair.now + Duration::from_secs(1);
+    pouring.run_until(&mut pair, end);
+    let gone = LinkConfig { loss: Loss::Independent { share: 1.0 }, ..narrow(0, DATAGRAM_SIZE) };
+    pair.network.link(pair.bob.address.ip(), pair.alice.address.ip(), gone);
+    // What was on its way arrives, and what it made room for leaves.
+    let end = pair.now + Duration::from_millis(200);
+    pouring.run_until(&mut pair, end);
+    pair.say(Who::Bob, &[7; LINE]);
+    let before = pair.bob.endpoint.info(pair.bob.session, pair.now).unwrap().sent;
+    let end = pair.now + Duration::from_secs(10);
+    pouring.run_until(&mut pair, end);
+    let info = pair.bob.endpoint.info(pair.bob.session, pair.now).unwrap();
+    let sent = info.sent - before;
+    assert!(info.suspect && (4..=30).contains(&sent), "{sent} packets while nothing was heard");
 }
