@@ -345,9 +345,9 @@ impl Connection {
     }
 
     /// The peer was silent for long. That means something only if it was asked; after a sleep of
-    /// this machine it was not.
+    /// this machine it was not. Where nothing more may go, it was asked as often as may be.
     fn on_silence(&mut self, now: Moment) {
-        if self.unheard >= SUSPECT_AFTER_PTO {
+        if self.unheard >= SUSPECT_AFTER_PTO || self.room(DATAGRAM_SIZE).is_none() {
             self.finish(Some(EndReason::Lost));
             return;
         }
@@ -485,6 +485,11 @@ impl Connection {
 
     pub(crate) const fn remote(&self) -> SocketAddr {
         self.paths.current().remote
+    }
+
+    /// Where the peer has proven to be.
+    pub(crate) fn proven_remote(&self) -> Option<SocketAddr> {
+        Some(self.remote()).filter(|_| self.paths.is_validated())
     }
 
     /// Whether no packet of the peer has opened yet.

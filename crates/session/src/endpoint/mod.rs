@@ -370,10 +370,10 @@ impl Endpoint {
                     self.events.push_back((id, event));
                 }
                 if connection.is_over() {
-                    let (peer, remote) = (connection.peer(), connection.remote());
-                    let was_up = connection.up_since().is_some();
+                    let peer = connection.peer();
+                    let place = connection.proven_remote().filter(|_| connection.up_since().is_some());
                     self.forget(id);
-                    if was_up {
+                    if let Some(remote) = place {
                         self.note_place(peer, remote);
                     }
                     return;

@@ -172,11 +172,11 @@ impl Endpoint {
         };
         let peer = connection.peer();
         let Some((secret, peer_noise)) = connection.resumption() else { return };
-        let (suite, remote) = (connection.suite(), connection.remote());
+        let (suite, remote) = (connection.suite(), connection.proven_remote());
         if self.contacts.known.contains_key(&peer) || self.contacts.known.len() >= CONTACTS_MAX {
             return;
         }
-        let endpoints = p2pchat_proto::UdpEndpoints::new([remote]);
+        let endpoints = p2pchat_proto::UdpEndpoints::new(remote);
         let mut contact = Contact { peer, peer_noise, endpoints, generations: Vec::new() };
         contact.take(&SecretNews { base: None, secret, proven: true }, suite, self.contacts.wall);
         self.contacts.known.insert(peer, Known::new(contact));
@@ -289,10 +289,10 @@ impl Endpoint {
         let Some(Session::Connected(connection)) = self.sessions.get(&id).map(|entry| &entry.session) else {
             return;
         };
-        let (peer, suite, remote) = (connection.peer(), connection.suite(), connection.remote());
+        let (peer, suite, remote) = (connection.peer(), connection.suite(), connection.proven_remote());
         let wall = self.contacts.wall;
         let Some(known) = self.contacts.known.get_mut(&peer) else { return };
-        let moved = news.proven && known.contact.is_at(remote);
+        let moved = remote.is_some_and(|remote| news.proven && known.contact.is_at(remote));
         if known.contact.take(news, suite, wall) || moved {
             self.contact_changed(peer);
         }

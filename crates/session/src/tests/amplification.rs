@@ -113,10 +113,17 @@ impl Attack {
                 assert!(*went <= FACTOR * *came, "{} got {went} bytes for {came}", transmit.to);
             }
         }
+        let at = self.sides[1 - who].address;
         let side = &mut self.sides[who];
+        while let Some(contact) = side.endpoint.poll_contact() {
+            assert!(contact.endpoints.as_slice().iter().all(|kept| *kept == at), "kept is what was proven");
+        }
         while let Some((_, event)) = side.endpoint.poll_event() {
             match event {
-                SessionEvent::Up { .. } => side.up = true,
+                SessionEvent::Up { .. } => {
+                    side.up = true;
+                    side.endpoint.keep(side.session);
+                }
                 SessionEvent::Body { bytes, .. } => {
                     side.got.push(u32::from_be_bytes(*bytes.first_chunk().unwrap()));
                 }

@@ -3,9 +3,9 @@
 use core::time::Duration;
 
 use p2pchat_proto::Moment;
-use p2pchat_proto::datagram::DATA;
+use p2pchat_proto::datagram::{DATA, FIN};
 
-use super::pair::{Pair, Who, bad_line, good_line};
+use super::pair::{Pair, Who, bad_line, good_line, received};
 use crate::{
     CloseCode, EndReason, KEEPALIVE_FIRST, KEEPALIVE_LATER, LOST_AFTER, PACKETS_MAX, SessionEvent, StreamId,
 };
@@ -84,6 +84,34 @@ fn a_machine_that_slept_asks_before_it_gives_up() {
     pair.say(Who::Bob, b"good morning");
     pair.run_for(Duration::from_secs(1));
     assert_eq!(pair.alice.bodies(StreamId::CONVERSATION).len(), 1);
+}
+
+#[test]
+fn a_peer_that_is_gone_is_lost_also_where_it_had_not_proven_to_be_and_nothing_more_may_go() {
+    let mut pair = Pair::introduced(1, good_line());
+    let taken = std::rc::Rc::new(core::cell::RefCell::new(Vec::new()));
+    let thief = taken.clone();
+    pair.tamper = Box::new(move |who, bytes| {
+        if who == Who::Bob && matches!(bytes[0], FIN | DATA) {
+            thief.borrow_mut().push(bytes.to_vec());
+            return vec![];
+        }
+        vec![bytes.to_vec()]
+    });
+    // FIN and what bob says first come in the name of another, to whom alice answers; that is passed on.
+    let elsewhere = "10.66.0.1:6".parse().unwrap();
+    for _ in 0..2 {
+        assert!(pair.run_until(|_| !taken.borrow().is_empty()));
+        let mut stolen = taken.borrow_mut().remove(0);
+        pair.alice.endpoint.handle_datagram(received(elsewhere), &mut stolen, pair.now);
+        pair.drain(Who::Alice);
+        let mut answer = pair.sent.iter().find(|(_, _, to, _)| *to == elsewhere).unwrap().3.clone();
+        pair.bob.endpoint.handle_datagram(received(pair.alice.address), &mut answer, pair.now);
+        taken.borrow_mut().clear();
+    }
+    assert!(pair.alice.is_up() && pair.alice.ended().is_none());
+    pair.run_for(LOST_AFTER * 2);
+    assert_eq!(pair.alice.ended(), Some(EndReason::Lost));
 }
 
 #[test]
