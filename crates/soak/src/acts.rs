@@ -6,7 +6,7 @@ use p2pchat_conversation::Write;
 use p2pchat_engine::event::{Direction, RequestState, SessionState};
 use p2pchat_engine::{Command, CommandId, Event, Target};
 use p2pchat_netsim::{millis, seconds};
-use p2pchat_proto::{PeerId, UdpEndpoints};
+use p2pchat_proto::PeerId;
 use rand::RngExt;
 
 use crate::broken::{Broken, hold};
@@ -164,7 +164,7 @@ impl World {
         self.next_command += 1;
         let id = CommandId(self.next_command);
         let now = self.clock_of(who);
-        let announced = UdpEndpoints::new(self.endpoints_of(who));
+        let announced = self.announced_by(who);
         if let Some(process) = &mut self.people[who].process {
             process.engine.announce(announced);
             process.engine.handle_command(id, command, now);
@@ -316,11 +316,6 @@ impl World {
 
     fn session(&mut self, who: usize, peer: usize, state: SessionState) -> Result<(), Broken> {
         match state {
-            SessionState::Connecting => {
-                if let Some(process) = &mut self.people[who].process {
-                    process.ledger.introduced();
-                }
-            }
             SessionState::Up => {
                 self.totals.sessions += 1;
                 hold(self.could_meet(who, peer), "nobody gets through where no way is", || {
@@ -333,7 +328,7 @@ impl World {
                     self.promises.remove(&(who, peer));
                 }
             }
-            SessionState::Suspect => {}
+            SessionState::Connecting | SessionState::Suspect => {}
             SessionState::Lost => self.totals.lost += 1,
             SessionState::Closed => {
                 self.promises.remove(&(who, peer));

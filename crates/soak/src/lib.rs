@@ -13,8 +13,8 @@
 //! - a message is stored and shown once, in order, none is left out, and none that nobody wrote;
 //! - a receipt comes once, never goes back, and says nothing but the truth;
 //! - an engine that is woken at its `poll_timeout` does something, or asks to be woken later;
-//! - an address that has answered nothing gets at most three times the bytes that came from it, beside
-//!   what an introduction may cost it;
+//! - an address that cannot have answered yet gets at most three times the bytes that came from it, and of
+//!   INIT and PUNCH twelve each, if somebody named it;
 //! - what a program holds stays under its caps ([`p2pchat_session::Held`]);
 //! - no key seals twice under one nonce, in whichever process ([`p2pchat_crypto::ledger`]);
 //! - nobody has a session with somebody whom no way leads to.
@@ -44,7 +44,7 @@ mod trace;
 mod world;
 
 pub use broken::Broken;
-pub use plan::{Deed, Plan};
+pub use plan::{Deed, Forgery, Plan};
 pub use run::{Failure, Tally, live, soak};
 pub use trace::Trace;
 pub use world::{Totals, World};

@@ -1,12 +1,12 @@
 //! Where everybody is at the moment, and who can reach whom from there.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use p2pchat_netsim::{Fault, HostId, InterfaceId, Internet, NetId, SendError, Way};
+use p2pchat_proto::UdpEndpoints;
 use p2pchat_session::Transmit;
 
-use crate::plan::{Plan, Seat};
+use crate::plan::{PORT, Plan, Seat};
 use crate::trace::Happening;
 use crate::world::World;
 
@@ -154,10 +154,12 @@ impl World {
         })
     }
 
-    /// What a program that starts now finds of its machine's addresses.
-    pub(crate) fn endpoints_of(&self, who: usize) -> BTreeSet<SocketAddr> {
+    /// What a program says of its machine's addresses.
+    pub(crate) fn announced_by(&mut self, who: usize) -> UdpEndpoints {
         let ips = self.internet.addresses(self.people[who].seat.host);
-        ips.into_iter().map(|ip| (ip, crate::plan::PORT).into()).collect()
+        let endpoints: Vec<SocketAddr> = ips.into_iter().map(|ip| (ip, PORT).into()).collect();
+        self.named.extend(&endpoints);
+        UdpEndpoints::new(endpoints)
     }
 }
 

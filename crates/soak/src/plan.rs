@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use p2pchat_netsim::{
     Access, Clock, Fault, HostId, InterfaceId, Internet, LinkConfig, Loss, NatConfig, NatId, NetId, Ports,
@@ -94,6 +94,20 @@ pub struct Seat {
     pub told: bool,
 }
 
+/// For a while, each datagram to somebody is preceded by a copy in the name of an address that has
+/// nothing to do with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Forgery {
+    /// To whom.
+    pub who: usize,
+    /// Whose address.
+    pub victim: SocketAddr,
+    /// From when on, nanoseconds.
+    pub from: u64,
+    /// Until when.
+    pub until: u64,
+}
+
 /// Everything that follows from a seed before anything happens.
 #[derive(Debug)]
 pub struct Plan {
@@ -109,6 +123,8 @@ pub struct Plan {
     pub addresses: Vec<(InterfaceId, NetId, IpAddr)>,
     /// What goes wrong with the network.
     pub faults: Schedule,
+    /// Somebody on the way says that what comes to somebody comes from elsewhere.
+    pub forgeries: Vec<Forgery>,
     /// What people do, by time.
     pub deeds: BTreeMap<u64, Vec<Deed>>,
     /// When the last fault is made good and the last deed done.
@@ -129,11 +145,19 @@ impl Plan {
         let mut faults = spare_the_brokers_clock(storm.schedule(rng.random(), &internet), broker.host);
         journeys(&internet, &routers, &seats, &storm, &mut rng, &mut faults);
         internet.plan(faults.clone());
+        let forgeries = forgeries(people, &storm, &mut rng);
         let deeds = deeds(&seats, storm.until, &mut rng);
         let calm = storm.until.max(faults.end().unwrap_or_default());
         let places = internet.interfaces().map(|id| (id, internet.place(id)));
         let addresses = places.map(|(id, (net, ip))| (id, net, ip)).collect();
-        (Self { seed, routers, seats, broker, addresses, faults, deeds, calm }, internet)
+        (Self { seed, routers, seats, broker, addresses, faults, forgeries, deeds, calm }, internet)
+    }
+
+    /// In whose name what comes to somebody is told beforehand.
+    pub(crate) fn forged(&self, who: usize, at: u64) -> Option<SocketAddr> {
+        let mut all = self.forgeries.iter();
+        let found = all.find(|forgery| forgery.who == who && (forgery.from..forgery.until).contains(&at));
+        found.map(|forgery| forgery.victim)
     }
 
     /// Pairs of people, the first with the smaller number.
@@ -269,6 +293,16 @@ fn spare_the_brokers_clock(faults: Schedule, broker: HostId) -> Schedule {
     faults.iter().filter(|(_, fault)| !spared(fault)).map(|(at, fault)| (at, fault.clone())).collect()
 }
 
+fn forgeries(people: usize, storm: &Storm, rng: &mut ChaCha20Rng) -> Vec<Forgery> {
+    let forgery = |number: u8, rng: &mut ChaCha20Rng| {
+        let from = rng.random_range(storm.from..=storm.until);
+        let until = storm.until.min(from + rng.random_range(0..seconds(60)));
+        let victim = (Ipv4Addr::new(203, 0, 113, 1 + number), PORT).into();
+        Forgery { who: rng.random_range(0..people), victim, from, until }
+    };
+    (0..rng.random_range(0..=2u8)).map(|number| forgery(number, rng)).collect()
+}
+
 fn deeds(seats: &[Seat], until: u64, rng: &mut ChaCha20Rng) -> BTreeMap<u64, Vec<Deed>> {
     let mut deeds: BTreeMap<u64, Vec<Deed>> = BTreeMap::new();
     let mut add = |at: u64, deed: Deed| deeds.entry(at).or_default().push(deed);
@@ -310,6 +344,9 @@ impl fmt::Display for Plan {
         }
         for (interface, net, ip) in &self.addresses {
             writeln!(f, "  {interface:?} is {ip} on {net:?}")?;
+        }
+        for forgery in &self.forgeries {
+            writeln!(f, "  {forgery:?}")?;
         }
         write!(f, "faults:\n{}deeds:\n", self.faults)?;
         for (at, deeds) in &self.deeds {

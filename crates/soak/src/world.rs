@@ -1,12 +1,12 @@
 //! Everything together, moved by one clock.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use p2pchat_engine::{Effect, Now};
 use p2pchat_netsim::{Arrival, InterfaceId, Internet, Way, micros};
 use p2pchat_proto::conversation::MessageId;
-use p2pchat_proto::{PeerId, RequestId, UdpEndpoints};
+use p2pchat_proto::{PeerId, RequestId};
 use p2pchat_session::Received;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -59,6 +59,8 @@ pub struct World {
     pub(crate) cut: BTreeSet<(InterfaceId, Way)>,
     /// Pairs between whom a way has led.
     pub(crate) ways: BTreeSet<(usize, usize)>,
+    /// Addresses that somebody announced, or sent from.
+    pub(crate) named: BTreeSet<SocketAddr>,
     /// The network did something, and nobody has looked yet whether addresses are others.
     pub(crate) stirred: bool,
     /// Whether the faults are over, and everybody says yes to everything.
@@ -143,6 +145,7 @@ impl World {
             reports: BTreeMap::new(),
             cut: BTreeSet::new(),
             ways: BTreeSet::new(),
+            named: BTreeSet::new(),
             stirred: false,
             calm: false,
             rng,
@@ -236,12 +239,26 @@ impl World {
         let Arrival { host, socket, from, to, mut bytes, .. } = arrival;
         let Some(who) = self.people.iter().position(|member| member.seat.host == host) else { return Ok(()) };
         let now = self.clock_of(who);
-        let Some(process) = self.people[who].process.as_mut().filter(|process| process.socket == socket)
-        else {
+        if self.people[who].process.as_ref().is_none_or(|process| process.socket != socket) {
             return Ok(());
-        };
+        }
         let kind = bytes.first().copied().unwrap_or_default();
         self.trace.push(self.now, Happening::Came { who, from, len: bytes.len(), kind });
+        self.named.insert(from);
+        for other in self.people.iter_mut().filter(|other| other.who != who) {
+            if let Some(process) = &mut other.process {
+                process.ledger.delivered(&bytes);
+            }
+        }
+        let Some(process) = self.people[who].process.as_mut() else { return Ok(()) };
+        if let Some(victim) = self.plan.forged(who, self.now) {
+            // Somebody on the way is quicker, and says that it comes from elsewhere.
+            process.ledger.forged(victim, bytes.len());
+            let received = Received { from: victim, local_ip: Some(to.ip()), ecn: None, segment_size: None };
+            process.engine.handle_datagram(received, &mut bytes.clone(), now);
+            self.settle(who)?;
+        }
+        let Some(process) = self.people[who].process.as_mut() else { return Ok(()) };
         process.ledger.received(from, &bytes);
         let received = Received { from, local_ip: Some(to.ip()), ecn: None, segment_size: None };
         process.engine.handle_datagram(received, &mut bytes, now);
@@ -266,7 +283,7 @@ impl World {
                 continue;
             };
             let now = self.clock_of(who);
-            let announced = UdpEndpoints::new(self.endpoints_of(who));
+            let announced = self.announced_by(who);
             let Some(process) = self.people[who].process.as_mut() else { continue };
             match news {
                 News::Opened => process.engine.broker_opened(announced, false, now),
@@ -378,7 +395,7 @@ impl World {
                 self.trace.push(self.now, sent);
                 self.totals.datagrams += 1;
                 if let Some(process) = &mut self.people[who].process {
-                    process.ledger.sent(transmit.to, segment.len())?;
+                    process.ledger.sent(transmit.to, segment, &self.named)?;
                 }
                 let Refused { too_large, gone } = self.hand_over(who, &transmit, segment);
                 refused = Refused { too_large: refused.too_large | too_large, gone: refused.gone.or(gone) };
