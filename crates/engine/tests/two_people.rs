@@ -478,3 +478,20 @@ fn who_is_introduced_is_told_the_endpoints_of_now_and_not_those_of_the_login() {
         assert_eq!(up == 2, meet, "{announced:?}");
     }
 }
+
+#[test]
+fn a_request_that_a_later_one_put_aside_is_made_again_when_that_comes_to_nothing() {
+    let mut world = two(6, Manner::default(), Manner::default(), &calm());
+    for wait in [10 * MINUTE, Duration::from_secs(5)] {
+        world.command(ALICE, Command::Connect { to: Target::Name(name("bob")), wait });
+        world.run_for(Duration::from_secs(2));
+    }
+    world.run_for(Duration::from_secs(10));
+    let newest = world.people[BOB].events.iter().rev().find_map(|event| match event {
+        Event::Request(request) => Some((request.request, request.state)),
+        _ => None,
+    });
+    let Some((request, RequestState::Open)) = newest else { panic!("{newest:?}") };
+    world.command(BOB, Command::Accept { request, once: false });
+    world.run_until(MINUTE, "they meet", |world| world.people.iter().all(world::Member::is_up));
+}

@@ -111,10 +111,11 @@ impl Engine {
 
     fn wish_expired(&mut self, id: WishId, now: Now) {
         let Some(wish) = self.wishes.get_mut(&id) else { return };
-        let who = wish.who();
+        let (who, peer, name) = (wish.who(), wish.peer, wish.name.clone());
         let command = wish.command.take();
         if wish.open.is_some() {
             self.end_wish(id, RequestState::Expired, None, now);
+            self.ask_anew(peer, name.as_ref(), now);
             if command.is_some() {
                 self.report_failure(command, Failure::NoAnswer { who });
             }
@@ -301,11 +302,33 @@ impl Engine {
             self.retry(id, now);
             return;
         }
+        let whom = self.wishes.get(&id).map(|wish| (wish.peer, wish.name.clone()));
         match cancelled.why {
             CancelledWhy::Expired => self.finish_wish(id, RequestState::Expired, None),
             CancelledWhy::TakenBack | CancelledWhy::Gone => {
                 let reason = "the other side left".to_owned();
                 self.finish_wish(id, RequestState::Cancelled, Some(reason));
+            }
+        }
+        if let Some((peer, name)) = whom {
+            self.ask_anew(peer, name.as_ref(), now);
+        }
+    }
+
+    /// Of several requests to one person the other side keeps the newest. Where that has come to nothing,
+    /// whatever else was asked of the same person is asked again.
+    pub(super) fn ask_anew(&mut self, peer: Option<PeerId>, name: Option<&Name>, now: Now) {
+        let same = |wish: &Wish| {
+            peer.map_or_else(|| name.is_some() && wish.name.as_ref() == name, |peer| wish.means(peer, name))
+        };
+        let others: Vec<WishId> =
+            self.wishes.iter().filter(|(_, wish)| same(wish)).map(|(&id, _)| id).collect();
+        for id in others {
+            self.take_back(id);
+            if let Some(wish) = self.wishes.get_mut(&id)
+                && wish.open.take().is_some()
+            {
+                wish.not_before = wish.not_before.max(now.moment);
             }
         }
     }

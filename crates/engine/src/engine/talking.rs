@@ -345,6 +345,9 @@ impl Engine {
         if ending.again && was_up {
             self.look_again(peer, now);
         }
+        if !was_up {
+            self.ask_anew(Some(peer), self.people.name(peer).as_ref(), now);
+        }
         if mine && ending.again && (was_up || again) {
             self.wish(Wish::again(peer, self.people.name(peer), now));
         } else if !was_up && *reason == EndReason::HandshakeTimedOut {
