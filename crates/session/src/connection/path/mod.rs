@@ -342,25 +342,32 @@ impl Paths {
                 continue;
             };
             match self.current.answered.filter(|(at, _)| *at >= contest.since) {
-                Some((_, ours)) if is_better(theirs, ours) => winner = Some(index),
+                Some((_, ours)) if is_better(theirs, ours) => winner = Some((index, false)),
                 // Asked before, and the peer takes that way all the same.
                 Some(_) if self.follows && contest.heard && place.settled_until > Moment::ZERO => {
-                    winner = Some(index);
+                    winner = Some((index, false));
                 }
                 Some(_) => {
                     place.contest = None;
                     place.settled_until = now + SETTLED_FOR;
                 }
-                None if contest.until <= now => winner = Some(index),
+                None if contest.until <= now => winner = Some((index, true)),
                 None => {}
             }
         }
-        if let Some(place) = winner.and_then(|index| self.others.get_mut(index)) {
+        if let Some((index, silent)) = winner
+            && let Some(place) = self.others.get_mut(index)
+        {
             core::mem::swap(place, &mut self.current);
             self.current.contest = None;
             place.probing = None;
             self.moves = self.moves.saturating_add(1);
             let left = place.path;
+            let Path { remote, local_ip } = self.current.path;
+            // A silent port of the same address is what a NAT has forgotten.
+            if silent && left.remote.ip() == remote.ip() && left.local_ip == local_ip {
+                self.others.remove(index);
+            }
             self.reckon();
             return Some(left);
         }

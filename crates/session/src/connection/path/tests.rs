@@ -152,6 +152,19 @@ fn a_question_from_where_the_peer_was_is_answered_and_no_reason_to_ask_back() {
 }
 
 #[test]
+fn a_port_that_a_nat_has_forgotten_is_not_kept_in_reserve_and_another_address_is() {
+    for (remote, kept) in [("10.0.0.1:7001", 0), ("10.0.0.2:7000", 1)] {
+        let mut paths = paths();
+        let moved = Path { remote: remote.parse().unwrap(), ..path(1) };
+        paths.on_received(moved, NEWEST, PTO, START);
+        let sent = tokens(&mut paths, START);
+        assert!(paths.on_response(token_for(&sent, moved), moved, ms(20)));
+        assert_eq!((paths.verdict(ms(150)), paths.current()), (Some(path(1)), moved));
+        assert_eq!(paths.others.len(), kept, "{remote}");
+    }
+}
+
+#[test]
 fn an_answer_with_another_token_proves_nothing() {
     let mut paths = paths();
     paths.on_received(path(2), NEWEST, PTO, START);
