@@ -45,6 +45,11 @@ impl Samples {
         self.0.iter().zip(&other.0).map(|(mine, theirs)| mine / theirs).collect()
     }
 
+    /// Each result less that of the same round of `other`.
+    pub fn less(&self, other: &Self) -> Self {
+        self.0.iter().zip(&other.0).map(|(mine, theirs)| mine - theirs).collect()
+    }
+
     /// Each result times `factor`.
     pub fn times(&self, factor: f64) -> Self {
         self.0.iter().map(|result| result * factor).collect()
