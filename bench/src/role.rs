@@ -110,8 +110,8 @@ impl Role {
             RoleKind::PacketsGive => peers::packets::send(self.parsed(1)?, self.parsed(2)?),
             RoleKind::BulkTake => peers::bulk::take(),
             RoleKind::BulkGive => peers::bulk::give(self.parsed(1)?, self.parsed(2)?),
-            RoleKind::QuinnTake => peers::quinn_bulk::take(),
-            RoleKind::QuinnGive => peers::quinn_bulk::give(self.word(1)?, self.parsed(2)?),
+            RoleKind::QuinnTake => peers::quinn_bulk::take(self.parsed(1)?),
+            RoleKind::QuinnGive => peers::quinn_bulk::give(self.word(1)?, self.parsed(2)?, self.parsed(3)?),
             RoleKind::UdpSink => peers::packets::sink(),
             RoleKind::StrangersFlood => {
                 peers::strangers::flood(self.parsed(1)?, self.parsed(2)?, self.parsed(3)?)
