@@ -230,9 +230,10 @@ impl Engine {
             return;
         }
         let older = self.live.get(&peer).copied().filter(|older| *older != session);
-        if older.is_some_and(|older| !self.endpoint.replaces(session, older)) {
+        if let Some(older) = older.filter(|&older| !self.endpoint.replaces(session, older)) {
             self.meetings.remove(&session);
             self.endpoint.close(session, CloseCode::Replaced, now.moment);
+            self.take_over(older, peer, bond);
             return;
         }
         if let Some(meeting) = self.meetings.get_mut(&session) {
@@ -263,6 +264,22 @@ impl Engine {
         // Whoever else was asked for the same person is not needed any more.
         while let Some(wish) = self.wish_for(peer, self.people.name(peer).as_ref()) {
             self.fulfil(wish);
+        }
+    }
+
+    /// The session that stays was accepted here; where this user had asked as well, it is theirs.
+    fn take_over(&mut self, kept: SessionId, peer: PeerId, bond: Bond) {
+        let asked = |bond: Bond| matches!(bond, Bond::Connecting { .. });
+        let Some(meeting) = self.meetings.get_mut(&kept).filter(|meeting| !asked(meeting.bond)) else {
+            return;
+        };
+        if asked(bond) {
+            meeting.bond = bond;
+            self.bonds.insert(peer, bond);
+            self.pin(peer);
+            if self.people.is_pinned(peer) {
+                self.endpoint.keep(kept);
+            }
         }
     }
 
