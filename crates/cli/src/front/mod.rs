@@ -417,7 +417,7 @@ impl<P: Port, T: Task> Front<P, T> {
         self.input = Input::None;
         match Editor::start(self.prompt.clone(), self.known.clone()) {
             Ok(editor) => {
-                let outcome = self.screen.editor(editor.printer).await;
+                let outcome = self.screen.editor(editor.above).await;
                 self.survive(outcome).await;
                 let _ = editor.next.try_send(());
                 (self.typed, self.go_on) = (Some(editor.typed), Some(editor.next));

@@ -1,5 +1,6 @@
-//! Completion of commands, names and paths.
+//! What the editor asks: completions of commands, names and paths, and what goes above its prompt.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,6 +10,8 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
+
+use crate::output::Above;
 
 /// What can be completed besides commands and paths, kept current by the front end.
 #[derive(Debug, Default)]
@@ -22,19 +25,20 @@ pub struct Known {
 /// Shared between the front end and the editor's thread.
 pub type KnownHandle = Arc<Mutex<Known>>;
 
-/// The editor's helper.
-pub(super) struct Completion {
+/// The editor's helper: completes, and writes what goes above the prompt.
+pub(super) struct EditorHelper {
     known: KnownHandle,
     paths: FilenameCompleter,
+    above: Arc<Above>,
 }
 
-impl Completion {
-    pub(super) fn new(known: KnownHandle) -> Self {
-        Self { known, paths: FilenameCompleter::new() }
+impl EditorHelper {
+    pub(super) fn new(known: KnownHandle, above: Arc<Above>) -> Self {
+        Self { known, paths: FilenameCompleter::new(), above }
     }
 }
 
-impl Completer for Completion {
+impl Completer for EditorHelper {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
@@ -50,13 +54,24 @@ impl Completer for Completion {
     }
 }
 
-impl Hinter for Completion {
+impl Hinter for EditorHelper {
     type Hint = String;
 }
 
-impl Highlighter for Completion {}
-impl Validator for Completion {}
-impl Helper for Completion {}
+impl Highlighter for EditorHelper {
+    /// Called whenever the line is drawn anew, with the cursor where the prompt begins.
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
+        let mut lines = self.above.take();
+        if lines.is_empty() {
+            return Cow::Borrowed(prompt);
+        }
+        lines.push_str(prompt);
+        Cow::Owned(lines)
+    }
+}
+
+impl Validator for EditorHelper {}
+impl Helper for EditorHelper {}
 
 /// What could stand at the end of what is typed.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,11 +9,12 @@ use std::thread;
 use p2pchat_client::Failure;
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
-use rustyline::{Config, ExternalPrinter};
+use rustyline::{ColorMode, Config};
 use tokio::sync::mpsc;
 
-use super::complete::{Completion, KnownHandle};
+use super::complete::{EditorHelper, KnownHandle};
 use super::{LINES_WAITING_MAX, Typed};
+use crate::output::{self, Above};
 
 /// Lines that can be called back; they stay in memory.
 const HISTORY_MAX: usize = 1000;
@@ -49,7 +50,7 @@ pub struct Editor {
     /// the program leaves nothing to be mended.
     pub next: SyncSender<()>,
     /// Writes above what is being typed.
-    pub printer: Box<dyn ExternalPrinter + Send>,
+    pub above: Arc<Above>,
 }
 
 impl Default for Prompt {
@@ -71,19 +72,24 @@ impl Editor {
     ///
     /// If the terminal cannot be used, or the system refuses one more thread.
     pub fn start(prompt: Prompt, known: KnownHandle) -> io::Result<Self> {
-        let config = Config::builder().auto_add_history(true);
+        // The helper writes with the prompt, which the editor asks it for where there may be colours.
+        let config = Config::builder().auto_add_history(true).color_mode(ColorMode::Forced);
         let config = config.max_history_size(HISTORY_MAX).map_err(io::Error::other)?.build();
         let history = MemHistory::with_config(&config);
         let mut editor =
-            rustyline::Editor::<Completion, _>::with_history(config, history).map_err(io::Error::other)?;
-        editor.set_helper(Some(Completion::new(known)));
-        let printer = editor.create_external_printer().map_err(io::Error::other)?;
+            rustyline::Editor::<EditorHelper, _>::with_history(config, history).map_err(io::Error::other)?;
+        let above = Above::start(editor.create_external_printer().map_err(io::Error::other)?)?;
+        editor.set_helper(Some(EditorHelper::new(known, Arc::clone(&above))));
+        let screen = Arc::clone(&above);
         let (lines, typed) = mpsc::channel(LINES_WAITING_MAX);
         let (next, go_on) = sync_channel(LINES_WAITING_MAX);
         thread::Builder::new().name("p2pchat-editor".to_owned()).spawn(move || {
             while go_on.recv().is_ok() {
                 let mut usable = true;
-                let line = match editor.readline(&prompt.text()) {
+                screen.begin();
+                let outcome = editor.readline(&prompt.text());
+                let written = screen.end(output::print_above);
+                let line = match outcome {
                     Ok(line) => Typed::Line(line),
                     Err(ReadlineError::Interrupted) => Typed::Interrupt,
                     Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
@@ -97,11 +103,12 @@ impl Editor {
                         Typed::End
                     }
                 };
-                if lines.blocking_send(line).is_err() || !usable {
-                    return;
+                if lines.blocking_send(line).is_err() || !usable || written.is_err() {
+                    break;
                 }
             }
+            screen.close();
         })?;
-        Ok(Self { typed, next, printer: Box::new(printer) })
+        Ok(Self { typed, next, above })
     }
 }

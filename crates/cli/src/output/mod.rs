@@ -4,6 +4,7 @@
 //! thread ([`Screen`]), so that a reader that does not read holds up nobody but itself. Data goes to
 //! standard output; notices, prompts and errors to standard error.
 
+mod above;
 pub mod oneshot;
 pub mod plain;
 mod screen;
@@ -14,6 +15,7 @@ use std::io::{self, Write as _};
 
 use p2pchat_client::{Failure, sanitise};
 
+pub use above::Above;
 pub use screen::{Closed, Colors, Screen, Sink};
 pub use text::{TimeOfDay, bytes, duration, table};
 
@@ -28,6 +30,16 @@ pub fn print(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(not_written(&error)),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Writes lines that an editor did not take to standard output.
+///
+/// # Errors
+///
+/// If the system does not take them.
+pub fn print_above(lines: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(lines.as_bytes()).and_then(|()| out.flush())
 }
 
 /// Standard output takes no more.

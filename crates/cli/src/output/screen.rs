@@ -7,10 +7,9 @@ use std::thread;
 
 use indicatif::MultiProgress;
 use p2pchat_proto::conversation::MessageId;
-use rustyline::ExternalPrinter;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Role, Shown, Stream};
+use super::{Above, Role, Shown, Stream};
 
 /// Lines that may wait to be written before whoever makes them waits, too.
 const LINES_WAITING_MAX: usize = 1024;
@@ -42,7 +41,7 @@ enum Piece {
     Dot,
     Clear,
     /// From now on an editor has the terminal; lines go above what is being typed.
-    Editor(Box<dyn ExternalPrinter + Send>),
+    Editor(Arc<Above>),
     /// No editor has the terminal any more.
     NoEditor,
     /// From now on there may be bars, which are lifted while a line is written.
@@ -128,8 +127,8 @@ impl Screen {
     /// # Errors
     ///
     /// [`Closed`].
-    pub async fn editor(&self, printer: Box<dyn ExternalPrinter + Send>) -> Result<(), Closed> {
-        self.put(Piece::Editor(printer)).await
+    pub async fn editor(&self, above: Arc<Above>) -> Result<(), Closed> {
+        self.put(Piece::Editor(above)).await
     }
 
     /// The terminal is free again.
@@ -215,7 +214,7 @@ impl Sink for Standard {
 struct Writer {
     sink: Box<dyn Sink>,
     colors: Colors,
-    editor: Option<Box<dyn ExternalPrinter + Send>>,
+    editor: Option<Arc<Above>>,
     bars: Option<MultiProgress>,
     /// A line of dots is not finished.
     dots: bool,
@@ -255,15 +254,17 @@ impl Writer {
                 self.dots = true;
             }
             Piece::Clear => self.clear()?,
-            Piece::Editor(printer) => {
+            Piece::Editor(above) => {
                 self.end_dots()?;
-                self.editor = Some(printer);
+                self.editor = Some(above);
             }
             Piece::NoEditor => self.editor = None,
             Piece::Bars(bars) => self.bars = Some(bars),
             Piece::Flush(done) => {
                 self.end_dots()?;
-                self.flush_editor()?;
+                if let Some(editor) = &self.editor {
+                    editor.flush();
+                }
                 // Nobody waits for it any more: nothing is lost by that.
                 let _ = done.send(());
             }
@@ -274,33 +275,24 @@ impl Writer {
     fn line(&mut self, stream: Stream, text: &str) -> io::Result<()> {
         self.end_dots()?;
         let line = format!("{text}\n");
-        if let Some(editor) = &mut self.editor {
-            return editor.print(line).map_err(io::Error::other);
-        }
-        match &self.bars {
-            Some(bars) => bars.suspend(|| self.sink.write(stream, &line)),
-            None => self.sink.write(stream, &line),
+        let Self { sink, editor, bars, .. } = self;
+        let mut write = |text: &str| match bars {
+            Some(bars) => bars.suspend(|| sink.write(stream, text)),
+            None => sink.write(stream, text),
+        };
+        match editor {
+            Some(editor) => editor.put(&line, write),
+            None => write(&line),
         }
     }
 
     fn clear(&mut self) -> io::Result<()> {
         // Cursor home, erase display (ECMA-48 sections 8.3.21 and 8.3.39).
         const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
-        if let Some(editor) = &mut self.editor {
-            return editor.print(CLEAR.to_owned()).map_err(io::Error::other);
+        match &self.editor {
+            Some(editor) => editor.put(CLEAR, |text| self.sink.write(Stream::Out, text)),
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    /// The editor takes one line at a time: it has written all of them once it has taken two more.
-    fn flush_editor(&mut self) -> io::Result<()> {
-        // Up and down again (ECMA-48 section 8.3.22): nothing to see.
-        const NOTHING: &str = "\u{1b}[A\n";
-        if let Some(editor) = &mut self.editor {
-            editor.print(NOTHING.to_owned()).map_err(io::Error::other)?;
-            editor.print(NOTHING.to_owned()).map_err(io::Error::other)?;
-        }
-        Ok(())
     }
 
     fn end_dots(&mut self) -> io::Result<()> {
