@@ -11,6 +11,7 @@
 //! - [`desk`]: what those lines mean now: the current conversation, numbered requests and files.
 //! - [`json`]: events as JSON lines. [`sanitise`]: text from outside made safe to show.
 //! - [`profile`]: what one user keeps on this machine.
+//! - [`store`]: what it keeps of conversations.
 //! - [`files`]: sockets, threads and files of transfers.
 //!
 //! The rules of the protocol are elsewhere, in `p2pchat_engine` and below.
@@ -28,6 +29,7 @@ pub mod profile;
 pub mod random;
 pub mod request;
 pub mod sanitise;
+pub mod store;
 
 pub use config::{AcceptPolicy, BrokerAddress, Config};
 pub use handle::{Client, Ended, Events, Prepared, prepare, spawn};

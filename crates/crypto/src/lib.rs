@@ -63,5 +63,5 @@ pub use endpoints::{EndpointBox, EndpointsError};
 pub use identity::{Identity, Seed};
 pub use introduction::{Introduction, MAC_LEN, Role, Suite, TICKET_LEN, Ticket};
 pub use resumption::{Resumption, ResumptionTerms, TICKET_WINDOW, TicketWindow};
-pub use schedule::{ResumptionSecret, StoreKey};
+pub use schedule::{ResumptionSecret, StoreKey, StoreNames};
 pub use secret::{RandomnessFailed, generator};

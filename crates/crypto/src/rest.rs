@@ -9,16 +9,20 @@
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use rand::CryptoRng;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::aead::TAG_LEN;
-use crate::schedule::StoreKey;
+use crate::schedule::{StoreKey, StoreNames, store_names};
 use crate::secret::{RandomnessFailed, random};
 
 const NONCE_LEN: usize = 24;
 
 /// What sealing adds, in bytes.
 pub const SEAL_LEN: usize = NONCE_LEN + TAG_LEN;
+
+/// Bytes of a name: as many things of one store would have to rest in it before two share one as there
+/// are blocks under one key of AES.
+pub const NAME_LEN: usize = 16;
 
 /// What was sealed does not open: it is damaged, or another identity's, or for another purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +73,26 @@ impl StoreKey {
     }
 }
 
+impl StoreKey {
+    /// The key of names, which are no secret in themselves, but tell nothing without it.
+    pub fn names(&self) -> StoreNames {
+        store_names(self)
+    }
+}
+
+impl StoreNames {
+    /// The name under which the part `number` of `what` rests.
+    pub fn name(&self, what: &[u8], number: u64) -> [u8; NAME_LEN] {
+        let mut hasher = blake3::Hasher::new_keyed(self.as_bytes());
+        // Of fixed length at the end, so that the two can be read in one way only.
+        hasher.update(what).update(&number.to_be_bytes());
+        let mut name = [0; NAME_LEN];
+        hasher.finalize_xof().fill(&mut name);
+        hasher.zeroize();
+        name
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +128,21 @@ mod tests {
     fn nothing_is_sealed_with_a_nonce_of_zeros() {
         let sealed = identity(1).store().seal(b"pins", &[b"con", b"tent"], &mut Recorded(vec![0; 24]));
         assert_eq!(sealed.unwrap_err(), RandomnessFailed);
+    }
+
+    #[test]
+    fn a_name_tells_the_identity_the_thing_and_its_number_apart() {
+        let (mine, other) = (identity(1).store().names(), identity(2).store().names());
+        let names = [
+            mine.name(b"log", 0),
+            mine.name(b"log", 1),
+            mine.name(b"log\0\0\0\0\0\0\0\0", 0),
+            mine.name(b"head", 0),
+            other.name(b"log", 0),
+        ];
+        for (at, name) in names.iter().enumerate() {
+            assert!(!names[..at].contains(name), "{at}");
+        }
+        assert_eq!(identity(1).store().names().name(b"log", 1), names[1]);
     }
 }

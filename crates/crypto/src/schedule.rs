@@ -25,6 +25,7 @@ const REKEY_PSK: &str = "p2pchat 1 rekey psk";
 const RESUMPTION: &str = "p2pchat 1 resumption";
 const RESUMPTION_TRANSCRIPT: &str = "p2pchat 1 resumption transcript";
 const STORE: &str = "p2pchat 1 store";
+const STORE_NAMES: &str = "p2pchat 1 store names";
 const DATA_KEY: &str = "p2pchat 1 data key";
 const DATA_IV: &str = "p2pchat 1 data iv";
 const FILE: &str = "p2pchat 1 file";
@@ -101,6 +102,10 @@ impl Eq for ResumptionSecret {}
 secret! {
     /// Seals everything that rests on this machine; see [`crate::rest`].
     pub struct StoreKey;
+}
+secret! {
+    /// Hides under which names things rest.
+    pub struct StoreNames;
 }
 secret! {
     /// Key of an AEAD for data, records or the broker link.
@@ -205,6 +210,10 @@ pub(crate) fn store_key(seed: &Seed) -> StoreKey {
     StoreKey::boxed(derive(STORE, &[seed.as_bytes()]))
 }
 
+pub(crate) fn store_names(key: &StoreKey) -> StoreNames {
+    StoreNames::boxed(derive(STORE_NAMES, &[key.as_bytes()]))
+}
+
 pub(crate) fn data_key(secret: &SessionSecret, direction: Direction) -> SealingKey {
     SealingKey::boxed(derive(DATA_KEY, &[secret.as_bytes(), direction.label()]))
 }
@@ -259,7 +268,7 @@ mod tests {
         let (i2r, r2i) = (Direction::sent_by(Role::Initiator), Direction::sent_by(Role::Responder));
         let secret_and_alice = [[3; 32], ALICE.0].concat();
         let file = [&[5; 32][..], &[6; 16], &[7; 16], &[8; 16]].concat();
-        let table: [(&str, &[u8], [u8; 32]); 18] = [
+        let table: [(&str, &[u8], [u8; 32]); 19] = [
             ("p2pchat 1 identity", &[2; 32], *identity_seed(&seed).as_bytes()),
             ("p2pchat 1 noise static", &[2; 32], *noise_static(&seed).as_bytes()),
             (
@@ -285,6 +294,7 @@ mod tests {
             ("p2pchat 1 resumption", &[4; 32], *resumption(&session).expose()),
             ("p2pchat 1 resumption transcript", &[3; 32], resumption_transcript(&secret)),
             ("p2pchat 1 store", &[2; 32], *store_key(&seed).as_bytes()),
+            ("p2pchat 1 store names", &[9; 32], *store_names(&StoreKey::new([9; 32])).as_bytes()),
             ("p2pchat 1 data key", &[&[4; 32][..], b"i2r"].concat(), *data_key(&session, i2r).as_bytes()),
             ("p2pchat 1 data key", &[&[4; 32][..], b"r2i"].concat(), *data_key(&session, r2i).as_bytes()),
             (

@@ -154,6 +154,7 @@ mod tests {
         };
         says_only(&crate::Resumption::new(terms, &keys.resumption()).unwrap(), "Resumption");
         says_only(pair.alice.store(), "StoreKey");
+        says_only(&pair.alice.store().names(), "StoreNames");
         let (rekey, _) = crate::rekey::Initiator::start(&keys, &pair.bob, &mut rng(3)).unwrap();
         says_only(&rekey, "Initiator");
         let epoch = keys.into_epoch();

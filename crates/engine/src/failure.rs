@@ -171,6 +171,13 @@ pub enum Failure {
         /// What the system said.
         reason: String,
     },
+    /// The store is not what was written, and was set aside or left as it is.
+    StoreDamaged {
+        /// Its path.
+        path: String,
+        /// Where it is now, if it was moved there.
+        aside: Option<String>,
+    },
     /// The key file cannot be used.
     KeyFile {
         /// Its path.
@@ -242,6 +249,7 @@ codes! {
     REPLACED = "replaced", 1, "a newer login of the same identity took over";
     CLOCKS_DIFFER = "clocks_differ", 1, "the clocks of two machines differ by too much";
     DISK_FULL = "disk_full", 1, "no room is left on this machine";
+    STORE_DAMAGED = "store_damaged", 1, "the store is not what was written; nothing of it was overwritten";
     INTERNAL = "internal", 1, "a defect of this program";
     USAGE = "usage", 2, "an option, a command or a line that cannot be understood";
     NO_CONVERSATION = "no_conversation", 2, "text without anybody to send it to";
@@ -306,6 +314,7 @@ impl Failure {
             Self::FileBroken { .. } => &FILE_BROKEN,
             Self::DiskFull { .. } => &DISK_FULL,
             Self::Local { .. } => &LOCAL,
+            Self::StoreDamaged { .. } => &STORE_DAMAGED,
             Self::KeyFile { .. } => &KEY_FILE,
             Self::Locked { .. } => &LOCKED,
             Self::AlreadyRunning { .. } => &ALREADY_RUNNING,
@@ -379,6 +388,12 @@ impl Failure {
             Self::FileCorrupt { .. } | Self::FileBroken { .. } => "send it again",
             Self::DiskFull { .. } => "make room there, or choose another place with --home or --download-dir",
             Self::Local { .. } => "check the path, the address and their permissions",
+            Self::StoreDamaged { aside: Some(_), .. } => {
+                "put a backup in its place, or start again without a history"
+            }
+            Self::StoreDamaged { aside: None, .. } => {
+                "put a backup in its place, or move it away to start without a history"
+            }
             Self::KeyFile { hint, .. } => return Some(hint.clone().into()),
             Self::Locked { .. } => "give it with --passphrase-file or --passphrase-fd, or on a terminal",
             Self::AlreadyRunning { .. } => "use that one, or stop it first",
@@ -433,6 +448,10 @@ impl fmt::Display for Failure {
             Self::FileBroken { name, reason } => write!(f, "{name} was not transferred: {reason}"),
             Self::DiskFull { path } => write!(f, "no room left at {path}"),
             Self::Local { what, reason } => write!(f, "{what}: {reason}"),
+            Self::StoreDamaged { path, aside: Some(aside) } => {
+                write!(f, "the store {path} is damaged, and is now {aside}")
+            }
+            Self::StoreDamaged { path, aside: None } => write!(f, "the store {path} is damaged"),
             Self::KeyFile { path, reason, .. } => write!(f, "key file {path}: {reason}"),
             Self::Locked { path, reason } => write!(f, "key file {path} is locked: {reason}"),
             Self::AlreadyRunning { home } => write!(f, "another p2pchat uses the profile in {home}"),

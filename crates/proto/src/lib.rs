@@ -1,4 +1,4 @@
-//! Everything that p2pchat puts on a wire, as pure data.
+//! Everything that p2pchat puts on a wire, and what it keeps, as pure data.
 //!
 //! Read it from the outside in:
 //!
@@ -10,6 +10,7 @@
 //! 6. [`conversation`] and [`transfer`]: what travels inside a session. [`rekey`]: what the session
 //!    says to itself there.
 //! 7. [`carrier`]: the TCP connection over which a file travels, byte by byte.
+//! 8. [`kept`]: what one machine keeps of conversations, which no wire ever sees.
 //!
 //! Nothing here reads a clock, opens a socket or draws a random number, and every decoder
 //! takes hostile bytes: it answers with a value or a [`codec::DecodeError`], never with a panic,
@@ -25,6 +26,7 @@ pub mod datagram;
 pub mod endpoint;
 pub mod frame;
 pub mod id;
+pub mod kept;
 pub mod limits;
 pub mod name;
 pub mod offer;

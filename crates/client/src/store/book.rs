@@ -1,0 +1,472 @@
+//! What is kept of all conversations, called in place: [`Book::apply`] and reading.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use p2pchat_conversation::{Delivery, HeldRow, Marks, OutboxRow, Rows, Write};
+use p2pchat_crypto::Identity;
+use p2pchat_engine::Failure;
+use p2pchat_proto::conversation::{DeviceEpoch, EPOCHS_MAX, MessageId};
+use p2pchat_proto::kept::{
+    CONVERSATIONS_MAX, Directory, Entry, EpochMarks, Head, Installation, OWN_EPOCHS_MAX,
+};
+use p2pchat_proto::{PeerId, WallTime};
+use rand::{CryptoRng, RngExt};
+use redb::{Database, ReadableDatabase};
+
+use super::error::StoreError;
+use super::file::{begin, open, reopen};
+use super::log::{Placed, Reader, Writer, place_before};
+use super::pages::{Keys, PAGES, Pages, Readable, Still, Thing, Writable};
+
+/// Bytes of a log that are read at once on the way back, about 200 lines of a chat.
+const BACKWARDS: u64 = 32 * 1024;
+
+/// One message as the history shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// With whom the conversation is.
+    pub peer: PeerId,
+    /// The message.
+    pub message: MessageId,
+    /// Whether this user wrote it.
+    pub mine: bool,
+    /// Its text.
+    pub text: String,
+    /// When it was written, by its author's clock.
+    pub sent_at: WallTime,
+    /// When it became durable here.
+    pub kept_at: WallTime,
+    /// How far it got, where this user wrote it.
+    pub state: Option<Delivery>,
+}
+
+/// A conversation, as a list of them shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// With whom.
+    pub peer: PeerId,
+    /// Messages in it.
+    pub messages: u64,
+    /// This user's messages that the other side does not store.
+    pub waiting: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Book {
+    path: PathBuf,
+    keys: Keys,
+    epoch: DeviceEpoch,
+    /// None after a write that failed: redb refuses everything from then on, also when the disk has
+    /// room again, until the file is opened anew.
+    database: Option<Database>,
+}
+
+impl Book {
+    /// Opens the file at `path`, which is made where there is none, after all of it was checked.
+    /// `mark` is what this installation knows its machine and file by: with another one than last
+    /// time, this is a copy or a backup, and a new epoch begins.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the file is as it was.
+    pub fn open(
+        path: &Path,
+        me: Arc<Identity>,
+        mark: impl FnOnce(&Path) -> std::io::Result<[u8; 32]>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self, StoreError> {
+        let (database, keys) = (Some(open(path)?), Keys::new(me));
+        let mut book = Self { path: path.to_owned(), keys, epoch: DeviceEpoch(0), database };
+        let mark = mark(path)?;
+        let known = book.read(|pages| {
+            let known = pages.whole::<Installation>(Thing::Installation)?;
+            // Under another identity's names nothing is found.
+            if known.is_none() && !pages.is_empty()? { Err(StoreError::NotOurs) } else { Ok(known) }
+        })?;
+        book.epoch = match known {
+            Some(installation) if installation.mark == mark => installation.epoch,
+            Some(_) | None => {
+                let epoch = DeviceEpoch(rng.random());
+                book.renew(Installation { epoch, mark }, rng)?;
+                epoch
+            }
+        };
+        Ok(book)
+    }
+
+    /// The epoch of this installation's numbers.
+    pub const fn epoch(&self) -> DeviceEpoch {
+        self.epoch
+    }
+
+    /// What the user reads of an error of this file.
+    pub fn failure(&self, error: StoreError) -> Failure {
+        error.failure(&self.path)
+    }
+
+    /// Makes all writes of all batches durable, or none.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. The next write is tried on the file as it is then.
+    pub fn apply<'w>(
+        &mut self,
+        writes: impl IntoIterator<Item = &'w Write>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), StoreError> {
+        let epoch = self.epoch;
+        self.write(rng, |pages, rng| {
+            let mut open = Open { epoch, directory: None, conversations: BTreeMap::new() };
+            for write in writes {
+                open.apply(pages, write)?;
+            }
+            open.finish(pages, rng)
+        })
+    }
+
+    /// What a conversation needs to go on.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn rows(&mut self, peer: PeerId) -> Result<Rows, StoreError> {
+        let epoch = self.epoch;
+        self.read(|pages| {
+            let Some(head) = head_of(pages, peer)? else { return Ok(Rows::default()) };
+            let held = |marks: &EpochMarks| HeldRow {
+                epoch: marks.epoch,
+                marks: Marks { stored: marks.stored, read: marks.read },
+            };
+            let marks = head.marks(epoch);
+            let mut outbox = Vec::new();
+            for_each_waiting(pages, &head, epoch, |Placed { entry, .. }| {
+                outbox.push(OutboxRow {
+                    seq: entry.seq,
+                    text: Arc::from(entry.text),
+                    sent_at: entry.sent_at,
+                });
+            })?;
+            let read = marks.map_or(0, |marks| marks.read);
+            Ok(Rows { held: head.held.iter().map(held).collect(), outbox, read })
+        })
+    }
+
+    /// The number of the next message for each peer to whom this epoch has written.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn heads(&mut self) -> Result<BTreeMap<PeerId, u64>, StoreError> {
+        let epoch = self.epoch;
+        let heads = self.read(all_heads)?;
+        Ok(heads.into_iter().filter(|head| head.epoch == epoch).map(|head| (head.peer, head.next)).collect())
+    }
+
+    /// Every conversation, in the order of their first messages.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn summaries(&mut self) -> Result<Vec<Summary>, StoreError> {
+        let epoch = self.epoch;
+        self.read(|pages| {
+            let summary = |head: Head| {
+                let mut waiting = 0;
+                for_each_waiting(pages, &head, epoch, |_| waiting += 1)?;
+                Ok(Summary { peer: head.peer, messages: head.messages, waiting })
+            };
+            all_heads(pages)?.into_iter().map(summary).collect()
+        })
+    }
+
+    /// The last `limit` messages of one conversation, in its order.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn last(&mut self, peer: PeerId, limit: usize) -> Result<Vec<Kept>, StoreError> {
+        let me = self.keys.me();
+        self.read(|pages| {
+            let Some(head) = head_of(pages, peer)? else { return Ok(Vec::new()) };
+            let mut newest = Vec::new();
+            let mut end = head.log_end;
+            while newest.len() < limit && end > head.log_start {
+                let mut reach = BACKWARDS;
+                let mut from = place_before(pages, &head, end, reach)?;
+                while from >= end {
+                    reach = reach.saturating_mul(2);
+                    from = place_before(pages, &head, end, reach)?;
+                }
+                let mut part = Vec::new();
+                let mut reader = Reader::new(pages, &head, from);
+                while let Some(placed) = reader.next()? {
+                    if placed.at >= end {
+                        break;
+                    }
+                    part.push(kept(me, &head, placed.entry));
+                }
+                newest.extend(part.into_iter().rev());
+                end = from;
+            }
+            newest.truncate(limit);
+            newest.reverse();
+            Ok(newest)
+        })
+    }
+
+    /// Every message of one conversation, oldest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`], and what `take` gives.
+    pub fn each(&mut self, peer: PeerId, mut take: impl FnMut(Kept)) -> Result<(), StoreError> {
+        let me = self.keys.me();
+        self.read(|pages| {
+            let Some(head) = head_of(pages, peer)? else { return Ok(()) };
+            let mut reader = Reader::new(pages, &head, head.log_start);
+            while let Some(placed) = reader.next()? {
+                take(kept(me, &head, placed.entry));
+            }
+            Ok(())
+        })
+    }
+
+    /// Begins a new epoch: messages that still wait get numbers of it, so that none of them can be
+    /// taken for another one that had its number.
+    fn renew(&mut self, installation: Installation, rng: &mut dyn CryptoRng) -> Result<(), StoreError> {
+        self.write(rng, |pages, rng| {
+            for old in all_heads(pages)? {
+                renumber(pages, old, installation.epoch, rng)?;
+            }
+            pages.put_whole(Thing::Installation, &installation, rng)
+        })
+    }
+
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&Pages<'_, Still>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let database = self.take()?;
+        let outcome = (|| {
+            let transaction = database.begin_read().map_err(StoreError::reading)?;
+            let table = transaction.open_table(PAGES).map_err(StoreError::reading)?;
+            read(&Pages { table, keys: &self.keys })
+        })();
+        // A read that failed changes nothing, and may succeed next time.
+        self.database = Some(database);
+        outcome
+    }
+
+    fn write<T>(
+        &mut self,
+        rng: &mut dyn CryptoRng,
+        write: impl FnOnce(&mut Pages<'_, Writable<'_>>, &mut dyn CryptoRng) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let database = self.take()?;
+        let transaction = begin(&database)?;
+        let table = transaction.open_table(PAGES).map_err(StoreError::writing)?;
+        let mut pages = Pages { table, keys: &self.keys };
+        let outcome = write(&mut pages, rng)?;
+        drop(pages);
+        transaction.commit().map_err(StoreError::writing)?;
+        self.database = Some(database);
+        Ok(outcome)
+    }
+
+    fn take(&mut self) -> Result<Database, StoreError> {
+        self.database.take().map_or_else(|| reopen(&self.path), Ok)
+    }
+}
+
+/// Conversations as one transaction changes them.
+struct Open {
+    epoch: DeviceEpoch,
+    directory: Option<Directory>,
+    conversations: BTreeMap<PeerId, Changed>,
+}
+
+struct Changed {
+    head: Head,
+    writer: Option<Writer>,
+    /// Whether it is in the directory.
+    listed: bool,
+}
+
+impl Open {
+    fn apply(&mut self, pages: &Pages<'_, Writable<'_>>, write: &Write) -> Result<(), StoreError> {
+        match write {
+            Write::Composed { to, message, text, sent_at } => {
+                let changed = self.conversation(pages, *to)?;
+                changed.head.epoch = message.epoch;
+                changed.head.next = message.seq + 1;
+                let entry = Entry {
+                    mine: true,
+                    epoch: message.epoch,
+                    seq: message.seq,
+                    sent_at: *sent_at,
+                    kept_at: *sent_at,
+                    late: false,
+                    text: text.to_string(),
+                };
+                changed.append(pages, &entry)
+            }
+            Write::Delivered { to, epoch, marks } => {
+                let head = &mut self.conversation(pages, *to)?.head;
+                note(&mut head.sent, *epoch, *marks, OWN_EPOCHS_MAX);
+                if head.epoch == *epoch && marks.stored >= head.next {
+                    head.outbox_start = head.log_end;
+                }
+                Ok(())
+            }
+            Write::Arrived { message, text, sent_at, arrived_at, late } => {
+                let entry = Entry {
+                    mine: false,
+                    epoch: message.epoch,
+                    seq: message.seq,
+                    sent_at: *sent_at,
+                    kept_at: *arrived_at,
+                    late: *late,
+                    text: text.to_string(),
+                };
+                let changed = self.conversation(pages, message.author)?;
+                let nothing_waits = changed.head.outbox_start == changed.head.log_end;
+                changed.append(pages, &entry)?;
+                if nothing_waits {
+                    changed.head.outbox_start = changed.head.log_end;
+                }
+                Ok(())
+            }
+            Write::Held { peer, epoch, marks } => {
+                note(&mut self.conversation(pages, *peer)?.head.held, *epoch, *marks, EPOCHS_MAX);
+                Ok(())
+            }
+            Write::Forgotten { peer, epoch } => {
+                self.conversation(pages, *peer)?.head.held.retain(|marks| marks.epoch != *epoch);
+                Ok(())
+            }
+        }
+    }
+
+    fn conversation(
+        &mut self,
+        pages: &Pages<'_, Writable<'_>>,
+        peer: PeerId,
+    ) -> Result<&mut Changed, StoreError> {
+        match self.conversations.entry(peer) {
+            std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let head = head_of(pages, peer)?;
+                let listed = head.is_some();
+                let head = head.unwrap_or_else(|| Head::new(peer, self.epoch));
+                Ok(entry.insert(Changed { head, writer: None, listed }))
+            }
+        }
+    }
+
+    fn finish(self, pages: &mut Pages<'_, Writable<'_>>, rng: &mut dyn CryptoRng) -> Result<(), StoreError> {
+        let Self { directory, conversations, .. } = self;
+        let mut directory = directory;
+        for Changed { head, writer, listed } in conversations.into_values() {
+            if let Some(writer) = writer {
+                writer.finish(pages, &head, rng)?;
+            }
+            pages.put_whole(Thing::Head(head.peer), &head, rng)?;
+            if !listed {
+                let directory = match &mut directory {
+                    Some(directory) => directory,
+                    None => directory.insert(pages.whole(Thing::Directory)?.unwrap_or_default()),
+                };
+                if directory.peers.len() >= CONVERSATIONS_MAX {
+                    return Err(StoreError::TooLarge);
+                }
+                directory.peers.push(head.peer);
+            }
+        }
+        match directory {
+            Some(directory) => pages.put_whole(Thing::Directory, &directory, rng),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Changed {
+    fn append(&mut self, pages: &Pages<'_, Writable<'_>>, entry: &Entry) -> Result<(), StoreError> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(Writer::new(pages, &self.head)?),
+        };
+        writer.append(&mut self.head, entry)
+    }
+}
+
+/// Puts marks in the place of older ones, at the end of the list.
+fn note(list: &mut Vec<EpochMarks>, epoch: DeviceEpoch, marks: Marks, max: usize) {
+    list.retain(|marks| marks.epoch != epoch);
+    list.push(EpochMarks { epoch, stored: marks.stored, read: marks.read });
+    list.drain(..list.len().saturating_sub(max));
+}
+
+/// Gives the messages that wait the numbers of a new epoch.
+fn renumber(
+    pages: &mut Pages<'_, Writable<'_>>,
+    old: Head,
+    epoch: DeviceEpoch,
+    rng: &mut dyn CryptoRng,
+) -> Result<(), StoreError> {
+    let mut tail = Vec::new();
+    let mut reader = Reader::new(pages, &old, old.outbox_start);
+    while let Some(Placed { entry, .. }) = reader.next()? {
+        tail.push(entry);
+    }
+    let stored = old.marks(old.epoch).map_or(0, |marks| marks.stored);
+    let mut head = Head { epoch, next: 0, log_end: old.outbox_start, ..old.clone() };
+    head.messages -= (tail.len() as u64).min(head.messages);
+    let mut writer = Writer::new(pages, &head)?;
+    for mut entry in tail {
+        if entry.mine && entry.epoch == old.epoch && entry.seq >= stored {
+            (entry.epoch, entry.seq) = (epoch, head.next);
+            head.next += 1;
+        }
+        writer.append(&mut head, &entry)?;
+    }
+    writer.finish(pages, &head, rng)?;
+    pages.put_whole(Thing::Head(head.peer), &head, rng)
+}
+
+fn head_of<T: Readable>(pages: &Pages<'_, T>, peer: PeerId) -> Result<Option<Head>, StoreError> {
+    pages.whole(Thing::Head(peer))
+}
+
+fn all_heads<T: Readable>(pages: &Pages<'_, T>) -> Result<Vec<Head>, StoreError> {
+    let directory: Directory = pages.whole(Thing::Directory)?.unwrap_or_default();
+    let head = |peer| head_of(pages, peer)?.ok_or(StoreError::Damaged);
+    directory.peers.into_iter().map(head).collect()
+}
+
+/// The messages of `epoch` that the other side does not store, in order.
+fn for_each_waiting<T: Readable>(
+    pages: &Pages<'_, T>,
+    head: &Head,
+    epoch: DeviceEpoch,
+    mut take: impl FnMut(Placed),
+) -> Result<(), StoreError> {
+    let stored = head.marks(epoch).map_or(0, |marks| marks.stored);
+    let mut reader = Reader::new(pages, head, head.outbox_start);
+    while let Some(placed) = reader.next()? {
+        if placed.entry.mine && placed.entry.epoch == epoch && placed.entry.seq >= stored {
+            take(placed);
+        }
+    }
+    Ok(())
+}
+
+fn kept(me: PeerId, head: &Head, entry: Entry) -> Kept {
+    let (author, to) = if entry.mine { (me, head.peer) } else { (head.peer, me) };
+    let state = entry.mine.then(|| match head.marks(entry.epoch) {
+        Some(marks) if entry.seq < marks.read => Delivery::Read,
+        Some(marks) if entry.seq < marks.stored => Delivery::Stored,
+        Some(_) => Delivery::Queued,
+        // An epoch that made room for newer ones, or in which nothing has arrived yet.
+        None if entry.epoch == head.epoch => Delivery::Queued,
+        None => Delivery::Read,
+    });
+    let message = MessageId { author, to, epoch: entry.epoch, seq: entry.seq };
+    let Entry { mine, text, sent_at, kept_at, .. } = entry;
+    Kept { peer: head.peer, message, mine, text, sent_at, kept_at, state }
+}

@@ -1,0 +1,352 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use p2pchat_conversation::{Delivery, Marks, Memory, Write};
+use p2pchat_crypto::{Identity, Seed};
+use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
+use p2pchat_proto::limits::TEXT_MAX;
+use p2pchat_proto::{PeerId, WallTime};
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+
+use super::error::StoreError;
+use super::{Book, Kept};
+
+const THEIRS: DeviceEpoch = DeviceEpoch(77);
+
+fn me() -> Arc<Identity> {
+    Arc::new(Identity::from_seed(&Seed::from_bytes([1; 32])))
+}
+
+fn peer(n: u8) -> PeerId {
+    PeerId([n; 32])
+}
+
+fn rng() -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(7)
+}
+
+fn open_with(path: &Path, mark: u8) -> Result<Book, StoreError> {
+    // Another source each time: an epoch is drawn from it.
+    let mut rng = ChaCha20Rng::seed_from_u64(u64::from(mark));
+    Book::open(path, me(), |_| Ok([mark; 32]), &mut rng)
+}
+
+fn open(path: &Path) -> Book {
+    open_with(path, 0).unwrap()
+}
+
+fn home() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    (directory, path)
+}
+
+fn composed(book: &Book, to: u8, seq: u64, text: &str) -> Write {
+    let message = MessageId { author: me().peer_id(), to: peer(to), epoch: book.epoch(), seq };
+    Write::Composed { to: peer(to), message, text: text.into(), sent_at: WallTime(1000 + seq) }
+}
+
+fn arrived(from: u8, seq: u64, text: &str) -> Write {
+    let message = MessageId { author: peer(from), to: me().peer_id(), epoch: THEIRS, seq };
+    let (sent_at, arrived_at) = (WallTime(2000 + seq), WallTime(3000 + seq));
+    Write::Arrived { message, text: text.into(), sent_at, arrived_at, late: false }
+}
+
+fn delivered(book: &Book, to: u8, stored: u64, read: u64) -> Write {
+    Write::Delivered { to: peer(to), epoch: book.epoch(), marks: Marks { stored, read } }
+}
+
+fn held(from: u8, stored: u64) -> Write {
+    Write::Held { peer: peer(from), epoch: THEIRS, marks: Marks { stored, read: 0 } }
+}
+
+fn apply(book: &mut Book, writes: &[Write]) {
+    book.apply(writes, &mut rng()).unwrap();
+}
+
+fn texts(kept: &[Kept]) -> Vec<&str> {
+    kept.iter().map(|kept| kept.text.as_str()).collect()
+}
+
+fn all(book: &mut Book, with: u8) -> Vec<Kept> {
+    let mut all = Vec::new();
+    book.each(peer(with), |kept| all.push(kept)).unwrap();
+    all
+}
+
+#[test]
+fn what_was_written_is_there_in_its_order_after_opening_again() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let writes = [
+        composed(&book, 2, 0, "hello"),
+        arrived(2, 0, "hi"),
+        held(2, 1),
+        composed(&book, 2, 1, "how are you"),
+    ];
+    apply(&mut book, &writes);
+    let marks = delivered(&book, 2, 1, 1);
+    apply(&mut book, &[marks]);
+    drop(book);
+    let mut book = open(&path);
+    let kept = book.last(peer(2), 10).unwrap();
+    assert_eq!(texts(&kept), ["hello", "hi", "how are you"]);
+    let states: Vec<_> = kept.iter().map(|kept| kept.state).collect();
+    assert_eq!(states, [Some(Delivery::Read), None, Some(Delivery::Queued)]);
+    assert_eq!((kept[1].sent_at, kept[1].kept_at), (WallTime(2000), WallTime(3000)));
+    assert_eq!((kept[1].message.author, kept[0].message.author), (peer(2), me().peer_id()));
+    let rows = book.rows(peer(2)).unwrap();
+    assert_eq!(rows.outbox.iter().map(|row| row.seq).collect::<Vec<_>>(), [1]);
+    assert_eq!((rows.held.len(), rows.held[0].marks.stored, rows.read), (1, 1, 1));
+    assert_eq!(book.heads().unwrap(), BTreeMap::from([(peer(2), 2)]));
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    assert!(matches!(open_with(&path, 0), Err(StoreError::InUse)));
+}
+
+#[test]
+fn a_conversation_that_never_was_has_no_rows_and_no_messages() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    assert_eq!(book.rows(peer(2)).unwrap(), Default::default());
+    assert_eq!(book.last(peer(2), 5).unwrap(), []);
+    assert_eq!(book.summaries().unwrap(), []);
+}
+
+#[test]
+fn the_end_of_a_long_conversation_is_read_backwards_whatever_the_lengths() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let lengths = [0, 1, 3_990, 4_030, 4_031, 20_000, TEXT_MAX, 7];
+    let text = |seq: u64| "x".repeat(lengths[usize::try_from(seq).unwrap() % lengths.len()]);
+    for start in (0..64).step_by(16) {
+        let writes: Vec<_> = (start..start + 16).map(|seq| arrived(2, seq, &text(seq))).collect();
+        apply(&mut book, &writes);
+    }
+    for limit in [1, 2, 7, 63, 64, 100] {
+        let kept = book.last(peer(2), limit).unwrap();
+        let seqs: Vec<_> = kept.iter().map(|kept| kept.message.seq).collect();
+        let first = 64_u64.saturating_sub(limit as u64);
+        assert_eq!(seqs, (first..64).collect::<Vec<_>>(), "{limit}");
+        assert!(kept.iter().all(|kept| kept.text == text(kept.message.seq)));
+    }
+}
+
+#[test]
+fn a_line_costs_one_page_of_its_conversation_and_equal_pages_fill_the_file() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let size = |path: &Path| fs::metadata(path).unwrap().len();
+    for batch in 0..50 {
+        let writes: Vec<_> = (0..200).map(|n| arrived(2, batch * 200 + n, &"y".repeat(80))).collect();
+        apply(&mut book, &writes);
+    }
+    drop(book);
+    // 10,000 entries of 126 bytes with their lengths; redb grows its file by doubling, and keeps what the
+    // last transactions freed.
+    let content = 10_000 * 126;
+    assert!(size(&path) < 3 * content, "{} bytes for {content}", size(&path));
+}
+
+/// Writes of two people as conversations make them, by what a model of bytes says.
+fn random_writes(epoch: DeviceEpoch, plan: &[(u8, u8, u16)]) -> Vec<Write> {
+    let mut next: BTreeMap<u8, u64> = BTreeMap::new();
+    let mut stored: BTreeMap<u8, u64> = BTreeMap::new();
+    let mut came: BTreeMap<u8, u64> = BTreeMap::new();
+    let mut writes = Vec::new();
+    for &(who, what, size) in plan {
+        let text: String = char::from(b'a' + who).to_string().repeat(size.into());
+        match what % 4 {
+            0 | 1 => {
+                let seq = next.entry(who).or_default();
+                let message = MessageId { author: me().peer_id(), to: peer(who), epoch, seq: *seq };
+                *seq += 1;
+                writes.push(Write::Composed {
+                    to: peer(who),
+                    message,
+                    text: text.into(),
+                    sent_at: WallTime(1),
+                });
+            }
+            2 => {
+                let upto = next.get(&who).copied().unwrap_or_default();
+                let stored = stored.entry(who).or_default();
+                *stored = (*stored + u64::from(size % 5)).min(upto);
+                let marks = Marks { stored: *stored, read: *stored / 2 };
+                writes.push(Write::Delivered { to: peer(who), epoch, marks });
+            }
+            _ => {
+                let seq = came.entry(who).or_default();
+                writes.push(arrived(who, *seq, &text));
+                *seq += 1;
+                writes.push(held(who, *seq));
+            }
+        }
+    }
+    writes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_gives_back_what_a_store_in_memory_does_whatever_is_folded_and_opened_again(
+        plan in proptest::collection::vec((2..5_u8, any::<u8>(), 0..6_000_u16), 1..60),
+        fold in 1..9_usize,
+        reopened in 1..9_usize,
+    ) {
+        let (_directory, path) = home();
+        let mut book = open(&path);
+        let mut memory = Memory::new();
+        for (at, writes) in random_writes(book.epoch(), &plan).chunks(fold).enumerate() {
+            apply(&mut book, writes);
+            memory.apply(writes);
+            if at % reopened == 0 {
+                drop(book);
+                book = open(&path);
+            }
+        }
+        for who in 2..5 {
+            prop_assert_eq!(book.rows(peer(who)).unwrap(), memory.rows(peer(who)));
+        }
+        let heads: BTreeMap<_, _> = memory.heads().into_iter().collect();
+        prop_assert_eq!(book.heads().unwrap(), heads);
+    }
+}
+
+#[test]
+fn a_copy_made_while_it_was_open_as_after_a_crash_has_every_commit() {
+    let (directory, path) = home();
+    let mut book = open(&path);
+    for seq in 0..40 {
+        let write = composed(&book, 2, seq, "a line");
+        apply(&mut book, &[write]);
+        let copy = directory.path().join(format!("crash-{seq}"));
+        fs::copy(&path, &copy).unwrap();
+        assert_eq!(open(&copy).heads().unwrap(), BTreeMap::from([(peer(2), seq + 1)]));
+    }
+}
+
+#[test]
+fn under_another_mark_a_new_epoch_begins_and_what_waits_gets_its_numbers() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let first = book.epoch();
+    let writes = [
+        composed(&book, 2, 0, "stored"),
+        delivered(&book, 2, 1, 0),
+        composed(&book, 2, 1, &"waits ".repeat(1000)),
+        arrived(2, 0, "between"),
+        composed(&book, 2, 2, "waits too"),
+        arrived(3, 0, "another"),
+    ];
+    apply(&mut book, &writes);
+    drop(book);
+    let mut book = open_with(&path, 1).unwrap();
+    assert_ne!(book.epoch(), first);
+    assert_eq!(book.heads().unwrap(), BTreeMap::from([(peer(2), 2), (peer(3), 0)]));
+    let rows = book.rows(peer(2)).unwrap();
+    let waiting: Vec<_> = rows.outbox.iter().map(|row| (row.seq, row.text.len())).collect();
+    assert_eq!(waiting, [(0, 6000), (1, 9)]);
+    let kept = all(&mut book, 2);
+    let ids: Vec<_> = kept.iter().map(|kept| (kept.message.epoch, kept.message.seq, kept.mine)).collect();
+    let second = book.epoch();
+    assert_eq!(ids, [(first, 0, true), (second, 0, true), (THEIRS, 0, false), (second, 1, true)]);
+    assert_eq!(kept[0].state, Some(Delivery::Stored));
+    drop(book);
+    assert_eq!(open_with(&path, 1).unwrap().epoch(), second, "known from now on");
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
+    let (_directory, path) = home();
+    for content in [&b""[..], b"hello", &[0; 4096], &[0xff; 100_000]] {
+        fs::write(&path, content).unwrap();
+        assert!(matches!(open_with(&path, 0), Err(StoreError::Damaged)), "{} bytes", content.len());
+        assert_eq!(fs::read(&path).unwrap(), content);
+    }
+}
+
+#[test]
+fn the_store_of_another_identity_is_damage_and_not_an_empty_one() {
+    let (_directory, path) = home();
+    drop(open(&path));
+    let other = Arc::new(Identity::from_seed(&Seed::from_bytes([2; 32])));
+    let mut book = Book::open(&path, other, |_| Ok([0; 32]), &mut rng());
+    assert!(matches!(book.as_mut().map(|book| book.rows(peer(2)).map(drop)), Err(StoreError::NotOurs)));
+}
+
+#[test]
+fn a_byte_flipped_anywhere_gives_an_error_or_the_right_answer() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let writes: Vec<_> = (0..300)
+        .flat_map(|seq| [arrived(2, seq, &format!("line {seq}")), composed(&book, 3, seq, &"z".repeat(100))])
+        .collect();
+    apply(&mut book, &writes);
+    let right = (all(&mut book, 2), all(&mut book, 3), book.rows(peer(3)).unwrap());
+    drop(book);
+    let good = fs::read(&path).unwrap();
+    let (mut errors, mut answers) = (0, 0);
+    for n in 0..1000_usize {
+        let at = n.wrapping_mul(0x9e37_79b9) % good.len();
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (n % 8);
+        fs::write(&path, &bad).unwrap();
+        let Ok(mut book) = open_with(&path, 0) else {
+            assert_eq!(fs::read(&path).unwrap(), bad, "byte {at}: a file that is refused stays as it was");
+            errors += 1;
+            continue;
+        };
+        let mut read = || {
+            let mut two = Vec::new();
+            book.each(peer(2), |kept| two.push(kept))?;
+            let mut three = Vec::new();
+            book.each(peer(3), |kept| three.push(kept))?;
+            Ok::<_, StoreError>((two, three, book.rows(peer(3))?))
+        };
+        match read() {
+            Ok(read) => {
+                assert_eq!(read, right, "byte {at}");
+                answers += 1;
+            }
+            Err(_) => errors += 1,
+        }
+    }
+    assert!(errors > 50 && answers > 50, "{errors} errors, {answers} answers");
+}
+
+#[test]
+fn nothing_that_was_written_stands_in_the_file() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let writes = [composed(&book, 2, 0, "a very secret text"), arrived(3, 0, "another secret text")];
+    apply(&mut book, &writes);
+    drop(book);
+    let file = fs::read(&path).unwrap();
+    let secrets: [&[u8]; 4] = [b"secret text", &[2; 16], &[3; 16], &me().peer_id().0[..16]];
+    for secret in secrets {
+        assert!(!file.windows(secret.len()).any(|at| at == secret), "{secret:?}");
+    }
+}
+
+#[test]
+fn how_many_conversations_there_are_cannot_be_told_from_how_long_they_are() {
+    let pages = |plan: &[(u8, u64)]| {
+        let (_directory, path) = home();
+        let mut book = open(&path);
+        for &(who, count) in plan {
+            let writes: Vec<_> = (0..count).map(|seq| arrived(who, seq, &"x".repeat(954))).collect();
+            apply(&mut book, &writes);
+        }
+        drop(book);
+        super::file::page_count(&path)
+    };
+    // 1,000 bytes an entry, and 4,030 of the stream in a page: one conversation of 3 pages has as many
+    // pages with its head as two of one page.
+    assert_eq!(pages(&[(2, 12)]), pages(&[(2, 4), (3, 4)]));
+}

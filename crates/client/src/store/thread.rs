@@ -1,0 +1,212 @@
+//! The store's thread, and the driver's end of it.
+
+use core::task::{Context, Poll};
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use p2pchat_conversation::{BatchId, Memory, QueryId, Rows, Write};
+use p2pchat_engine::Failure;
+use p2pchat_proto::PeerId;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::book::Book;
+use super::error::StoreError;
+use crate::random::system_rng;
+
+/// How long after a write that failed the next try is made. A full disk is noticed at once, and nobody
+/// waits much longer than it takes to make room.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the store has to say.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// This batch and all before it are durable.
+    Committed(BatchId),
+    /// What was asked for.
+    Loaded(QueryId, Rows),
+    /// Writing fails for now; it is tried again until it succeeds.
+    Trouble(Failure),
+    /// Writing succeeds again.
+    Recovered,
+    /// The store cannot be used any more.
+    Broken(Failure),
+}
+
+enum Job {
+    Commit(BatchId, Vec<Write>),
+    Load(QueryId, PeerId),
+}
+
+/// Where conversations are kept. What waits for it is bounded by what conversations have under way.
+pub(crate) struct Store {
+    place: Place,
+    answers: UnboundedReceiver<Answer>,
+}
+
+enum Place {
+    /// As long as the process lasts.
+    Memory(Memory, UnboundedSender<Answer>),
+    /// In a file. None once the store is to end.
+    File(Option<Sender<Job>>),
+}
+
+impl Store {
+    /// A store that is gone with the process.
+    pub(crate) fn in_memory() -> Self {
+        let (sender, answers) = unbounded_channel();
+        Self { place: Place::Memory(Memory::new(), sender), answers }
+    }
+
+    /// A store in a file, on a thread of its own from now on.
+    pub(crate) fn of(book: Book) -> Result<Self, Failure> {
+        let (jobs, todo) = channel();
+        let (sender, answers) = unbounded_channel();
+        let worker = Worker { book, jobs: todo, queue: VecDeque::new(), answers: sender, troubled: false };
+        std::thread::Builder::new().name("store".to_owned()).spawn(|| worker.run()).map_err(|error| {
+            Failure::Local { what: "start the thread of the store".to_owned(), reason: error.to_string() }
+        })?;
+        Ok(Self { place: Place::File(Some(jobs)), answers })
+    }
+
+    /// Makes writes durable; [`Answer::Committed`] says when.
+    pub(crate) fn commit(&mut self, batch: BatchId, writes: Vec<Write>) {
+        match &mut self.place {
+            Place::Memory(memory, answers) => {
+                memory.apply(&writes);
+                // Its other end is this store's own.
+                let _ = answers.send(Answer::Committed(batch));
+            }
+            Place::File(jobs) => hand(jobs, Job::Commit(batch, writes)),
+        }
+    }
+
+    /// Reads what is kept of a conversation; [`Answer::Loaded`] gives it.
+    pub(crate) fn load(&mut self, query: QueryId, peer: PeerId) {
+        match &mut self.place {
+            Place::Memory(memory, answers) => {
+                let _ = answers.send(Answer::Loaded(query, memory.rows(peer)));
+            }
+            Place::File(jobs) => hand(jobs, Job::Load(query, peer)),
+        }
+    }
+
+    /// The next answer that is there.
+    pub(crate) fn answer(&mut self) -> Option<Answer> {
+        self.answers.try_recv().ok()
+    }
+
+    /// The next answer; never ready once there can be none.
+    pub(crate) fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
+        match self.answers.poll_recv(context) {
+            Poll::Ready(Some(answer)) => Poll::Ready(answer),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Ends the store once everything that waits is durable, or cannot be; what it had still to say.
+    pub(crate) async fn finish(&mut self) -> Vec<Answer> {
+        let mut last = Vec::new();
+        if let Place::File(jobs) = &mut self.place {
+            *jobs = None;
+            while let Some(answer) = self.answers.recv().await {
+                last.push(answer);
+            }
+        }
+        last
+    }
+}
+
+/// A thread that is gone has said why.
+fn hand(jobs: &Option<Sender<Job>>, job: Job) {
+    if let Some(jobs) = jobs
+        && jobs.send(job).is_err()
+    {
+        tracing::debug!("the store has ended");
+    }
+}
+
+struct Worker {
+    book: Book,
+    jobs: Receiver<Job>,
+    /// What came while something else was being written.
+    queue: VecDeque<Job>,
+    answers: UnboundedSender<Answer>,
+    troubled: bool,
+}
+
+impl Worker {
+    /// Until the other end is gone and everything is done.
+    fn run(mut self) {
+        while let Some(job) = self.queue.pop_front().or_else(|| self.jobs.recv().ok()) {
+            let done = match job {
+                Job::Commit(batch, writes) => self.commit(batch, writes),
+                Job::Load(query, peer) => self.load(query, peer),
+            };
+            if let Err(error) = done {
+                self.say(Answer::Broken(self.book.failure(error)));
+                return;
+            }
+        }
+    }
+
+    /// Makes a batch durable, with all that wait behind it up to the next question, whose answer is to
+    /// hold no later one. While the disk takes nothing it is tried again, until the program ends.
+    fn commit(&mut self, mut last: BatchId, mut writes: Vec<Write>) -> Result<(), StoreError> {
+        self.queue.extend(self.jobs.try_iter());
+        while let Some(Job::Commit(..)) = self.queue.front()
+            && let Some(Job::Commit(batch, more)) = self.queue.pop_front()
+        {
+            last = batch;
+            writes.extend(more);
+        }
+        let mut ending = false;
+        while let Err(error) = self.apply(&writes) {
+            if ending || !error.may_pass() {
+                return Err(error);
+            }
+            self.trouble(error);
+            ending = self.wait();
+        }
+        if core::mem::take(&mut self.troubled) {
+            self.say(Answer::Recovered);
+        }
+        self.say(Answer::Committed(last));
+        Ok(())
+    }
+
+    fn apply(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        let mut rng = system_rng().map_err(|_| StoreError::Randomness)?;
+        self.book.apply(writes, &mut rng)
+    }
+
+    fn load(&mut self, query: QueryId, peer: PeerId) -> Result<(), StoreError> {
+        let rows = self.book.rows(peer)?;
+        self.say(Answer::Loaded(query, rows));
+        Ok(())
+    }
+
+    /// Says that writing fails, once until it succeeds again.
+    fn trouble(&mut self, error: StoreError) {
+        if !core::mem::replace(&mut self.troubled, true) {
+            self.say(Answer::Trouble(self.book.failure(error)));
+        }
+    }
+
+    /// Waits for the time of the next try. Whether the program ends.
+    fn wait(&mut self) -> bool {
+        let until = Instant::now() + RETRY;
+        loop {
+            match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(job) => self.queue.push_back(job),
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
+            }
+        }
+    }
+
+    /// Nobody hears it once the driver is gone, and then nobody waits for it.
+    fn say(&self, answer: Answer) {
+        let _ = self.answers.send(answer);
+    }
+}
