@@ -53,6 +53,11 @@ impl Memory {
         self.peers.iter().map(|(peer, kept)| (*peer, kept.next)).collect()
     }
 
+    /// Whom messages wait for.
+    pub fn recipients(&self) -> Vec<PeerId> {
+        self.peers.iter().filter(|(_, kept)| !kept.outbox.is_empty()).map(|(peer, _)| *peer).collect()
+    }
+
     fn apply_one(&mut self, write: &Write) {
         match write {
             Write::Composed { to, message, text, sent_at } => {

@@ -1,9 +1,11 @@
 //! What the owner decides about an engine before it runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use p2pchat_crypto::Identity;
-use p2pchat_proto::{BrokerKey, Name};
+use p2pchat_proto::conversation::DeviceEpoch;
+use p2pchat_proto::{BrokerKey, Name, PeerId};
 use p2pchat_session::Contact;
 
 use crate::people::Pin;
@@ -54,6 +56,17 @@ pub struct EngineConfig {
     pub ports: Ports,
     /// Whether the session's UDP socket can be reached over loopback only.
     pub loopback_only: bool,
+}
+
+/// What earlier processes left in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The epoch of this user's messages.
+    pub epoch: DeviceEpoch,
+    /// The number of the next message for each peer to whom it has written.
+    pub heads: BTreeMap<PeerId, u64>,
+    /// Whom messages wait for.
+    pub recipients: Vec<PeerId>,
 }
 
 impl core::fmt::Debug for EngineConfig {

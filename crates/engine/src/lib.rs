@@ -32,7 +32,7 @@ mod sizes;
 mod wish;
 
 pub use command::{Command, Target};
-pub use config::{AcceptPolicy, EngineConfig, Ports};
+pub use config::{AcceptPolicy, EngineConfig, Kept, Ports};
 pub use effect::Effect;
 pub use engine::Engine;
 pub use event::{CommandId, Event, TransferNumber};

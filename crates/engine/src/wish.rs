@@ -144,6 +144,14 @@ impl Wish {
         self.broker_deadline = self.deadline;
     }
 
+    /// Who is wished for has just come online.
+    pub(crate) fn came_online(&mut self, now: Now) {
+        if self.open.is_none() {
+            self.not_before = now.moment;
+        }
+        self.failures = 0;
+    }
+
     /// When something is due for this wish; `ready` says whether the broker can be spoken to.
     pub(crate) fn poll_timeout(&self, ready: bool) -> Moment {
         match &self.open {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use p2pchat_conversation::{BatchId, Memory, QueryId, Write};
 use p2pchat_crypto::{Identity, Seed};
-use p2pchat_engine::{AcceptPolicy, Engine, EngineConfig, Now, Pin, Ports};
+use p2pchat_engine::{AcceptPolicy, Engine, EngineConfig, Kept, Now, Pin, Ports};
 use p2pchat_netsim::{Internet, SocketId};
 use p2pchat_proto::conversation::DeviceEpoch;
 use p2pchat_proto::{BrokerKey, Moment, Name, PeerId, WallTime};
@@ -126,8 +126,9 @@ impl Member {
         let everywhere = (std::net::Ipv4Addr::UNSPECIFIED, PORT).into();
         let socket = internet.bind(self.seat.host, everywhere).expect("the last process closed its socket");
         let now = self.clock(internet, at);
-        let heads = self.store.heads();
-        let engine = Engine::resume(config, rng.random(), self.epoch, heads, now);
+        let (heads, recipients) = (self.store.heads(), self.store.recipients());
+        let kept = Kept { epoch: self.epoch, heads, recipients };
+        let engine = Engine::resume(config, rng.random(), kept, now);
         self.life += 1;
         self.away = false;
         self.process = Some(Process {

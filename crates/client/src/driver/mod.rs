@@ -19,8 +19,7 @@ use std::path::{Path, PathBuf};
 use std::task::Poll;
 use std::time::Duration;
 
-use p2pchat_conversation::Memory;
-use p2pchat_engine::event::Ready;
+use p2pchat_engine::event::{MessageEvent, Ready};
 use p2pchat_engine::{Command, CommandId, Effect, Engine, EngineConfig, Event, Failure, Now, TransferNumber};
 use p2pchat_proto::endpoint::is_dialable;
 use p2pchat_proto::{Moment, Name, PeerId, TransferId, UdpEndpoints};
@@ -34,10 +33,11 @@ use crate::endpoints::{addresses, announced};
 use crate::files::{FileConfig, FileDriver, open_source};
 use crate::random::system_rng;
 use crate::request::Request;
+use crate::store::{Answer, KeptMessage, Store};
 use alarm::Alarm;
 use clock::Clock;
 use network::NetworkNews;
-use profile::Profile;
+use profile::{Conversations, Profile};
 use tcp::{BrokerConnection, Report};
 use udp::{Batch, Sent, Sockets};
 use waiting::Waiting;
@@ -76,7 +76,9 @@ pub(crate) struct Driver {
     look_at: Moment,
     broker: BrokerConnection,
     broker_address: String,
-    store: Memory,
+    store: Store,
+    /// Why nothing more can be kept, so that the client ends.
+    broken: Option<Failure>,
     files: FileDriver,
     carriers: mpsc::Receiver<(TransferId, CarrierEvent)>,
     requests: mpsc::Receiver<(CommandId, Request)>,
@@ -100,12 +102,13 @@ enum Source {
     Broker,
     Carrier,
     Timer,
+    Store,
     Network,
 }
 
 impl Source {
-    const ALL: [Self; 6] =
-        [Self::Udp, Self::Request, Self::Broker, Self::Carrier, Self::Timer, Self::Network];
+    const ALL: [Self; 7] =
+        [Self::Udp, Self::Request, Self::Broker, Self::Carrier, Self::Timer, Self::Store, Self::Network];
 
     /// What is looked at first in this turn.
     fn first(turn: usize) -> Self {
@@ -129,6 +132,7 @@ enum Woken {
     Writable,
     Room,
     Timeout,
+    Store(Answer),
     Network,
 }
 
@@ -171,8 +175,15 @@ impl Driver {
             },
             carrier,
         );
+        let (engine, store, unread) = match profile.conversations()? {
+            Some(Conversations { book, kept, unread }) => {
+                let engine = Engine::resume(engine, seed, kept, clock.now());
+                (engine, Store::of(book)?, unread)
+            }
+            None => (Engine::new(engine, seed, clock.now()), Store::in_memory(), Vec::new()),
+        };
         let mut driver = Self {
-            engine: Engine::new(engine, seed, clock.now()),
+            engine,
             clock,
             now: clock.now(),
             alarm: Alarm::new(),
@@ -184,7 +195,8 @@ impl Driver {
             look_at: Moment::ZERO,
             broker: BrokerConnection::default(),
             broker_address: config.broker.host_port,
-            store: Memory::default(),
+            store,
+            broken: None,
             files,
             carriers,
             requests,
@@ -198,6 +210,7 @@ impl Driver {
             stopping: false,
         };
         driver.announce_ready(peer, name);
+        driver.show_unread(unread);
         damage.into_iter().for_each(|failure| driver.say(Event::Error(failure)));
         Ok(driver)
     }
@@ -205,6 +218,14 @@ impl Driver {
     fn announce_ready(&mut self, peer: PeerId, name: Name) {
         let [udp, udp6] = [&self.sockets.v4, &self.sockets.v6].map(|udp| udp.as_ref().map(udp::Udp::local));
         self.say(Event::Ready(Ready { peer, name, udp, udp6 }));
+    }
+
+    /// What was kept before the last process ended, and not shown.
+    fn show_unread(&mut self, unread: Vec<KeptMessage>) {
+        for KeptMessage { peer, message, text, sent_at, mine, .. } in unread {
+            let name = self.profile.name_of(peer);
+            self.say(Event::Message(MessageEvent { peer, name, message, text, sent_at, mine, late: true }));
+        }
     }
 
     fn say(&mut self, event: Event) {
@@ -224,7 +245,7 @@ impl Driver {
             self.transmit();
             if self.stopping {
                 self.finish().await;
-                return None;
+                return self.broken;
             }
             let woken = self.sleep().await;
             self.wake(woken);
@@ -234,10 +255,14 @@ impl Driver {
     /// Moves everything out of the engine that it has to give, but for datagrams; whether a front
     /// end got something.
     fn settle(&mut self) -> bool {
-        while let Some(effect) = self.engine.poll_effect() {
-            if let Err(failure) = self.perform(effect) {
-                self.say(Event::Error(failure));
+        loop {
+            while let Some(effect) = self.engine.poll_effect() {
+                if let Err(failure) = self.perform(effect) {
+                    self.say(Event::Error(failure));
+                }
             }
+            let Some(answer) = self.store.answer() else { break };
+            self.store_says(answer);
         }
         while let Some(event) = self.engine.poll_event() {
             self.say(event);
@@ -296,6 +321,7 @@ impl Driver {
             carriers,
             alarm,
             network,
+            store,
             events,
             waiting,
             unsent,
@@ -314,6 +340,7 @@ impl Driver {
                     Source::Broker if listening => broker.poll_report(context).map(Woken::Broker),
                     Source::Carrier => carriers.poll_recv(context).map(Woken::Carrier),
                     Source::Timer => alarm.poll(context).map(|()| Woken::Timeout),
+                    Source::Store => store.poll_answer(context).map(Woken::Store),
                     Source::Network => network.poll(context).map(|()| Woken::Network),
                     Source::Udp | Source::Request | Source::Broker => Poll::Pending,
                 };
@@ -352,6 +379,7 @@ impl Driver {
                     self.engine.carrier_event(transfer, event, now);
                 }
             }
+            Woken::Store(answer) => self.store_says(answer),
             Woken::Udp => self.receive(),
             Woken::Writable | Woken::Room => {}
             Woken::Timeout => self.engine.handle_timeout(now),
@@ -439,14 +467,8 @@ impl Driver {
             Effect::PinBroker(key) => self.profile.pin_broker(&self.broker_address, key)?,
             Effect::Pin(pin) => self.profile.pin(pin, now.wall)?,
             Effect::KeepContact(contact) => self.profile.keep_contact(&contact)?,
-            Effect::Commit { batch, writes } => {
-                self.store.apply(&writes);
-                self.engine.committed(batch, now);
-            }
-            Effect::Load { query, peer } => {
-                let rows = self.store.rows(peer);
-                self.engine.loaded(query, rows, now);
-            }
+            Effect::Commit { batch, writes } => self.store.commit(batch, writes),
+            Effect::Load { query, peer } => self.store.load(query, peer),
             Effect::StartCarrier(spec) => self.files.start(spec),
             Effect::DialCarrier { transfer, attempt, list } => {
                 self.files.candidates(transfer, attempt, &list)
@@ -455,6 +477,19 @@ impl Driver {
             Effect::StopCarrier { transfer } => self.files.stop(transfer),
         }
         Ok(())
+    }
+
+    fn store_says(&mut self, answer: Answer) {
+        match answer {
+            Answer::Committed(batch) => self.engine.committed(batch, self.now),
+            Answer::Loaded(query, rows) => self.engine.loaded(query, rows, self.now),
+            Answer::Trouble(failure) => self.say(Event::Error(failure)),
+            Answer::Recovered => tracing::info!("the store takes writes again"),
+            Answer::Broken(failure) => {
+                self.broken = Some(failure);
+                self.stopping = true;
+            }
+        }
     }
 
     fn send_file(&mut self, id: CommandId, to: PeerId, path: &Path) {
@@ -533,6 +568,11 @@ impl Driver {
             self.settle();
             self.transmit();
         }
+        // What was said until now is kept, also where nobody waits for it any more.
+        for answer in self.store.finish().await {
+            self.store_says(answer);
+        }
+        self.settle();
         self.broker.finish(FAREWELL).await;
         self.files.close().await;
         while !self.waiting.is_empty() && self.events.send(self.waiting.take()).await.is_ok() {}

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use p2pchat_crypto::Identity;
-use p2pchat_engine::{Failure, Pin};
-use p2pchat_proto::{BrokerKey, WallTime};
+use p2pchat_engine::{Failure, Kept, Pin};
+use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
 use p2pchat_session::Contact;
 
 use super::udp::Sockets;
 use crate::config::BrokerAddress;
 use crate::profile::{self, Home, KnownBrokers, Pins};
 use crate::random::system_rng;
+use crate::store::{Book, KeptMessage};
 
 /// See the module.
 pub(crate) struct Profile {
@@ -19,6 +20,17 @@ pub(crate) struct Profile {
     pins: Pins,
     me: Arc<Identity>,
 }
+
+/// What a client goes on with.
+pub(crate) struct Conversations {
+    pub(crate) book: Book,
+    pub(crate) kept: Kept,
+    /// Messages of others that no front end has shown.
+    pub(crate) unread: Vec<KeptMessage>,
+}
+
+/// Most messages of one conversation that are shown at the start: a few screens.
+const UNREAD_MAX: usize = 200;
 
 impl Profile {
     pub(crate) fn load(home: Home, me: Arc<Identity>) -> Result<Self, Failure> {
@@ -62,6 +74,21 @@ impl Profile {
     pub(crate) fn pin(&mut self, pin: Pin, now: WallTime) -> Result<(), Failure> {
         let Pin { peer, name, broker } = pin;
         self.pins.pin(profile::Pin { name, peer, broker, since: now, may_reconnect: true })
+    }
+
+    /// What was kept of conversations; `None` in a profile that is kept nowhere.
+    pub(crate) fn conversations(&self) -> Result<Option<Conversations>, Failure> {
+        let Some(mut book) = Book::of(&self.home, Arc::clone(&self.me))? else { return Ok(None) };
+        let read = |book: &mut Book| Ok((book.kept()?, book.unread(UNREAD_MAX)?));
+        match read(&mut book) {
+            Ok((kept, unread)) => Ok(Some(Conversations { book, kept, unread })),
+            Err(error) => Err(book.failure(error)),
+        }
+    }
+
+    /// What the user calls somebody.
+    pub(crate) fn name_of(&self, peer: PeerId) -> Option<Name> {
+        self.pins.of_peer(peer).next().map(|pin| pin.name.clone())
     }
 
     /// What was kept of those who may come back, and what was wrong with the rest.

@@ -15,6 +15,7 @@ use super::lock::ProfileLock;
 pub(super) const IDENTITY: &str = "identity.key";
 const NAME: &str = "name";
 const UDP_PORT: &str = "udp_port";
+const STORE: &str = "store.redb";
 const CONFIG: &str = "config.toml";
 /// Most bytes of a file of one line.
 const LINE_MAX: usize = 256;
@@ -161,6 +162,11 @@ impl Home {
     /// [`Failure::Local`], [`Failure::DiskFull`].
     pub fn store_udp_port(&self, port: u16) -> Result<(), Failure> {
         self.write(UDP_PORT, format!("{port}\n").as_bytes())
+    }
+
+    /// Where conversations are kept, if anywhere.
+    pub(crate) fn store(&self) -> Option<PathBuf> {
+        self.path(STORE)
     }
 
     /// The path of a file of this profile.

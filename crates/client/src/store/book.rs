@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use p2pchat_conversation::{Delivery, HeldRow, Marks, OutboxRow, Rows, Write};
 use p2pchat_crypto::Identity;
-use p2pchat_engine::Failure;
+use p2pchat_engine::{Failure, Kept};
 use p2pchat_proto::conversation::{DeviceEpoch, EPOCHS_MAX, MessageId};
 use p2pchat_proto::kept::{
     CONVERSATIONS_MAX, Directory, Entry, EpochMarks, Head, Installation, OWN_EPOCHS_MAX,
@@ -15,8 +15,11 @@ use p2pchat_proto::{PeerId, WallTime};
 use rand::{CryptoRng, RngExt};
 use redb::{Database, ReadableDatabase};
 
+use crate::profile::Home;
+use crate::random::system_rng;
+
 use super::error::StoreError;
-use super::file::{begin, open, reopen};
+use super::file::{begin, installation_mark, open, reopen, set_aside};
 use super::log::{Placed, Reader, Writer, place_before};
 use super::pages::{Keys, PAGES, Pages, Readable, Still, Thing, Writable};
 
@@ -25,7 +28,7 @@ const BACKWARDS: u64 = 32 * 1024;
 
 /// One message as the history shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptMessage {
     /// With whom the conversation is.
     pub peer: PeerId,
     /// The message.
@@ -96,6 +99,23 @@ impl Book {
         Ok(book)
     }
 
+    /// The store of a profile; `None` if that is kept nowhere. A damaged one is set aside.
+    ///
+    /// # Errors
+    /// [`Failure::StoreDamaged`], [`Failure::AlreadyRunning`], [`Failure::DiskFull`], [`Failure::Local`].
+    pub fn of(home: &Home, me: Arc<Identity>) -> Result<Option<Self>, Failure> {
+        let Some(path) = home.store() else { return Ok(None) };
+        let mut rng = system_rng()?;
+        match Self::open(&path, me, installation_mark, &mut rng) {
+            Ok(book) => Ok(Some(book)),
+            Err(StoreError::Damaged) => {
+                let aside = set_aside(&path).ok().map(|aside| aside.display().to_string());
+                Err(Failure::StoreDamaged { path: path.display().to_string(), aside })
+            }
+            Err(error) => Err(error.failure(&path)),
+        }
+    }
+
     /// The epoch of this installation's numbers.
     pub const fn epoch(&self) -> DeviceEpoch {
         self.epoch
@@ -161,6 +181,16 @@ impl Book {
         Ok(heads.into_iter().filter(|head| head.epoch == epoch).map(|head| (head.peer, head.next)).collect())
     }
 
+    /// What a client goes on with.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn kept(&mut self) -> Result<Kept, StoreError> {
+        let waiting = self.summaries()?.into_iter().filter(|summary| summary.waiting > 0);
+        let recipients = waiting.map(|summary| summary.peer).collect();
+        Ok(Kept { epoch: self.epoch, heads: self.heads()?, recipients })
+    }
+
     /// Every conversation, in the order of their first messages.
     ///
     /// # Errors
@@ -181,7 +211,7 @@ impl Book {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn last(&mut self, peer: PeerId, limit: usize) -> Result<Vec<Kept>, StoreError> {
+    pub fn last(&mut self, peer: PeerId, limit: usize) -> Result<Vec<KeptMessage>, StoreError> {
         let me = self.keys.me();
         self.read(|pages| {
             let Some(head) = head_of(pages, peer)? else { return Ok(Vec::new()) };
@@ -211,11 +241,34 @@ impl Book {
         })
     }
 
+    /// The last messages of others that were not shown, at most `max` of each conversation, in its order.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn unread(&mut self, max: usize) -> Result<Vec<KeptMessage>, StoreError> {
+        let mut unread = Vec::new();
+        for head in self.read(all_heads)? {
+            let not_shown =
+                head.held.iter().map(|marks| marks.stored.saturating_sub(marks.read)).sum::<u64>();
+            if not_shown == 0 {
+                continue;
+            }
+            let is_unread = |kept: &KeptMessage| {
+                let marks = head.held.iter().find(|marks| marks.epoch == kept.message.epoch);
+                !kept.mine && marks.is_some_and(|marks| kept.message.seq >= marks.read)
+            };
+            // One's own lines stand between them, so twice as many are looked at.
+            let last = self.last(head.peer, max.saturating_mul(2))?;
+            unread.extend(last.into_iter().filter(is_unread));
+        }
+        Ok(unread)
+    }
+
     /// Every message of one conversation, oldest first.
     ///
     /// # Errors
     /// See [`StoreError`], and what `take` gives.
-    pub fn each(&mut self, peer: PeerId, mut take: impl FnMut(Kept)) -> Result<(), StoreError> {
+    pub fn each(&mut self, peer: PeerId, mut take: impl FnMut(KeptMessage)) -> Result<(), StoreError> {
         let me = self.keys.me();
         self.read(|pages| {
             let Some(head) = head_of(pages, peer)? else { return Ok(()) };
@@ -456,7 +509,7 @@ fn for_each_waiting<T: Readable>(
     Ok(())
 }
 
-fn kept(me: PeerId, head: &Head, entry: Entry) -> Kept {
+fn kept(me: PeerId, head: &Head, entry: Entry) -> KeptMessage {
     let (author, to) = if entry.mine { (me, head.peer) } else { (head.peer, me) };
     let state = entry.mine.then(|| match head.marks(entry.epoch) {
         Some(marks) if entry.seq < marks.read => Delivery::Read,
@@ -468,5 +521,5 @@ fn kept(me: PeerId, head: &Head, entry: Entry) -> Kept {
     });
     let message = MessageId { author, to, epoch: entry.epoch, seq: entry.seq };
     let Entry { mine, text, sent_at, kept_at, .. } = entry;
-    Kept { peer: head.peer, message, mine, text, sent_at, kept_at, state }
+    KeptMessage { peer: head.peer, message, mine, text, sent_at, kept_at, state }
 }

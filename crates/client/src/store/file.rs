@@ -4,7 +4,7 @@ use core::ops::Range;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +23,9 @@ const LAYOUT_KEY: &str = "layout";
 /// Memory for pages, in bytes. redb's own default is 1 GiB; reading a conversation of 100,000 messages once
 /// needs no page twice.
 const CACHE: usize = 4 << 20;
+/// Where a system keeps its own name (machine-id(5)).
+const MACHINE_ID: &str = "/etc/machine-id";
+const MARK: &str = "p2pchat 1 installation";
 /// How many names are tried for a damaged file.
 const ASIDE_MAX: u32 = 1_000;
 
@@ -54,6 +57,16 @@ pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// What an installation knows its machine and its file by: a copy of the file, on this machine or on
+/// another, has another one.
+pub(super) fn installation_mark(path: &Path) -> io::Result<[u8; 32]> {
+    // Not every system names itself; then the file has to do.
+    let machine = fs::read(MACHINE_ID).unwrap_or_default();
+    let mut hasher = blake3::Hasher::new_derive_key(MARK);
+    hasher.update(&fs::metadata(path)?.ino().to_be_bytes()).update(&machine);
+    Ok(*hasher.finalize().as_bytes())
 }
 
 /// A write transaction whose end survives a crash without a repair at the next start.

@@ -21,6 +21,6 @@ mod quiet;
 mod tests;
 mod thread;
 
-pub use book::{Book, Kept, Summary};
+pub use book::{Book, KeptMessage, Summary};
 pub use error::StoreError;
 pub(crate) use thread::{Answer, Store};

@@ -14,7 +14,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
 use super::error::StoreError;
-use super::{Book, Kept};
+use super::{Book, KeptMessage};
 
 const THEIRS: DeviceEpoch = DeviceEpoch(77);
 
@@ -69,11 +69,11 @@ fn apply(book: &mut Book, writes: &[Write]) {
     book.apply(writes, &mut rng()).unwrap();
 }
 
-fn texts(kept: &[Kept]) -> Vec<&str> {
+fn texts(kept: &[KeptMessage]) -> Vec<&str> {
     kept.iter().map(|kept| kept.text.as_str()).collect()
 }
 
-fn all(book: &mut Book, with: u8) -> Vec<Kept> {
+fn all(book: &mut Book, with: u8) -> Vec<KeptMessage> {
     let mut all = Vec::new();
     book.each(peer(with), |kept| all.push(kept)).unwrap();
     all

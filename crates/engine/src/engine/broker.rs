@@ -173,10 +173,10 @@ impl Engine {
             FromBroker::Reply(reply) => self.replied(call, reply.outcome, now),
             FromBroker::PresenceSnapshot(snapshot) => {
                 for (peer, status) in snapshot.peers {
-                    self.presence(peer, status);
+                    self.presence(peer, status, now);
                 }
             }
-            FromBroker::PresenceDelta(delta) => self.presence(delta.peer, delta.status),
+            FromBroker::PresenceDelta(delta) => self.presence(delta.peer, delta.status, now),
             FromBroker::Incoming(incoming) => self.request_came(incoming, now),
             FromBroker::Answered(answered) => self.request_answered(answered, now),
             FromBroker::Endpoints(endpoints) => self.endpoints_came(&endpoints, now),
@@ -191,12 +191,15 @@ impl Engine {
         }
     }
 
-    fn presence(&mut self, peer: PeerId, status: Status) {
+    fn presence(&mut self, peer: PeerId, status: Status, now: Now) {
         // A broker may speak of those who are watched, and of nobody else.
         if self.people.is_pinned(peer)
             && let Some(person) = self.people.set_status(peer, status)
         {
             self.events.push_back(Event::Presence(person));
+            if status == Status::Online {
+                self.ask_who_came(peer, now);
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 mod answering;
 mod asking;
 mod broker;
+mod outbox;
 mod report;
 mod reunion;
 mod sharing;
@@ -28,7 +29,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use crate::command::Command;
-use crate::config::{AcceptPolicy, EngineConfig, Ports};
+use crate::config::{AcceptPolicy, EngineConfig, Kept, Ports};
 use crate::effect::Effect;
 use crate::event::{CommandId, Event};
 use crate::failure::Failure;
@@ -92,29 +93,17 @@ impl Engine {
     /// A client that has done nothing. Everything random in it comes from `seed`.
     pub fn new(config: EngineConfig, seed: [u8; 32], now: Now) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
-        let epoch = DeviceEpoch(rng.random());
-        Self::start(config, rng, epoch, BTreeMap::new(), now)
+        let kept = Kept { epoch: DeviceEpoch(rng.random()), heads: BTreeMap::new(), recipients: Vec::new() };
+        Self::start(config, rng, kept, now)
     }
 
-    /// A client whose store was kept, and with it the epoch of its messages and the number of the next
-    /// one for each peer. `seed` must be another one than ever before.
-    pub fn resume(
-        config: EngineConfig,
-        seed: [u8; 32],
-        epoch: DeviceEpoch,
-        heads: BTreeMap<PeerId, u64>,
-        now: Now,
-    ) -> Self {
-        Self::start(config, ChaCha20Rng::from_seed(seed), epoch, heads, now)
+    /// A client whose store was kept. `seed` must be another one than ever before.
+    pub fn resume(config: EngineConfig, seed: [u8; 32], kept: Kept, now: Now) -> Self {
+        Self::start(config, ChaCha20Rng::from_seed(seed), kept, now)
     }
 
-    fn start(
-        config: EngineConfig,
-        mut rng: ChaCha20Rng,
-        epoch: DeviceEpoch,
-        heads: BTreeMap<PeerId, u64>,
-        now: Now,
-    ) -> Self {
+    fn start(config: EngineConfig, mut rng: ChaCha20Rng, kept: Kept, now: Now) -> Self {
+        let Kept { epoch, heads, recipients } = kept;
         let mut people = People::new(config.pins);
         if let Some(broker) = config.broker_key {
             people.at(broker);
@@ -165,6 +154,9 @@ impl Engine {
             events: VecDeque::new(),
         };
         engine.remember_contacts(config.contacts, now);
+        for peer in recipients {
+            engine.ask_for_recipient(peer, now);
+        }
         engine
     }
 

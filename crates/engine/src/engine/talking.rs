@@ -150,6 +150,7 @@ impl Engine {
             Ok(message) => {
                 let message = Some(message);
                 self.events.push_back(Event::Done { id, message, transfer: None, request: None });
+                self.ask_for_recipient(to, now);
             }
             Err(error) => self.failed(id, compose_failure(error)),
         }

@@ -1,0 +1,36 @@
+//! Messages that wait for somebody, and so make this side ask for them.
+
+use p2pchat_proto::PeerId;
+
+use super::Engine;
+use super::talking::Meeting;
+use crate::event::SessionState;
+use crate::now::Now;
+use crate::wish::Wish;
+
+impl Engine {
+    /// Somebody is asked for, by the broker and where they were last, as something waits for them. The
+    /// wish ends with a session. A stranger is not asked: nobody knows them by an old message.
+    pub(super) fn ask_for_recipient(&mut self, peer: PeerId, now: Now) {
+        let name = self.people.name(peer);
+        let unwanted = self.stopping || self.live.contains_key(&peer) || !self.people.is_pinned(peer);
+        if unwanted || self.wish_for(peer, name.as_ref()).is_some() || self.is_meeting(peer) {
+            return;
+        }
+        self.wish(Wish::again(peer, name, now));
+        self.look_for_wished(peer, now);
+    }
+
+    /// Somebody came online: whoever is wished for is asked at once, and not when the next try is due.
+    pub(super) fn ask_who_came(&mut self, peer: PeerId, now: Now) {
+        let wish = self.wish_for(peer, self.people.name(peer).as_ref());
+        if let Some(wish) = wish.and_then(|id| self.wishes.get_mut(&id)) {
+            wish.came_online(now);
+        }
+    }
+
+    fn is_meeting(&self, peer: PeerId) -> bool {
+        let begun = |meeting: &Meeting| meeting.peer == peer && meeting.state == SessionState::Connecting;
+        self.meetings.values().any(begun)
+    }
+}
