@@ -59,6 +59,13 @@ pub enum Command {
         p2pchat send --to alice song.mp3\n  \
         date | p2pchat send --to alice -m -")]
     Send(Send),
+    /// Show, search, export or forget what was said
+    #[command(after_help = "Examples:\n  \
+        p2pchat history show --with alice --limit 20\n  \
+        p2pchat history search dinner eight\n  \
+        p2pchat history export --with alice --format markdown > alice.md\n  \
+        p2pchat history forget --with alice")]
+    History(History),
     /// Write shell completions to standard output
     #[command(
         after_help = "Example:\n  p2pchat completions bash > ~/.local/share/bash-completion/completions/p2pchat"
@@ -136,6 +143,73 @@ pub enum Wait {
     Stored,
     /// Shown to the other side
     Read,
+}
+
+/// `history`
+#[derive(Debug, Args)]
+pub struct History {
+    /// What to do with it
+    #[command(subcommand)]
+    pub what: HistoryWhat,
+}
+
+/// What to do with what was said.
+#[derive(Debug, Subcommand)]
+pub enum HistoryWhat {
+    /// The last messages
+    Show(HistoryRange),
+    /// Messages that contain all words, whatever their case
+    Search {
+        /// What to look for
+        #[arg(value_name = "WORD", required = true)]
+        words: Vec<String>,
+        /// Where, and how many
+        #[command(flatten)]
+        range: HistoryRange,
+    },
+    /// Write a conversation to standard output
+    Export {
+        /// Whose: a name, or an id of 52 characters
+        #[arg(long, value_name = "NAME|ID")]
+        with: String,
+        /// As what
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Remove a conversation from this machine, with what still waits to be delivered
+    Forget {
+        /// Whose: a name, or an id of 52 characters
+        #[arg(long, value_name = "NAME|ID")]
+        with: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which messages.
+#[derive(Debug, Args)]
+pub struct HistoryRange {
+    /// Only the conversation with this person: a name, or an id of 52 characters
+    #[arg(long, value_name = "NAME|ID")]
+    pub with: Option<String>,
+    /// Only what was kept since then: 2026-11-20, 2026-11-20T10:00:00Z, or 3h, 2d, 4w ago
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// At most so many of each conversation
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: usize,
+}
+
+/// What an export is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One line a message, as on the screen
+    Text,
+    /// For a page that people read
+    Markdown,
+    /// One object a line, as in JSON mode
+    Json,
 }
 
 /// `completions`

@@ -1,6 +1,7 @@
 //! What each command does, and how it ends.
 
 mod chat;
+mod history;
 mod identity;
 mod pages;
 
@@ -57,6 +58,7 @@ fn dispatch(cli: &Cli, json: &mut bool) -> Result<u8, Failure> {
         Command::List(args) => chat::list(profile()?, args),
         Command::Connect(args) => chat::connect(profile()?, args),
         Command::Listen => chat::listen(profile()?),
+        Command::History(args) => history::run(&profile()?, args),
         Command::Send(args) => chat::send(profile()?, args),
     }
 }

@@ -37,7 +37,7 @@ pub fn duration(span: Duration) -> String {
     }
 }
 
-/// The hour and minute of a moment, where the user is.
+/// The day, the hour and the minute of a moment, where the user is.
 #[derive(Debug, Clone)]
 pub struct TimeOfDay(TimeZone);
 
@@ -60,6 +60,11 @@ impl TimeOfDay {
     /// `YYYY-MM-DD HH:MM`; a moment that no calendar has is `--:--`.
     pub fn day(&self, at: WallTime) -> String {
         self.format(at, "%Y-%m-%d %H:%M").unwrap_or_else(|| "--:--".to_owned())
+    }
+
+    /// `YYYY-MM-DD`, with the day of the week.
+    pub fn date(&self, at: WallTime) -> String {
+        self.format(at, "%Y-%m-%d %A").unwrap_or_else(|| "----------".to_owned())
     }
 
     fn format(&self, at: WallTime, how: &str) -> Option<String> {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::object::{Object, rfc3339};
 use crate::desk::{Ledger, Local, Outcome};
 use crate::language::{COMMANDS, Entry};
+use crate::store::KeptMessage;
 
 /// The line of an event. `None` for those whose line depends on more than the event: outcomes of
 /// commands (see [`outcome`]) and the end (see [`stopped`]).
@@ -106,6 +107,25 @@ pub fn identity(peer: PeerId, name: &Name, broker: &str, words: &str, at: WallTi
         .with("broker", broker)
         .with("words", words)
         .into_line()
+}
+
+/// The line of a message in the history: that of `message`, with how far it got.
+pub fn kept(kept: &KeptMessage, name: Option<&Name>) -> String {
+    Object::event("message", kept.kept_at)
+        .with("conversation", kept.peer.to_string())
+        .with("peer", kept.message.author.to_string())
+        .with_some("name", name.filter(|_| !kept.mine).map(|name| name.as_str()))
+        .with("message", kept.message.to_string())
+        .with("text", kept.text.as_str())
+        .with("sent_at", rfc3339(kept.sent_at))
+        .with("mine", kept.mine)
+        .with_some("state", kept.state.map(|state| delivery(state)))
+        .into_line()
+}
+
+/// The line of a conversation that was removed.
+pub fn forgotten(peer: PeerId, messages: u64, at: WallTime) -> String {
+    Object::event("forgotten", at).with("peer", peer.to_string()).with("messages", messages).into_line()
 }
 
 /// The last line. `failure` is why the process ends otherwise than the user wanted.
@@ -253,19 +273,22 @@ fn message(event: &MessageEvent, at: WallTime) -> Object {
         .with("late", event.late)
 }
 
-fn receipt(event: &ReceiptEvent, at: WallTime) -> Object {
-    let state = match event.state {
+const fn delivery(state: Delivery) -> &'static str {
+    match state {
         Delivery::Queued => "queued",
         Delivery::Sent => "sent",
         Delivery::Stored => "stored",
         Delivery::Read => "read",
         Delivery::Failed => "failed",
-    };
+    }
+}
+
+fn receipt(event: &ReceiptEvent, at: WallTime) -> Object {
     Object::event("receipt", at)
         .with("conversation", event.peer.to_string())
         .with("message", event.message.to_string())
         .with("peer", event.peer.to_string())
-        .with("state", state)
+        .with("state", delivery(event.state))
 }
 
 fn file(event: &FileEvent, at: WallTime) -> Object {

@@ -1,11 +1,12 @@
 //! What is kept of all conversations, called in place: [`Book::apply`] and reading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use p2pchat_conversation::{Delivery, HeldRow, Marks, OutboxRow, Rows, Write};
+use p2pchat_conversation::{HeldRow, Marks, OutboxRow, Rows, Write};
 use p2pchat_crypto::Identity;
+use p2pchat_engine::event::Delivery;
 use p2pchat_engine::{Failure, Kept};
 use p2pchat_proto::conversation::{DeviceEpoch, EPOCHS_MAX, MessageId};
 use p2pchat_proto::kept::{
@@ -20,7 +21,7 @@ use crate::random::system_rng;
 
 use super::error::StoreError;
 use super::file::{begin, installation_mark, open, reopen, set_aside};
-use super::log::{Placed, Reader, Writer, place_before};
+use super::log::{Placed, Reader, Writer, page_at, place_before};
 use super::pages::{Keys, PAGES, Pages, Readable, Still, Thing, Writable};
 
 /// Bytes of a log that are read at once on the way back, about 200 lines of a chat.
@@ -278,6 +279,58 @@ impl Book {
             }
             Ok(())
         })
+    }
+
+    /// The messages of one conversation, or of all, in whose text all `words` stand, whatever their case:
+    /// the newest `limit` of each, in its order.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn search(
+        &mut self,
+        with: Option<PeerId>,
+        words: &[String],
+        limit: usize,
+    ) -> Result<Vec<KeptMessage>, StoreError> {
+        let words: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+        let peers = match with {
+            Some(peer) => vec![peer],
+            None => self.read(all_heads)?.into_iter().map(|head| head.peer).collect(),
+        };
+        let mut found = Vec::new();
+        for peer in peers {
+            let mut newest = VecDeque::new();
+            self.each(peer, |kept| {
+                let text = kept.text.to_lowercase();
+                if words.iter().all(|word| text.contains(word)) {
+                    newest.push_back(kept);
+                    newest.drain(..newest.len().saturating_sub(limit));
+                }
+            })?;
+            found.extend(newest);
+        }
+        Ok(found)
+    }
+
+    /// Removes every message of one conversation, also those that wait, and gives the room back. What
+    /// was received and sent stays known by its number, so that nothing of it comes again. How many
+    /// messages there were.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn forget(&mut self, peer: PeerId, rng: &mut dyn CryptoRng) -> Result<u64, StoreError> {
+        let removed = self.write(rng, |pages, rng| {
+            let Some(head) = head_of(pages, peer)? else { return Ok(0) };
+            pages.remove_from(Thing::Log(peer), page_at(head.log_start))?;
+            let empty = Head { log_start: 0, log_end: 0, outbox_start: 0, messages: 0, ..head.clone() };
+            pages.put_whole(Thing::Head(peer), &empty, rng)?;
+            Ok(head.messages)
+        })?;
+        let mut database = self.take()?;
+        // What is left in the file's free pages goes with them.
+        database.compact().map_err(StoreError::compacting)?;
+        self.database = Some(database);
+        Ok(removed)
     }
 
     /// Begins a new epoch: messages that still wait get numbers of it, so that none of them can be

@@ -48,6 +48,15 @@ impl StoreError {
         Self::of(error.into(), Self::Damaged)
     }
 
+    /// And so does giving room back.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of others, and open")]
+    pub(super) fn compacting(error: redb::CompactionError) -> Self {
+        match error {
+            redb::CompactionError::Storage(error) => Self::reading(error),
+            _ => Self::InUse,
+        }
+    }
+
     /// Whether trying again later may help.
     pub(super) const fn may_pass(&self) -> bool {
         match self {

@@ -4,8 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use p2pchat_conversation::{Delivery, Marks, Memory, Write};
+use p2pchat_conversation::{Marks, Memory, Write};
 use p2pchat_crypto::{Identity, Seed};
+use p2pchat_engine::event::Delivery;
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
 use p2pchat_proto::limits::TEXT_MAX;
 use p2pchat_proto::{PeerId, WallTime};
@@ -349,4 +350,50 @@ fn how_many_conversations_there_are_cannot_be_told_from_how_long_they_are() {
     // 1,000 bytes an entry, and 4,030 of the stream in a page: one conversation of 3 pages has as many
     // pages with its head as two of one page.
     assert_eq!(pages(&[(2, 12)]), pages(&[(2, 4), (3, 4)]));
+}
+
+#[test]
+fn words_are_found_in_any_case_and_order_in_one_conversation_or_all() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let writes = [
+        arrived(2, 0, "Dinner at eight?"),
+        composed(&book, 2, 0, "EIGHT is fine for dinner"),
+        arrived(2, 1, "good"),
+        arrived(3, 0, "dinner at eight, too"),
+    ];
+    apply(&mut book, &writes);
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let found = |book: &mut Book, with, limit| {
+        let found = book.search(with, &words(&["eight", "DINNER"]), limit).unwrap();
+        found.into_iter().map(|kept| kept.text).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&mut book, Some(peer(2)), 9), ["Dinner at eight?", "EIGHT is fine for dinner"]);
+    assert_eq!(found(&mut book, Some(peer(2)), 1), ["EIGHT is fine for dinner"]);
+    assert_eq!(found(&mut book, None, 9).len(), 3);
+    assert_eq!(found(&mut book, Some(peer(4)), 9), [""; 0]);
+}
+
+#[test]
+fn what_is_forgotten_is_gone_from_the_file_and_neither_number_nor_message_comes_again() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let long = "x".repeat(4000);
+    let writes: Vec<_> = (0..500).map(|seq| arrived(2, seq, &long)).collect();
+    apply(&mut book, &writes);
+    let more = [held(2, 500), composed(&book, 2, 0, "waits"), arrived(3, 0, "stays")];
+    apply(&mut book, &more);
+    let before = fs::metadata(&path).unwrap().len();
+    assert_eq!(book.forget(peer(2), &mut rng()).unwrap(), 501);
+    assert_eq!(all(&mut book, 2), []);
+    assert_eq!(texts(&all(&mut book, 3)), ["stays"]);
+    assert_eq!(book.heads().unwrap()[&peer(2)], 1);
+    assert_eq!(book.rows(peer(2)).unwrap().held[0].marks.stored, 500);
+    let again = composed(&book, 2, 1, "new");
+    apply(&mut book, &[again]);
+    assert_eq!(texts(&all(&mut book, 2)), ["new"]);
+    drop(book);
+    assert!(fs::metadata(&path).unwrap().len() < before / 4);
+    assert_eq!(texts(&all(&mut open(&path), 2)), ["new"]);
+    assert_eq!(open(&path).forget(peer(9), &mut rng()).unwrap(), 0);
 }
