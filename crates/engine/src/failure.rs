@@ -398,7 +398,9 @@ impl Failure {
             Self::Locked { .. } => "give it with --passphrase-file or --passphrase-fd, or on a terminal",
             Self::AlreadyRunning { .. } => "use that one, or stop it first",
             Self::Replaced => "stop the other one, then start this one again",
-            Self::NotDelivered { .. } => "send it again, or wait longer with --linger or --timeout",
+            Self::NotDelivered { .. } => {
+                "it is kept, and delivered when both run: `p2pchat listen` waits for them"
+            }
             Self::SessionLost { .. } => "connect again",
             Self::Interrupted | Self::Terminated => return None,
             Self::Internal(_) => "please report it, with the file of --log",

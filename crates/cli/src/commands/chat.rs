@@ -9,16 +9,17 @@ use directories::UserDirs;
 use p2pchat_client::desk::{Action, Desk, target};
 use p2pchat_client::event::Delivery;
 use p2pchat_client::files::open_source;
-use p2pchat_client::profile::ProfileLock;
+use p2pchat_client::profile::{KnownBrokers, Pins, ProfileLock};
 use p2pchat_client::{
     AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Request, Target, json, language, spawn,
 };
+use p2pchat_proto::PeerId;
 use p2pchat_proto::limits::TEXT_MAX;
 use tokio::time::Instant;
 
 use crate::args::{self, Wait};
 use crate::clock::wall_time;
-use crate::front::{Connect, Ended, Front, Input, List, Listen, Parcel, Port, Send, Style, Task};
+use crate::front::{Address, Connect, Ended, Front, Input, List, Listen, Parcel, Port, Send, Style, Task};
 use crate::output::plain::Plain;
 use crate::output::{self, Screen, Shown, TimeOfDay};
 use crate::profile::Profile;
@@ -55,6 +56,17 @@ impl Port for Running {
     async fn next(&mut self) -> Option<Event> {
         self.events.next().await
     }
+}
+
+/// The identity that is pinned for whom the user means, at the broker that will be asked.
+fn known(profile: &Profile, target: &Target) -> Result<Option<PeerId>, Failure> {
+    let pins = Pins::load(&profile.home)?;
+    let broker = KnownBrokers::load(&profile.home)?.expected(&profile.settings.broker);
+    let pin = match target {
+        Target::Peer(peer) => pins.of_peer(*peer).next(),
+        Target::Name(name) => broker.and_then(|broker| pins.of_name(broker, name)),
+    };
+    Ok(pin.map(|pin| pin.peer))
 }
 
 /// Asks somebody, and talks.
@@ -111,11 +123,12 @@ pub(super) fn list(profile: Profile, args: &args::List) -> Result<u8, Failure> {
 
 /// Delivers, and ends.
 pub(super) fn send(profile: Profile, args: &args::Send) -> Result<u8, Failure> {
-    let mut to: Vec<(Target, String)> = Vec::new();
+    let mut to: Vec<Address> = Vec::new();
     for who in &args.to {
         let target = target(who)?;
-        if !to.iter().any(|(known, _)| *known == target) {
-            to.push((target, who.clone()));
+        if !to.iter().any(|address| address.target == target) {
+            let known = known(&profile, &target)?;
+            to.push(Address { target, known, label: who.clone() });
         }
     }
     let text = match args.message.as_deref() {

@@ -24,7 +24,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 pub use connect::Connect;
 pub use list::List;
 pub use listen::Listen;
-pub use send::{Parcel, Send};
+pub use send::{Address, Parcel, Send};
 pub use task::{Step, Task};
 
 use crate::clock::wall_time;

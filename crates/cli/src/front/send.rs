@@ -1,4 +1,7 @@
 //! `send`: asks everybody named, delivers to each, prints the ledger, ends.
+//!
+//! A message to somebody who is known is kept before anything else; if it cannot be delivered now, it
+//! waits for the process that can.
 
 use core::time::Duration;
 use std::path::PathBuf;
@@ -26,6 +29,17 @@ pub struct Parcel {
     pub wait: Delivery,
 }
 
+/// Somebody to deliver to.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// Who is meant.
+    pub target: Target,
+    /// The identity, where it is known before anybody is asked.
+    pub known: Option<PeerId>,
+    /// What the user typed.
+    pub label: String,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Send {
@@ -41,6 +55,7 @@ pub struct Send {
 struct Recipient {
     label: String,
     target: Target,
+    known: Option<PeerId>,
     stage: Stage,
     connect: Option<CommandId>,
     request: Option<RequestId>,
@@ -69,29 +84,40 @@ enum Stage {
 }
 
 impl Send {
-    /// `to` with what the user typed for each.
-    pub fn new(
-        to: Vec<(Target, String)>,
-        parcel: Parcel,
-        broker: &str,
-        timeout: Duration,
-        now: Instant,
-    ) -> Self {
+    /// To everybody in `to`.
+    pub fn new(to: Vec<Address>, parcel: Parcel, broker: &str, timeout: Duration, now: Instant) -> Self {
         let broker = BrokerWait::new(broker, now);
-        let recipients = to.into_iter().map(|(target, label)| Recipient::new(target, label, broker.until));
+        let recipients = to.into_iter().map(|address| Recipient::new(address, broker.until));
         Self { parcel, timeout, recipients: recipients.collect(), broker, asked: false, over: false }
+    }
+
+    /// Whoever is known is asked at once, by the broker and where they were last, and what is to be said
+    /// to them is kept.
+    fn ask_the_known(&mut self, desk: &mut Desk) -> Vec<Step> {
+        let (timeout, parcel) = (self.timeout, &self.parcel);
+        let mut steps = Vec::new();
+        for recipient in &mut self.recipients {
+            if let Some(peer) = recipient.known {
+                steps.push(recipient.ask(timeout, desk));
+                steps.extend(recipient.say(peer, parcel, desk));
+            }
+        }
+        steps
     }
 
     fn ask_everybody(&mut self, desk: &mut Desk, now: Instant) -> Vec<Step> {
         self.asked = true;
         let timeout = self.timeout;
-        let connect = |recipient: &mut Recipient| {
-            let id = desk.next_id();
-            recipient.connect = Some(id);
-            recipient.stage = Stage::Asking { until: now + timeout };
-            ask(id, Command::Connect { to: recipient.target.clone(), wait: timeout })
-        };
-        self.recipients.iter_mut().map(connect).collect()
+        let mut steps = Vec::new();
+        for recipient in &mut self.recipients {
+            if recipient.is_asking() {
+                recipient.stage = Stage::Asking { until: now + timeout };
+            }
+            if recipient.connect.is_none() {
+                steps.push(recipient.ask(timeout, desk));
+            }
+        }
+        steps
     }
 
     fn done(&mut self, id: CommandId, event: &Event) {
@@ -185,7 +211,7 @@ impl Send {
     fn receipt(&mut self, peer: PeerId, message: MessageId, state: Delivery, now: Instant) {
         for recipient in &mut self.recipients {
             let mine = recipient.message.is_some_and(|(_, sent)| sent == Some(message));
-            if recipient.peer != Some(peer) || !mine {
+            if recipient.peer.or(recipient.known) != Some(peer) || !mine {
                 continue;
             }
             recipient.moved(now + self.timeout);
@@ -221,7 +247,7 @@ impl Send {
     fn ledger(&self) -> Ledger {
         let mut ledger = Ledger::default();
         for recipient in &self.recipients {
-            match (recipient.peer, recipient.message) {
+            match (recipient.peer.or(recipient.known), recipient.message) {
                 (Some(peer), Some((_, Some(message)))) => {
                     ledger.add(peer, recipient.label.clone(), message, recipient.delivered);
                 }
@@ -245,10 +271,12 @@ impl Send {
 }
 
 impl Recipient {
-    fn new(target: Target, label: String, until: Instant) -> Self {
+    fn new(address: Address, until: Instant) -> Self {
+        let Address { target, known, label } = address;
         Self {
             label,
             target,
+            known,
             stage: Stage::Asking { until },
             connect: None,
             request: None,
@@ -262,12 +290,7 @@ impl Recipient {
 
     fn deliver(&mut self, peer: PeerId, parcel: &Parcel, desk: &mut Desk) -> Vec<Step> {
         self.peer = Some(peer);
-        let mut steps = Vec::new();
-        if let Some(text) = &parcel.text {
-            let id = desk.next_id();
-            self.message = Some((id, None));
-            steps.push(ask(id, Command::Message { to: peer, text: text.clone() }));
-        }
+        let mut steps: Vec<Step> = self.say(peer, parcel, desk).into_iter().collect();
         for path in &parcel.files {
             let command = desk.next_id();
             self.files.push(File { command, transfer: None, done: false });
@@ -275,6 +298,20 @@ impl Recipient {
             steps.push(Step::Do(Action::Ask { id: command, request }));
         }
         steps
+    }
+
+    fn ask(&mut self, wait: Duration, desk: &mut Desk) -> Step {
+        let id = desk.next_id();
+        self.connect = Some(id);
+        ask(id, Command::Connect { to: self.target.clone(), wait })
+    }
+
+    /// Says what is to be said, if it was not said yet.
+    fn say(&mut self, peer: PeerId, parcel: &Parcel, desk: &mut Desk) -> Option<Step> {
+        let text = parcel.text.as_ref().filter(|_| self.message.is_none())?;
+        let id = desk.next_id();
+        self.message = Some((id, None));
+        Some(ask(id, Command::Message { to: peer, text: text.clone() }))
     }
 
     fn moved(&mut self, until: Instant) {
@@ -286,7 +323,8 @@ impl Recipient {
     fn fail(&mut self, failure: Failure) {
         if self.stage != Stage::Over {
             self.stage = Stage::Over;
-            self.failure = Some(failure);
+            let waits = self.message.is_some() && self.delivered < Delivery::Stored && is_absence(&failure);
+            self.failure = Some(if waits { Failure::NotDelivered { waiting: 1 } } else { failure });
         }
     }
 
@@ -321,6 +359,18 @@ impl Recipient {
     }
 }
 
+/// Whether somebody was not to be reached, and may be later.
+fn is_absence(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::NotOnline { .. }
+            | Failure::NoAnswer { .. }
+            | Failure::NoPath { .. }
+            | Failure::SessionLost { .. }
+            | Failure::BrokerUnreachable { .. }
+    )
+}
+
 impl Task for Send {
     fn event(&mut self, event: &Event, desk: &mut Desk, now: Instant) -> Vec<Step> {
         match event {
@@ -328,16 +378,17 @@ impl Task for Send {
                 self.broker.note(event);
                 return match event.state {
                     BrokerState::Connected if !self.asked => self.ask_everybody(desk, now),
-                    BrokerState::Refused
-                        if self.recipients.iter().all(|recipient| recipient.peer.is_none()) =>
-                    {
-                        self.over = true;
-                        vec![Step::Stop(Some(self.broker.refused(event)))]
+                    BrokerState::Refused => {
+                        let refused = self.broker.refused(event);
+                        // Whoever is known may be found where they were last.
+                        let waits =
+                            |recipient: &&mut Recipient| recipient.known.is_none() && recipient.is_asking();
+                        self.recipients.iter_mut().filter(waits).for_each(|recipient| {
+                            recipient.fail(refused.clone());
+                        });
+                        Vec::new()
                     }
-                    BrokerState::Connecting
-                    | BrokerState::Connected
-                    | BrokerState::Lost
-                    | BrokerState::Refused => Vec::new(),
+                    BrokerState::Connecting | BrokerState::Connected | BrokerState::Lost => Vec::new(),
                 };
             }
             Event::Done { id, .. } => self.done(*id, event),
@@ -347,8 +398,8 @@ impl Task for Send {
             Event::Receipt(event) => self.receipt(event.peer, event.message, event.state, now),
             Event::File(event) => self.file_changed(event, now),
             Event::Error(failure) if ends_the_attempt(failure) => self.attempt_failed(failure),
-            Event::Ready(_)
-            | Event::Presence(_)
+            Event::Ready(_) => return self.ask_the_known(desk),
+            Event::Presence(_)
             | Event::People { .. }
             | Event::Message(_)
             | Event::Trust(_)
@@ -360,9 +411,6 @@ impl Task for Send {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if !self.asked {
-            return Some(self.broker.until);
-        }
         let until = |recipient: &Recipient| match recipient.stage {
             Stage::Asking { until } | Stage::Delivering { until } => Some(until),
             Stage::Over => None,
@@ -371,14 +419,13 @@ impl Task for Send {
     }
 
     fn timeout(&mut self, _: &mut Desk, now: Instant) -> Vec<Step> {
-        if !self.asked {
-            self.over = true;
-            return vec![Step::Stop(Some(self.broker.failure()))];
-        }
+        let no_broker = (!self.asked).then(|| self.broker.failure());
         for recipient in &mut self.recipients {
             match recipient.stage {
                 Stage::Asking { until } | Stage::Delivering { until } if until <= now => {
-                    recipient.fail(recipient.too_late());
+                    let asking = recipient.is_asking();
+                    let failure = no_broker.clone().filter(|_| asking);
+                    recipient.fail(failure.unwrap_or_else(|| recipient.too_late()));
                 }
                 Stage::Asking { .. } | Stage::Delivering { .. } | Stage::Over => {}
             }
@@ -409,7 +456,12 @@ impl Task for Send {
     }
 
     fn last_words(&self) -> Vec<Local> {
-        if self.asked && self.parcel.text.is_some() { vec![Local::Ledger(self.ledger())] } else { Vec::new() }
+        let said = self.recipients.iter().any(|recipient| recipient.message.is_some());
+        if (self.asked || said) && self.parcel.text.is_some() {
+            vec![Local::Ledger(self.ledger())]
+        } else {
+            Vec::new()
+        }
     }
 }
 

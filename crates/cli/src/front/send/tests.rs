@@ -18,8 +18,16 @@ fn parcel(text: Option<&str>, files: &[&str]) -> Parcel {
 
 impl Post {
     fn new(to: &[&str], parcel: Parcel) -> Self {
+        Self::with(to, None, parcel)
+    }
+
+    fn with(to: &[&str], known: Option<PeerId>, parcel: Parcel) -> Self {
         let now = Instant::now();
-        let to = to.iter().map(|who| (Target::Name(who.parse().unwrap()), (*who).to_owned())).collect();
+        let address = |who: &&str| {
+            let target = Target::Name(who.parse().unwrap());
+            Address { target, known, label: (*who).to_owned() }
+        };
+        let to = to.iter().map(address).collect();
         let task = Send::new(to, parcel, "127.0.0.1:7770", Duration::from_secs(60), now);
         Self { desk: Desk::new(None), task, now }
     }
@@ -184,7 +192,41 @@ fn no_answer_in_time_is_5_and_no_broker_is_3() {
 
     let mut post = Post::new(&["alice"], parcel(Some("noon"), &[]));
     post.now += Duration::from_secs(15);
-    let steps = post.task.timeout(&mut post.desk, post.now);
-    assert!(matches!(steps.as_slice(), [Step::Stop(Some(Failure::BrokerUnreachable { .. }))]), "{steps:?}");
+    assert_eq!(post.task.timeout(&mut post.desk, post.now), []);
+    assert!(matches!(post.end(), Some(Some(Failure::BrokerUnreachable { .. }))));
     assert_eq!(post.end(), None, "it ends once");
+}
+
+fn ready() -> Event {
+    let name = "bob".parse().unwrap();
+    Event::Ready(p2pchat_client::event::Ready { peer: CAROL, name, udp: None, udp6: None })
+}
+
+#[test]
+fn what_is_for_somebody_known_is_kept_before_the_broker_is_there_and_waits_if_they_are_not() {
+    let absent = [
+        Failure::NotOnline { who: "alice".into() },
+        Failure::BrokerUnreachable { address: String::new(), reason: String::new() },
+    ];
+    for failure in absent {
+        let mut post = Post::with(&["alice"], Some(ALICE), parcel(Some("noon"), &[]));
+        let ids = post.see(ready());
+        assert_eq!(ids.len(), 2, "to ask for her, and the message");
+        post.made(ids[1], Some(0), None);
+        assert_eq!(post.at_broker(), [], "she is asked for already");
+        post.see(Event::Failed { id: ids[0], failure });
+        assert_eq!(post.end(), Some(Some(Failure::NotDelivered { waiting: 1 })));
+        let [Local::Ledger(ledger)] = &post.task.last_words()[..] else { panic!() };
+        assert_eq!(ledger.queued(), ["alice"]);
+    }
+}
+
+#[test]
+fn somebody_known_who_is_there_gets_it_once() {
+    let mut post = Post::with(&["alice"], Some(ALICE), parcel(Some("noon"), &["song.mp3"]));
+    let ids = post.see(ready());
+    post.made(ids[1], Some(0), None);
+    assert_eq!(post.up(ALICE, "alice").len(), 1, "the file alone");
+    post.stored(ALICE, 0);
+    assert_eq!(post.end(), None);
 }

@@ -1,0 +1,85 @@
+//! Messages to somebody who is away: kept, and delivered by the process that can.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use p2pchat_harness::actions::say;
+use p2pchat_harness::event::{event, session};
+use p2pchat_harness::peer::{Peer, Setup};
+use p2pchat_harness::process::PROMPT;
+use p2pchat_harness::world::{MEETING, World, listen};
+
+/// Two who know each other, neither of whom runs.
+struct Apart {
+    world: World,
+    alice: Setup,
+    bob: Setup,
+}
+
+impl Apart {
+    fn new() -> Self {
+        let world = World::new().unwrap();
+        // On the port of last time, so that whoever knows them finds them there.
+        let [alice, bob] = ["alice", "bob"].map(|name| world.person(name).unwrap().bind_everywhere());
+        let mut at_alices = listen(&alice).unwrap();
+        let mut at_bobs = bob.start(&["connect", "--to", "alice"]).unwrap();
+        at_alices.expect(&event("request").with("direction", "in").with("state", "open"), MEETING);
+        at_alices.send_line("/accept").unwrap();
+        at_alices.expect(&session("up"), MEETING);
+        at_bobs.expect(&session("up"), MEETING);
+        say(&mut at_bobs, &mut at_alices, "hello").unwrap();
+        end(at_bobs);
+        end(at_alices);
+        Self { world, alice, bob }
+    }
+
+    /// Bob writes while alice is away.
+    fn write(&self, text: &str) -> String {
+        let out = self.bob.run(&["send", "--to", "alice", "-m", text], MEETING).unwrap();
+        assert_eq!(out.exit, 7, "{out:?}");
+        let ledger = out.out.iter().find(|line| line.contains("\"ledger\"")).unwrap();
+        assert!(ledger.contains("\"queued\":[\"alice\"]"), "{ledger}");
+        let own = out.out.iter().find(|line| line.contains("\"event\":\"message\"")).unwrap();
+        let own: serde_json::Value = serde_json::from_str(own).unwrap();
+        own["sent_at"].as_str().unwrap().to_owned()
+    }
+
+    /// Both run, without a word of theirs; alice gets each text once, in order, with its time.
+    fn meet(&self, texts: &[(&str, String)]) {
+        let mut alice = listen(&self.alice).unwrap();
+        let mut bob = self.bob.start(&["listen"]).unwrap();
+        for (text, sent_at) in texts {
+            let came = alice.expect(&event("message").with("mine", false), MEETING);
+            assert_eq!(came.field("text").as_str(), Some(*text), "{came}");
+            assert_eq!(came.field("sent_at").as_str(), Some(sent_at.as_str()), "{came}");
+            assert_eq!(came.field("late").as_bool(), Some(true), "{came}");
+        }
+        for _ in texts {
+            bob.expect(&event("receipt").with("state", "read"), MEETING);
+        }
+        say(&mut bob, &mut alice, "live").unwrap();
+        end(bob);
+        end(alice);
+    }
+}
+
+fn end(mut peer: Peer) {
+    peer.send_line("/quit").unwrap();
+    peer.expect(&event("stopped"), PROMPT);
+}
+
+#[test]
+fn a_message_to_somebody_who_is_away_arrives_with_its_time_when_both_run_again() {
+    let apart = Apart::new();
+    let texts = ["while you were away", "and another"].map(|text| (text, apart.write(text)));
+    apart.meet(&texts);
+    let out = apart.alice.run(&["history", "show", "--with", "bob"], PROMPT).unwrap();
+    let kept: Vec<_> = out.out.iter().filter(|line| line.contains("\"text\"")).collect();
+    assert_eq!(kept.len(), 4, "each once: {out:?}");
+}
+
+#[test]
+fn it_does_so_with_the_broker_down_all_the_time() {
+    let mut apart = Apart::new();
+    apart.world.broker.kill().unwrap();
+    let texts = ["no broker"].map(|text| (text, apart.write(text)));
+    apart.meet(&texts);
+}
