@@ -92,7 +92,10 @@ impl Engine {
         let state = SessionState::Connecting;
         let introduced = Some((request, endpoints));
         self.meetings.insert(session, Meeting { peer, bond, state, trust, introduced });
-        self.show_session(session, None, now);
+        // To whoever is together with them it is news only once it takes the place of the other one.
+        if !self.is_together(peer) {
+            self.show_session(session, None, now);
+        }
     }
 
     /// Further endpoints of the other side of an accepted request.
@@ -371,6 +374,11 @@ impl Engine {
         } else if !was_up && *reason == EndReason::HandshakeTimedOut {
             self.events.push_back(Event::Error(Failure::NoPath { who: self.people.label(peer) }));
         }
+    }
+
+    fn is_together(&self, peer: PeerId) -> bool {
+        let live = self.live.get(&peer).and_then(|session| self.meetings.get(session));
+        live.is_some_and(|meeting| meeting.state == SessionState::Up)
     }
 
     /// Tells a front end that asked for somebody who is there already.
