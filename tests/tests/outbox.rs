@@ -44,7 +44,8 @@ impl Apart {
 
     /// Both run, without a word of theirs; alice gets each text once, in order, with its time.
     fn meet(&self, texts: &[(&str, String)]) {
-        let mut alice = listen(&self.alice).unwrap();
+        let mut alice = self.alice.start(&["listen"]).unwrap();
+        alice.expect(&event("ready"), PROMPT);
         let mut bob = self.bob.start(&["listen"]).unwrap();
         for (text, sent_at) in texts {
             let came = alice.expect(&event("message").with("mine", false), MEETING);
