@@ -175,7 +175,7 @@ fn the_main_job_at_two_terminals() {
     bob.expect_text("packets: ", PROMPT);
     // Lines that are pasted together are all taken.
     bob.press("one\rtwo\r/quit\r");
-    assert_eq!(bob.end(), 0);
+    assert_eq!(bob.end(), 0, "the screen:\n{}", bob.text());
     bob.assert_clean();
     alice.expect_text("bob: one", PROMPT);
     alice.expect_text("bob: two", PROMPT);

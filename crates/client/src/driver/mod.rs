@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::task::Poll;
 use std::time::Duration;
 
-use p2pchat_engine::event::{MessageEvent, Ready};
+use p2pchat_engine::event::Ready;
 use p2pchat_engine::{Command, CommandId, Effect, Engine, EngineConfig, Event, Failure, Now, TransferNumber};
 use p2pchat_proto::endpoint::is_dialable;
 use p2pchat_proto::{Moment, Name, PeerId, TransferId, UdpEndpoints};
@@ -33,7 +33,7 @@ use crate::endpoints::{addresses, announced};
 use crate::files::{FileConfig, FileDriver, open_source};
 use crate::random::system_rng;
 use crate::request::Request;
-use crate::store::{Answer, KeptMessage, Store};
+use crate::store::{Answer, Store};
 use alarm::Alarm;
 use clock::Clock;
 use network::NetworkNews;
@@ -210,7 +210,7 @@ impl Driver {
             stopping: false,
         };
         driver.announce_ready(peer, name);
-        driver.show_unread(unread);
+        unread.into_iter().for_each(|message| driver.say(Event::Message(message)));
         damage.into_iter().for_each(|failure| driver.say(Event::Error(failure)));
         Ok(driver)
     }
@@ -218,14 +218,6 @@ impl Driver {
     fn announce_ready(&mut self, peer: PeerId, name: Name) {
         let [udp, udp6] = [&self.sockets.v4, &self.sockets.v6].map(|udp| udp.as_ref().map(udp::Udp::local));
         self.say(Event::Ready(Ready { peer, name, udp, udp6 }));
-    }
-
-    /// What was kept before the last process ended, and not shown.
-    fn show_unread(&mut self, unread: Vec<KeptMessage>) {
-        for KeptMessage { peer, message, text, sent_at, mine, .. } in unread {
-            let name = self.profile.name_of(peer);
-            self.say(Event::Message(MessageEvent { peer, name, message, text, sent_at, mine, late: true }));
-        }
     }
 
     fn say(&mut self, event: Event) {
@@ -554,20 +546,15 @@ impl Driver {
         }
     }
 
-    /// Ends sessions and the link in order, within [`FAREWELL`].
+    /// Ends sessions and the link in order, within twice [`FAREWELL`].
     async fn finish(&mut self) {
+        // What was said last still goes out, once it is kept.
+        self.turn_until(|this| !this.store.is_writing()).await;
         self.now = self.clock.now();
         self.engine.stop(self.now);
-        let deadline = self.now.moment + FAREWELL;
         self.settle();
         self.transmit();
-        while !self.engine.is_idle() && self.clock.now().moment < deadline {
-            let left = deadline.saturating_since(self.clock.now().moment);
-            let Ok(woken) = tokio::time::timeout(left, self.sleep()).await else { break };
-            self.wake(woken);
-            self.settle();
-            self.transmit();
-        }
+        self.turn_until(|this| this.engine.is_idle()).await;
         // What was said until now is kept, also where nobody waits for it any more.
         for answer in self.store.finish().await {
             self.store_says(answer);
@@ -576,6 +563,17 @@ impl Driver {
         self.broker.finish(FAREWELL).await;
         self.files.close().await;
         while !self.waiting.is_empty() && self.events.send(self.waiting.take()).await.is_ok() {}
+    }
+
+    async fn turn_until(&mut self, enough: impl Fn(&Self) -> bool) {
+        let deadline = self.clock.now().moment + FAREWELL;
+        while !enough(self) && self.clock.now().moment < deadline {
+            let left = deadline.saturating_since(self.clock.now().moment);
+            let Ok(woken) = tokio::time::timeout(left, self.sleep()).await else { break };
+            self.wake(woken);
+            self.settle();
+            self.transmit();
+        }
     }
 }
 

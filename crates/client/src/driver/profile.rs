@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use p2pchat_crypto::Identity;
+use p2pchat_engine::event::MessageEvent;
 use p2pchat_engine::{Failure, Kept, Pin};
-use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
+use p2pchat_proto::{BrokerKey, WallTime};
 use p2pchat_session::Contact;
 
 use super::udp::Sockets;
@@ -26,7 +27,7 @@ pub(crate) struct Conversations {
     pub(crate) book: Book,
     pub(crate) kept: Kept,
     /// Messages of others that no front end has shown.
-    pub(crate) unread: Vec<KeptMessage>,
+    pub(crate) unread: Vec<MessageEvent>,
 }
 
 /// Most messages of one conversation that are shown at the start: a few screens.
@@ -81,14 +82,19 @@ impl Profile {
         let Some(mut book) = Book::of(&self.home, Arc::clone(&self.me))? else { return Ok(None) };
         let read = |book: &mut Book| Ok((book.kept()?, book.unread(UNREAD_MAX)?));
         match read(&mut book) {
-            Ok((kept, unread)) => Ok(Some(Conversations { book, kept, unread })),
+            Ok((kept, unread)) => {
+                let unread = unread.into_iter().map(|message| self.shown_late(message)).collect();
+                Ok(Some(Conversations { book, kept, unread }))
+            }
             Err(error) => Err(book.failure(error)),
         }
     }
 
-    /// What the user calls somebody.
-    pub(crate) fn name_of(&self, peer: PeerId) -> Option<Name> {
-        self.pins.of_peer(peer).next().map(|pin| pin.name.clone())
+    fn shown_late(&self, kept: KeptMessage) -> MessageEvent {
+        let KeptMessage { peer, message, text, sent_at, mine, .. } = kept;
+        // What the user calls them.
+        let name = self.pins.of_peer(peer).next().map(|pin| pin.name.clone());
+        MessageEvent { peer, name, message, text, sent_at, mine, late: true }
     }
 
     /// What was kept of those who may come back, and what was wrong with the rest.

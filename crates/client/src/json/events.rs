@@ -119,7 +119,7 @@ pub fn kept(kept: &KeptMessage, name: Option<&Name>) -> String {
         .with("text", kept.text.as_str())
         .with("sent_at", rfc3339(kept.sent_at))
         .with("mine", kept.mine)
-        .with_some("state", kept.state.map(|state| delivery(state)))
+        .with_some("state", kept.state.map(delivery))
         .into_line()
 }
 

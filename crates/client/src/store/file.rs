@@ -182,7 +182,7 @@ impl Overlay {
     }
 
     /// A block as the file has it, with zeros behind the file's end.
-    fn from_file(&self, number: u64) -> io::Result<Block> {
+    fn in_file(&self, number: u64) -> io::Result<Block> {
         let mut block = Box::new([0; BLOCK]);
         let start = number.saturating_mul(BLOCK as u64);
         let held = self.file.metadata()?.len().saturating_sub(start);
@@ -216,7 +216,7 @@ impl StorageBackend for Overlay {
             let over = self.over();
             match over.blocks.get(&number) {
                 Some(block) => out[of].copy_from_slice(&block[within]),
-                None => out[of].copy_from_slice(&self.from_file(number)?[within]),
+                None => out[of].copy_from_slice(&self.in_file(number)?[within]),
             }
         }
         Ok(())
@@ -236,7 +236,7 @@ impl StorageBackend for Overlay {
             let mut over = self.over();
             let mut block = match over.blocks.remove(&number) {
                 Some(block) => block,
-                None => self.from_file(number)?,
+                None => self.in_file(number)?,
             };
             block[within].copy_from_slice(&data[of]);
             over.blocks.insert(number, block);

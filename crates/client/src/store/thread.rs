@@ -42,6 +42,8 @@ enum Job {
 pub(crate) struct Store {
     place: Place,
     answers: UnboundedReceiver<Answer>,
+    /// The newest batch, until it is durable or cannot be made so for now.
+    owed: Option<BatchId>,
 }
 
 enum Place {
@@ -55,7 +57,7 @@ impl Store {
     /// A store that is gone with the process.
     pub(crate) fn in_memory() -> Self {
         let (sender, answers) = unbounded_channel();
-        Self { place: Place::Memory(Memory::new(), sender), answers }
+        Self { place: Place::Memory(Memory::new(), sender), answers, owed: None }
     }
 
     /// A store in a file, on a thread of its own from now on.
@@ -66,11 +68,12 @@ impl Store {
         std::thread::Builder::new().name("store".to_owned()).spawn(|| worker.run()).map_err(|error| {
             Failure::Local { what: "start the thread of the store".to_owned(), reason: error.to_string() }
         })?;
-        Ok(Self { place: Place::File(Some(jobs)), answers })
+        Ok(Self { place: Place::File(Some(jobs)), answers, owed: None })
     }
 
     /// Makes writes durable; [`Answer::Committed`] says when.
     pub(crate) fn commit(&mut self, batch: BatchId, writes: Vec<Write>) {
+        self.owed = Some(batch);
         match &mut self.place {
             Place::Memory(memory, answers) => {
                 memory.apply(&writes);
@@ -93,15 +96,30 @@ impl Store {
 
     /// The next answer that is there.
     pub(crate) fn answer(&mut self) -> Option<Answer> {
-        self.answers.try_recv().ok()
+        let answer = self.answers.try_recv().ok()?;
+        Some(self.given(answer))
     }
 
     /// The next answer; never ready once there can be none.
     pub(crate) fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
         match self.answers.poll_recv(context) {
-            Poll::Ready(Some(answer)) => Poll::Ready(answer),
+            Poll::Ready(Some(answer)) => Poll::Ready(self.given(answer)),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Whether what was said will be durable in a moment.
+    pub(crate) const fn is_writing(&self) -> bool {
+        self.owed.is_some()
+    }
+
+    fn given(&mut self, answer: Answer) -> Answer {
+        match &answer {
+            Answer::Committed(batch) if self.owed != Some(*batch) => {}
+            Answer::Committed(_) | Answer::Trouble(_) | Answer::Broken(_) => self.owed = None,
+            Answer::Loaded(..) | Answer::Recovered => {}
+        }
+        answer
     }
 
     /// Ends the store once everything that waits is durable, or cannot be; what it had still to say.
@@ -194,6 +212,7 @@ impl Worker {
     }
 
     /// Waits for the time of the next try. Whether the program ends.
+    #[expect(clippy::disallowed_methods, reason = "this thread waits by itself")]
     fn wait(&mut self) -> bool {
         let until = Instant::now() + RETRY;
         loop {
