@@ -63,6 +63,11 @@ impl Connection {
         self.ping |= matches!(self.phase, Phase::Up { .. });
     }
 
+    /// This side slept, and what it reads now may be long past.
+    pub(crate) const fn on_woken(&mut self) {
+        self.ping |= matches!(self.phase, Phase::Up { .. });
+    }
+
     /// What is sent from now on goes along another path than before. Nothing is known of it if it is
     /// another `network`.
     fn begin_path(&mut self, network: bool, now: Moment) {

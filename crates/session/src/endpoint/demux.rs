@@ -48,6 +48,7 @@ impl Endpoint {
     /// Takes what a socket received; `bytes` are opened in place. Hostile bytes become statistics.
     pub fn handle_datagram(&mut self, received: Received, bytes: &mut [u8], now: Moment) {
         self.now = now;
+        self.notice_sleep(now);
         if bytes.is_empty() {
             self.count(Handled::Dropped);
         }

@@ -12,6 +12,7 @@ mod streams;
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 use std::collections::btree_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -61,6 +62,10 @@ impl Default for EndpointConfig {
     }
 }
 
+/// A call so much later than it was due comes from a process that slept. Longer than a busy machine keeps one
+/// waiting, and less than what the first keepalive leaves of the time until a session is lost (20 s).
+const OVERSLEPT: Duration = Duration::from_secs(2);
+
 /// All sessions of a program. See the crate's first page for how to drive it.
 pub struct Endpoint {
     config: EndpointConfig,
@@ -75,6 +80,8 @@ pub struct Endpoint {
     /// Whose INIT or PUNCH carries this ticket.
     by_ticket: BTreeMap<[u8; 8], SessionId>,
     wakeups: BTreeSet<(Moment, SessionId)>,
+    /// The wakeup that was slept through last.
+    slept_through: Moment,
     /// Sessions that may have something to send, each once.
     ready: VecDeque<SessionId>,
     events: VecDeque<(SessionId, SessionEvent)>,
@@ -117,6 +124,7 @@ impl Endpoint {
             by_receiver: BTreeMap::new(),
             by_ticket: BTreeMap::new(),
             wakeups: BTreeSet::new(),
+            slept_through: Moment::NEVER,
             ready: VecDeque::new(),
             events: VecDeque::new(),
             unvalidated: PerSecond::new(),
@@ -237,6 +245,7 @@ impl Endpoint {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Moment) {
         self.now = now;
+        self.notice_sleep(now);
         let mut due = Vec::new();
         while let Some((at, id)) = self.wakeups.first().copied().filter(|(at, _)| *at <= now) {
             self.wakeups.remove(&(at, id));
@@ -338,6 +347,16 @@ impl Endpoint {
                 change(connection);
                 self.attend(id);
             }
+        }
+    }
+
+    /// Whoever is called long after the time for it has slept. What waits in the socket is old news then,
+    /// so every peer is asked at once whether it is still there.
+    pub(super) fn notice_sleep(&mut self, now: Moment) {
+        let Some((due, _)) = self.wakeups.first().copied() else { return };
+        if now.saturating_since(due) >= OVERSLEPT && self.slept_through != due {
+            self.slept_through = due;
+            self.each_connection(Connection::on_woken);
         }
     }
 

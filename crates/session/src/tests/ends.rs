@@ -87,6 +87,30 @@ fn a_machine_that_slept_asks_before_it_gives_up() {
 }
 
 #[test]
+fn whoever_wakes_asks_at_once_also_where_old_news_waited() {
+    let mut pair = Pair::up(1, good_line());
+    pair.run_for(Duration::from_secs(1));
+    let kept = std::rc::Rc::new(core::cell::RefCell::new(Vec::new()));
+    let queue = kept.clone();
+    pair.tamper = Box::new(move |who, bytes| {
+        if who == Who::Bob {
+            queue.borrow_mut().push(bytes.to_vec());
+        }
+        vec![]
+    });
+    pair.say(Who::Bob, b"are you there");
+    pair.run_for(Duration::from_millis(100));
+    pair.now = pair.now + Duration::from_secs(60);
+    let mut old = kept.borrow_mut().remove(0);
+    pair.alice.endpoint.handle_datagram(received(pair.bob.address), &mut old, pair.now);
+    pair.drain(Who::Alice);
+    assert_eq!(pair.alice.bodies(StreamId::CONVERSATION).len(), 1);
+    pair.run_for(Duration::from_secs(1));
+    let info = pair.alice.endpoint.info(pair.alice.session, pair.now).unwrap();
+    assert!(info.suspect, "it believes in a session of which it has only old news");
+}
+
+#[test]
 fn a_peer_that_is_gone_is_lost_also_where_it_had_not_proven_to_be_and_nothing_more_may_go() {
     let mut pair = Pair::introduced(1, good_line());
     let taken = std::rc::Rc::new(core::cell::RefCell::new(Vec::new()));
