@@ -184,11 +184,10 @@ impl Engine {
             self.reunions.remove(&peer);
             return;
         }
-        // What the broker passed on before a sleep is answered by nobody.
-        let counts = |meeting: &Meeting| meeting.is_direct() || !self.wakefulness.woke_lately();
-        let met = self.meetings.values().any(|meeting| {
-            meeting.peer == peer && meeting.state == SessionState::Connecting && counts(meeting)
-        });
+        let connecting =
+            |meeting: &Meeting| meeting.peer == peer && meeting.state == SessionState::Connecting;
+        // What was begun with this side before a sleep, or while it slept, is answered by nobody.
+        let met = !self.wakefulness.woke_lately() && self.meetings.values().any(connecting);
         let asked = wished && self.link.is_ready();
         let session = if met || asked { None } else { self.endpoint.dial(peer, now.moment) };
         let Some(session) = session else {

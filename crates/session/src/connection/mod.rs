@@ -145,6 +145,8 @@ pub(crate) struct Connection {
     controller: fn(u64) -> Box<dyn Controller>,
     /// Where the peer saw this side.
     observed: Option<SocketAddr>,
+    /// The peer has proven to be where it is, which nobody was told yet.
+    found: bool,
     streams: Streams,
     timers: Timers,
     events: VecDeque<SessionEvent>,
@@ -185,6 +187,7 @@ impl Connection {
             paths: Paths::new(start.path, start.allowance, start.link.role, ChaCha20Rng::from_rng(&mut rng)),
             controller,
             observed: None,
+            found: false,
             epochs: Epochs::new(start.keys, me, rng, now),
             phase: Phase::Confirming(start.confirmation),
             replay: ReplayWindow::new(),
@@ -490,6 +493,11 @@ impl Connection {
     /// Where the peer has proven to be.
     pub(crate) fn proven_remote(&self) -> Option<SocketAddr> {
         Some(self.remote()).filter(|_| self.paths.is_validated())
+    }
+
+    /// Where the peer has just proven to be, after the session was up without that.
+    pub(crate) fn take_found(&mut self) -> Option<SocketAddr> {
+        if core::mem::take(&mut self.found) { self.proven_remote() } else { None }
     }
 
     /// Whether no packet of the peer has opened yet.

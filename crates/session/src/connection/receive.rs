@@ -161,9 +161,11 @@ impl Connection {
             }
             Frame::PathChallenge { token } => reading.challenge = Some(*token),
             Frame::PathResponse { token, observed } => {
+                let before = self.paths.is_validated();
                 if self.paths.on_response(*token, from, now) {
                     self.observed = Some(*observed);
                 }
+                self.found |= !before && self.paths.is_validated();
             }
             Frame::Close { code } => reading.close = Some(*code),
             // Known by layout; what they bring is for peers that said they understand it.

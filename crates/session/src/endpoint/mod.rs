@@ -382,6 +382,7 @@ impl Endpoint {
             Session::Initiating(initiating) => initiating.wakeup(&self.unvalidated),
             Session::Responding(responding) => responding.wakeup(&self.unvalidated),
             Session::Connected(connection) => {
+                moved = connection.take_found().map(|remote| (connection.peer(), remote));
                 while let Some(event) = connection.poll_event() {
                     if let SessionEvent::Moved { remote, .. } = &event {
                         moved = Some((connection.peer(), *remote));

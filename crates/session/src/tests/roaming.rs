@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use p2pchat_netsim::{Access, Dependence, Fault, Internet, LinkConfig, NatConfig, Ports, Sleep, Way, millis};
-use p2pchat_proto::Moment;
+use p2pchat_proto::{Moment, datagram};
 
 use super::pair::{Pair, Who, good_line, received};
 use super::wander::{Home, PORT, Wanderers, access, other, public_ip};
@@ -319,4 +319,26 @@ fn sources_without_end_are_challenged_four_at_a_time_and_the_session_goes_on() {
     let info = pair.alice.endpoint.info(pair.alice.session, pair.now).unwrap();
     assert_eq!((info.remote, info.moves), (pair.bob.address, 0));
     assert_eq!(pair.alice.bodies(StreamId::CONVERSATION).len(), 200);
+}
+
+#[test]
+fn whoever_answered_several_addresses_keeps_the_one_that_is_proven_later() {
+    let mut pair = Pair::introduced(5, good_line());
+    pair.tell_time();
+    pair.drain(Who::Bob);
+    let init = pair.sent.iter().find(|(_, who, _, bytes)| *who == Who::Bob && bytes[0] == datagram::INIT);
+    let mut init = init.unwrap().3.clone();
+    // Another address of bob's, as hosts with several have them.
+    let now = pair.now;
+    pair.alice.endpoint.handle_datagram(received("10.0.0.22:7002".parse().unwrap()), &mut init, now);
+    assert!(pair.run_until(|pair| pair.alice.is_up()));
+    pair.alice.endpoint.keep(pair.alice.session);
+    pair.drain(Who::Alice);
+    let kept = |pair: &Pair| pair.alice.disk.as_ref().unwrap().endpoints.as_slice().to_vec();
+    assert_eq!(kept(&pair), [], "RESP went to two, and either may have passed it on");
+    let bob = pair.alice.disk.as_ref().unwrap().peer;
+    assert!(!pair.alice.endpoint.can_dial(bob));
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(kept(&pair), [pair.bob.address], "he answered a challenge there");
+    assert!(pair.alice.endpoint.can_dial(bob));
 }
