@@ -91,6 +91,8 @@ pub struct Ready {
     pub udp: Option<SocketAddr>,
     /// Bound IPv6 address.
     pub udp6: Option<SocketAddr>,
+    /// Who is known at this broker from earlier, and by which name.
+    pub known: Vec<(PeerId, Name)>,
 }
 
 /// See [`Event::Broker`].

@@ -220,7 +220,12 @@ impl Desk {
     pub fn observe(&mut self, event: &Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Ready(ready) => self.me = Some(ready.clone()),
+            Event::Ready(ready) => {
+                for (peer, name) in &ready.known {
+                    self.people.learn(*peer, Some(name));
+                }
+                self.me = Some(ready.clone());
+            }
             Event::Presence(person) => self.people.learn(person.peer, person.name.as_ref()),
             Event::People { id, list } => {
                 self.people.list(list);

@@ -137,6 +137,15 @@ fn a_line_may_name_its_recipient() {
 }
 
 #[test]
+fn whoever_is_known_from_earlier_is_known_by_name_without_a_broker() {
+    let mut desk = Desk::new(None);
+    let (name, known) = ("alice".parse().unwrap(), vec![(BOB, "bob".parse().unwrap())]);
+    desk.observe(&Event::Ready(Ready { peer: ALICE, name, udp: None, udp6: None, known }));
+    let actions = desk.interpret(Line { tag: None, to: Some("bob".into()), text: "hi".into() });
+    assert_eq!(command(&actions).1, Command::Message { to: BOB, text: "hi".into() });
+}
+
+#[test]
 fn lines_for_the_person_asked_for_wait_until_the_session_is_up() {
     let mut desk = Desk::new(None).with_expected(Target::Name(name("alice")));
     assert_eq!(desk.interpret(tagged(1, "one")), []);

@@ -153,11 +153,13 @@ impl Driver {
         system_rng()?.fill_bytes(&mut seed);
         let clock = Clock::start();
         let (peer, name) = (config.identity.peer_id(), config.name);
+        let broker_key = profile.broker_key(&config.broker);
+        let known = profile.known(broker_key);
         let engine = EngineConfig {
             me: config.identity,
             name: name.clone(),
             broker: config.broker.host_port.clone(),
-            broker_key: profile.broker_key(&config.broker),
+            broker_key,
             pins: profile.pins(),
             contacts,
             accept: config.accept,
@@ -209,15 +211,15 @@ impl Driver {
             batch: Batch::new(),
             stopping: false,
         };
-        driver.announce_ready(peer, name);
+        driver.announce_ready(peer, name, known);
         unread.into_iter().for_each(|message| driver.say(Event::Message(message)));
         damage.into_iter().for_each(|failure| driver.say(Event::Error(failure)));
         Ok(driver)
     }
 
-    fn announce_ready(&mut self, peer: PeerId, name: Name) {
+    fn announce_ready(&mut self, peer: PeerId, name: Name, known: Vec<(PeerId, Name)>) {
         let [udp, udp6] = [&self.sockets.v4, &self.sockets.v6].map(|udp| udp.as_ref().map(udp::Udp::local));
-        self.say(Event::Ready(Ready { peer, name, udp, udp6 }));
+        self.say(Event::Ready(Ready { peer, name, udp, udp6, known }));
     }
 
     fn say(&mut self, event: Event) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use p2pchat_crypto::Identity;
 use p2pchat_engine::event::MessageEvent;
 use p2pchat_engine::{Failure, Kept, Pin};
-use p2pchat_proto::{BrokerKey, WallTime};
+use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
 use p2pchat_session::Contact;
 
 use super::udp::Sockets;
@@ -70,6 +70,12 @@ impl Profile {
             .iter()
             .map(|pin| Pin { peer: pin.peer, name: pin.name.clone(), broker: pin.broker })
             .collect()
+    }
+
+    /// Who is known at a broker, and by which name.
+    pub(crate) fn known(&self, broker: Option<BrokerKey>) -> Vec<(PeerId, Name)> {
+        let here = self.pins.iter().filter(|pin| Some(pin.broker) == broker);
+        here.map(|pin| (pin.peer, pin.name.clone())).collect()
     }
 
     pub(crate) fn pin(&mut self, pin: Pin, now: WallTime) -> Result<(), Failure> {

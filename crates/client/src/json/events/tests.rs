@@ -34,7 +34,8 @@ fn link() -> SessionLink {
 
 #[test]
 fn ready_and_broker() {
-    let ready = Ready { peer: ALICE, name: alice().unwrap(), udp: "0.0.0.0:4000".parse().ok(), udp6: None };
+    let (name, udp) = (alice().unwrap(), "0.0.0.0:4000".parse().ok());
+    let ready = Ready { peer: ALICE, name, udp, udp6: None, known: Vec::new() };
     let expected = format!(
         r#"{{"event":"ready","peer":"ALICE","name":"alice","version":"{}","udp":"0.0.0.0:4000"}}"#,
         env!("CARGO_PKG_VERSION")
