@@ -14,7 +14,8 @@
 //!    broker's rules; [`meter`] counts memory, [`load`]
 //!    says what a process costs; [`echo`] is a port that answers everybody.
 //! 7. [`rows`] are the attacks of `make harness`, each with its counter-proof.
-//! 8. [`demo`] is the main job on one machine, for people to look at.
+//! 8. [`crash`] kills one of two people who talk, again and again.
+//! 9. [`demo`] is the main job on one machine, for people to look at.
 //!
 //! Nothing sleeps to wait for something: each wait blocks on what has to come, with a deadline,
 //! and its failure shows what every process of the test said until then.
@@ -33,6 +34,7 @@ pub mod actions;
 pub mod binaries;
 pub mod broker;
 pub mod caller;
+pub mod crash;
 pub mod demo;
 pub mod double;
 pub mod echo;

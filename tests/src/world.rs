@@ -1,6 +1,6 @@
 //! A broker, people, and their files, all in one temporary directory.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -222,6 +222,15 @@ pub fn udp_address(peer: &mut Peer) -> Result<SocketAddr, Failure> {
 /// If the system has none.
 pub fn free_port() -> Result<SocketAddr, Failure> {
     let found = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    found.map_err(Failure::system("find a free port"))
+}
+
+/// The same for datagrams.
+///
+/// # Errors
+/// If the system has none.
+pub fn free_udp_port() -> Result<SocketAddr, Failure> {
+    let found = UdpSocket::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
     found.map_err(Failure::system("find a free port"))
 }
 

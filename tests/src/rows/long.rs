@@ -1,6 +1,7 @@
 //! Rows that need what not every machine has: packages of Debian and PyPI, which `make harness-long`
 //! fetches first, a minute of nothing, or root.
 
+mod crash;
 mod flynn;
 mod moves;
 mod python;
@@ -27,6 +28,12 @@ pub const ROWS: &[Row] = &[
         attack: "handshakes with the Python package noiseprotocol: XKpsk3 and the broker link's NX, both roles",
         expected: "each finishes, with the same hash and keys on both sides",
         run: python::interoperates,
+    },
+    Row {
+        id: "C1",
+        attack: "two real clients over a lossy path, one killed with kill -9 at a random moment and started again, 1,000 times",
+        expected: "equal histories, in order, nothing doubled, nothing missing that was acknowledged",
+        run: crash::a_thousand_times,
     },
     Row {
         id: "T15-MOVES",
