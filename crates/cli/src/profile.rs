@@ -116,8 +116,7 @@ impl Profile {
         if !self.home.has_identity() {
             return self.create(false).map(Arc::new);
         }
-        let passphrase = if self.home.identity_is_locked()? { self.passphrase()? } else { None };
-        self.home.identity(passphrase.as_ref()).map(Arc::new)
+        self.home.identity(self.current_passphrase()?.as_ref()).map(Arc::new)
     }
 
     /// Makes the identity, with a passphrase where the user gives one.
@@ -128,7 +127,9 @@ impl Profile {
     pub fn create(&self, no_passphrase: bool) -> Result<Identity, Failure> {
         let passphrase = match (&self.settings.passphrase, no_passphrase) {
             (_, true) => None,
-            (PassphraseSource::Terminal, false) if self.can_ask() => new_passphrase()?,
+            (PassphraseSource::Terminal, false) if self.can_ask() => {
+                new_passphrase("Passphrase for the new key (Enter for none): ")?
+            }
             (PassphraseSource::Terminal, false) => None,
             (PassphraseSource::File(_) | PassphraseSource::Descriptor(_), false) => self.passphrase()?,
         };
@@ -137,21 +138,55 @@ impl Profile {
         Ok(identity)
     }
 
+    /// Seals the key file under the passphrase from `source`, whatever it was sealed with.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] where nobody can be asked for the new one; [`Failure::Locked`] where the one of
+    /// now is needed and is not given, or is wrong.
+    pub fn set_passphrase(&self, source: &PassphraseSource) -> Result<(), Failure> {
+        if *source == PassphraseSource::Terminal && !self.can_ask() {
+            let what = "nobody can be asked for the new passphrase: use --new-file FILE or --new-fd N";
+            return Err(Failure::Usage(what.to_owned()));
+        }
+        let current = self.current_passphrase()?;
+        // Before the new one is asked for twice.
+        self.home.identity(current.as_ref())?;
+        let new = if *source == PassphraseSource::Terminal {
+            new_passphrase("New passphrase: ")?
+        } else {
+            given_passphrase(source)?
+        };
+        let Some(new) = new else {
+            let what = "an empty passphrase is none; to have none: p2pchat passphrase remove";
+            return Err(Failure::Usage(what.to_owned()));
+        };
+        self.home.change_passphrase(current.as_ref(), Some(&new), &mut system_rng()?)
+    }
+
+    /// Takes the passphrase from the key file.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Locked`] where the one of now is not given, or is wrong.
+    pub fn remove_passphrase(&self) -> Result<(), Failure> {
+        let current = self.current_passphrase()?;
+        self.home.change_passphrase(current.as_ref(), None, &mut system_rng()?)
+    }
+
+    fn current_passphrase(&self) -> Result<Option<Passphrase>, Failure> {
+        if self.home.identity_is_locked()? { self.passphrase() } else { Ok(None) }
+    }
+
     fn can_ask(&self) -> bool {
         !self.settings.json && self.terminal.can_ask()
     }
 
     fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
-        match &self.settings.passphrase {
-            PassphraseSource::Terminal if self.can_ask() => {
-                ask_secret(&format!("Passphrase of {}: ", self.name)).map(Passphrase::new).map(Some)
-            }
-            PassphraseSource::Terminal => Ok(None),
-            PassphraseSource::File(path) => read_passphrase(path).map(Some),
-            PassphraseSource::Descriptor(number) => {
-                read_passphrase(Path::new(&format!("/dev/fd/{number}"))).map(Some)
-            }
+        if self.settings.passphrase == PassphraseSource::Terminal && self.can_ask() {
+            return ask_secret(&format!("Passphrase of {}: ", self.name)).map(Passphrase::new).map(Some);
         }
+        given_passphrase(&self.settings.passphrase)
     }
 }
 
@@ -193,13 +228,24 @@ fn login_name(login: &str) -> Result<Name, Failure> {
     name.map_err(|error: p2pchat_proto::name::InvalidName| Failure::Usage(error.to_string()))
 }
 
-fn new_passphrase() -> Result<Option<Passphrase>, Failure> {
-    let mut first = Zeroizing::new(ask_secret("Passphrase for the new key (Enter for none): ")?);
+/// The passphrase of a file or descriptor; none where it is to be asked for.
+fn given_passphrase(source: &PassphraseSource) -> Result<Option<Passphrase>, Failure> {
+    match source {
+        PassphraseSource::Terminal => Ok(None),
+        PassphraseSource::File(path) => read_passphrase(path).map(Some),
+        PassphraseSource::Descriptor(number) => {
+            read_passphrase(Path::new(&format!("/dev/fd/{number}"))).map(Some)
+        }
+    }
+}
+
+fn new_passphrase(question: &str) -> Result<Option<Passphrase>, Failure> {
+    let mut first = Zeroizing::new(ask_secret(question)?);
     if first.is_empty() {
         return Ok(None);
     }
     if *first != ask_secret("The same again: ").map(Zeroizing::new)?.as_str() {
-        return Err(Failure::Usage("the two passphrases differ; nothing was made".to_owned()));
+        return Err(Failure::Usage("the two passphrases differ; nothing was changed".to_owned()));
     }
     Ok(Some(Passphrase::new(core::mem::take(&mut *first))))
 }

@@ -66,6 +66,13 @@ pub enum Command {
         p2pchat history export --with alice --format markdown > alice.md\n  \
         p2pchat history forget --with alice")]
     History(History),
+    /// Show whether the key has a passphrase, set, change or remove it
+    #[command(after_help = "Examples:\n  \
+        p2pchat passphrase\n  \
+        p2pchat passphrase set\n  \
+        p2pchat --passphrase-file old.txt passphrase set --new-file new.txt\n  \
+        p2pchat passphrase remove")]
+    Passphrase(Passphrase),
     /// Write shell completions to standard output
     #[command(
         after_help = "Example:\n  p2pchat completions bash > ~/.local/share/bash-completion/completions/p2pchat"
@@ -210,6 +217,30 @@ pub enum Format {
     Markdown,
     /// One object a line, as in JSON mode
     Json,
+}
+
+/// `passphrase`
+#[derive(Debug, Args)]
+pub struct Passphrase {
+    /// What to do with it; without this, whether there is one is shown
+    #[command(subcommand)]
+    pub what: Option<PassphraseWhat>,
+}
+
+/// What to do with the passphrase.
+#[derive(Debug, Subcommand)]
+pub enum PassphraseWhat {
+    /// Set or change it: asked for on a terminal
+    Set {
+        /// Read the new one from the first line of this file
+        #[arg(long, value_name = "FILE", conflicts_with = "new_fd")]
+        new_file: Option<PathBuf>,
+        /// Read the new one from the first line of this file descriptor
+        #[arg(long, value_name = "N")]
+        new_fd: Option<u32>,
+    },
+    /// Remove it: the file's mode alone protects the key then
+    Remove,
 }
 
 /// `completions`

@@ -4,6 +4,7 @@ mod chat;
 mod history;
 mod identity;
 mod pages;
+mod passphrase;
 
 use std::ffi::{OsStr, OsString};
 
@@ -60,6 +61,7 @@ fn dispatch(cli: &Cli, json: &mut bool) -> Result<u8, Failure> {
         Command::Listen => chat::listen(profile()?),
         Command::History(args) => history::run(&profile()?, args),
         Command::Send(args) => chat::send(profile()?, args),
+        Command::Passphrase(args) => passphrase::run(&profile()?, args),
     }
 }
 

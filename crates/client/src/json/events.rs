@@ -109,6 +109,11 @@ pub fn identity(peer: PeerId, name: &Name, broker: &str, words: &str, at: WallTi
         .into_line()
 }
 
+/// The line of `passphrase`: whether the key needs one.
+pub fn passphrase(locked: bool, at: WallTime) -> String {
+    Object::event("passphrase", at).with("locked", locked).into_line()
+}
+
 /// The line of a message in the history: that of `message`, with how far it got.
 pub fn kept(kept: &KeptMessage, name: Option<&Name>) -> String {
     Object::event("message", kept.kept_at)

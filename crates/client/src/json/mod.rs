@@ -11,6 +11,6 @@ mod events;
 mod line;
 mod object;
 
-pub use events::{error, event, forgotten, identity, kept, ledger, local, outcome, stopped};
+pub use events::{error, event, forgotten, identity, kept, ledger, local, outcome, passphrase, stopped};
 pub use line::{Line, LineError, Tag, parse};
 pub use object::rfc3339;

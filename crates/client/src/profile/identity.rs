@@ -61,6 +61,24 @@ impl Home {
         }
     }
 
+    /// Seals the key file anew, under another passphrase or under none. A crash leaves the old file or
+    /// the new one.
+    ///
+    /// # Errors
+    /// Those of [`Home::identity`]; [`Failure::Local`] and [`Failure::DiskFull`] if it cannot be written.
+    pub fn change_passphrase(
+        &self,
+        current: Option<&Passphrase>,
+        new: Option<&Passphrase>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), Failure> {
+        let (path, content) = self.read_identity()?;
+        let failed = |error| key_failure(&path, error);
+        let seed = keyfile::open(&content, current).map_err(failed)?;
+        let content = keyfile::seal(&seed, new, rng).map_err(failed)?;
+        disk::replace(&path, &content).map_err(|error| error.failure("write", &path))
+    }
+
     fn read_identity(&self) -> Result<(PathBuf, Vec<u8>), Failure> {
         let Some(path) = self.path(IDENTITY) else {
             return Err(file_failure(Path::new(IDENTITY), FileError::Missing));
@@ -153,6 +171,27 @@ mod tests {
         let wrong = home.identity(Some(&passphrase("wrong"))).map(drop);
         assert!(matches!(wrong, Err(Failure::Locked { .. })));
         assert_eq!(home.identity(Some(&passphrase("right"))).unwrap().peer_id(), made.peer_id());
+    }
+
+    #[test]
+    fn a_changed_passphrase_opens_the_same_identity_and_the_old_one_opens_nothing() {
+        let (directory, home, path) = home();
+        let [old, new] = ["old", "new"].map(|text| Passphrase::new(text.into()));
+        let made = home.create_identity(None, &mut rng()).unwrap();
+        home.change_passphrase(None, Some(&old), &mut rng()).unwrap();
+        home.change_passphrase(Some(&old), Some(&new), &mut rng()).unwrap();
+        assert_eq!(home.identity(Some(&new)).unwrap().peer_id(), made.peer_id());
+        let content = fs::read(&path).unwrap();
+        for wrong in [None, Some(&old)] {
+            let refused = home.change_passphrase(wrong, None, &mut rng()).unwrap_err();
+            assert!(matches!(refused, Failure::Locked { .. }), "{refused:?}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), content, "nothing was written");
+        home.change_passphrase(Some(&new), None, &mut rng()).unwrap();
+        assert!(!home.identity_is_locked().unwrap());
+        assert_eq!(home.identity(None).unwrap().peer_id(), made.peer_id());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
     }
 
     #[test]
