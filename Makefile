@@ -27,7 +27,7 @@ FUZZ_DIR := $(abspath $(TARGET))/fuzz
 FUZZ_FLAGS := -s none --target-dir "$(FUZZ_DIR)"
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-broker demo test harness harness-long lint purity musts soak fuzz fuzz-build mutants coverage bench \
+.PHONY: help build run-broker demo test test-long harness harness-long lint purity musts soak fuzz fuzz-build mutants coverage bench \
 	install clean
 
 help: ## List the targets
@@ -46,6 +46,10 @@ demo: ## Two people talk and pass a file, on this machine alone (FILE=song.mp3)
 test: ## Run every test, the end-to-end ones with the real binaries
 	$(CARGO) build --locked --workspace --bins --profile ci
 	$(CARGO) test --locked --workspace --profile ci
+
+test-long: ## Run the end-to-end tests that take minutes
+	$(CARGO) build --locked --workspace --bins --profile ci
+	$(CARGO) test --locked --profile ci -p p2pchat-harness --tests -- --ignored
 
 harness: ## Attack what was built, row by row; the report is harness.json in the target directory
 	$(CARGO) build --locked --workspace --bins --profile ci
