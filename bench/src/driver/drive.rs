@@ -51,7 +51,7 @@ impl Drive {
 
     /// Now.
     pub fn now(&self) -> Moment {
-        Moment::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        since(self.start)
     }
 
     /// What happened, where something did.
@@ -63,8 +63,8 @@ impl Drive {
     pub async fn turn(&mut self) {
         self.transmit();
         if let Some(due) = self.endpoint.poll_timeout() {
-            let due = self.start + due.saturating_since(Moment::ZERO);
-            self.alarm.fire_by(due.into());
+            let start = self.start;
+            self.alarm.fire_by(due, || due.saturating_since(since(start)));
         }
         let Self { udp, alarm, unsent, .. } = self;
         let full = unsent.is_some();
@@ -109,4 +109,8 @@ impl Drive {
             self.unsent = None;
         }
     }
+}
+
+fn since(start: Instant) -> Moment {
+    Moment::from_nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }

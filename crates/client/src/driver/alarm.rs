@@ -6,17 +6,22 @@
 
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
+use core::time::Duration;
 
+use p2pchat_proto::Moment;
 use tokio::time::{Instant, Sleep};
 
 #[cfg(target_os = "linux")]
 use self::watched::TimerFd;
 
+/// Longest that it is set for at once: the systems' timers end somewhere, and waking too early is allowed.
+const FARTHEST: Duration = Duration::from_secs(86_400);
+
 /// Wakes its task at a time or before it.
 pub(super) struct Alarm {
     timer: Timer,
     /// For when it is set; `None` once it has fired.
-    set: Option<Instant>,
+    set: Option<Moment>,
 }
 
 enum Timer {
@@ -33,24 +38,25 @@ impl Alarm {
         if let Ok(timer) = TimerFd::new() {
             return Self { timer: Timer::Watched(timer), set: None };
         }
-        Self { timer: slept(Instant::now()), set: None }
+        Self { timer: slept(Duration::ZERO), set: None }
     }
 
     /// Lets it fire at `due` at the latest. As most times move away with every packet, it is set anew only
-    /// to fire earlier.
-    pub(super) fn fire_by(&mut self, due: Instant) {
-        if self.set.is_some_and(|set| set <= due) {
+    /// to fire earlier; only then is `left` asked how long it is until then.
+    pub(super) fn fire_by(&mut self, due: Moment, left: impl FnOnce() -> Duration) {
+        if due == Moment::NEVER || self.set.is_some_and(|set| set <= due) {
             return;
         }
         self.set = Some(due);
+        let left = left().min(FARTHEST);
         match &mut self.timer {
             #[cfg(target_os = "linux")]
             Timer::Watched(timer) => {
-                if timer.set(due).is_err() {
-                    self.timer = slept(due);
+                if timer.set(left).is_err() {
+                    self.timer = slept(left);
                 }
             }
-            Timer::Slept(sleep) => sleep.as_mut().reset(due),
+            Timer::Slept(sleep) => sleep.as_mut().reset(Instant::now() + left),
         }
     }
 
@@ -69,8 +75,8 @@ impl Alarm {
     }
 }
 
-fn slept(due: Instant) -> Timer {
-    Timer::Slept(Box::pin(tokio::time::sleep_until(due)))
+fn slept(left: Duration) -> Timer {
+    Timer::Slept(Box::pin(tokio::time::sleep(left)))
 }
 
 #[cfg(target_os = "linux")]
@@ -86,7 +92,6 @@ mod watched {
     };
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
-    use tokio::time::Instant;
 
     use crate::driver::watch::watch;
 
@@ -103,8 +108,8 @@ mod watched {
             Ok(Self(watch(timer, Interest::READABLE)?))
         }
 
-        pub(super) fn set(&mut self, due: Instant) -> io::Result<()> {
-            let left = due.saturating_duration_since(Instant::now()).max(LEAST);
+        pub(super) fn set(&mut self, left: Duration) -> io::Result<()> {
+            let left = left.max(LEAST);
             let once = Itimerspec {
                 it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
                 it_value: Timespec {
@@ -133,7 +138,6 @@ mod watched {
 #[cfg(test)]
 mod tests {
     use core::future::poll_fn;
-    use core::time::Duration;
 
     use super::*;
 
@@ -141,17 +145,16 @@ mod tests {
     const LATE: Duration = Duration::from_secs(600);
 
     fn kinds() -> [Alarm; 2] {
-        let now = Instant::now();
-        [Alarm::new(), Alarm { timer: slept(now), set: None }]
+        [Alarm::new(), Alarm { timer: slept(Duration::ZERO), set: None }]
     }
 
     #[tokio::test]
     async fn it_fires_once_at_its_time_and_not_before() {
         for mut alarm in kinds() {
-            let due = Instant::now() + SOON;
-            alarm.fire_by(due);
+            let start = Instant::now();
+            alarm.fire_by(Moment::ZERO + SOON, || SOON);
             poll_fn(|context| alarm.poll(context)).await;
-            assert!(Instant::now() >= due);
+            assert!(start.elapsed() >= SOON);
             assert!(poll_fn(|context| Poll::Ready(alarm.poll(context))).await.is_pending());
         }
     }
@@ -160,9 +163,10 @@ mod tests {
     async fn it_is_set_anew_only_to_fire_earlier() {
         for mut alarm in kinds() {
             let start = Instant::now();
-            alarm.fire_by(start + LATE);
-            alarm.fire_by(start + SOON);
-            alarm.fire_by(start + LATE);
+            alarm.fire_by(Moment::NEVER, || panic!("it is never due"));
+            alarm.fire_by(Moment::ZERO + LATE, || LATE);
+            alarm.fire_by(Moment::ZERO + SOON, || SOON);
+            alarm.fire_by(Moment::ZERO + LATE, || panic!("it fires earlier anyhow"));
             poll_fn(|context| alarm.poll(context)).await;
             assert!(start.elapsed() < LATE);
         }
@@ -171,7 +175,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_due_already_fires_at_once() {
         for mut alarm in kinds() {
-            alarm.fire_by(Instant::now() - SOON);
+            alarm.fire_by(Moment::ZERO, || Duration::ZERO);
             poll_fn(|context| alarm.poll(context)).await;
         }
     }
@@ -180,10 +184,10 @@ mod tests {
     async fn it_can_be_set_again_after_it_fired() {
         for mut alarm in kinds() {
             for _ in 0..3 {
-                let due = Instant::now() + Duration::from_millis(1);
-                alarm.fire_by(due);
+                let start = Instant::now();
+                alarm.fire_by(Moment::ZERO + SOON, || SOON);
                 poll_fn(|context| alarm.poll(context)).await;
-                assert!(Instant::now() >= due);
+                assert!(start.elapsed() >= SOON);
             }
         }
     }

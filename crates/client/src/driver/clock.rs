@@ -1,7 +1,9 @@
 //! The one place of the client where clocks are read.
 
 use core::time::Duration;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+#[cfg(not(target_os = "linux"))]
+use std::time::Instant;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use p2pchat_engine::Now;
 use p2pchat_proto::{Moment, WallTime};
@@ -29,16 +31,9 @@ impl Clock {
         Moment::from_nanos(u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// `moment` on the runtime's clock, if the machine stays awake; `None` where it lies out of reach.
-    #[expect(clippy::disallowed_methods, reason = "the driver is where time enters")]
-    pub(crate) fn instant(self, moment: Moment) -> Option<tokio::time::Instant> {
-        let now = Instant::now();
-        let there = self.moment();
-        let at = match moment.saturating_since(there) {
-            Duration::ZERO => now.checked_sub(there.saturating_since(moment)).or(Some(now)),
-            left => now.checked_add(left),
-        };
-        at.map(tokio::time::Instant::from_std)
+    /// How long it is until `moment`; nothing where it has passed.
+    pub(crate) fn left(self, moment: Moment) -> Duration {
+        moment.saturating_since(self.moment())
     }
 }
 
@@ -74,17 +69,12 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "it is compared with the runtime's clock")]
-    fn moments_to_come_and_past_ones_are_instants_as_far_away() {
+    fn what_is_left_until_a_moment_is_its_distance_and_nothing_once_it_has_passed() {
         let clock = Clock::start();
         let now = Moment::ZERO + SECOND * 100;
         let clock = Clock { start: clock.start.saturating_sub(SECOND * 100) };
-        let before = Instant::now();
-        for (moment, ahead) in [(now + SECOND * 10, true), (Moment::ZERO + SECOND * 90, false)] {
-            let at = clock.instant(moment).unwrap().into_std();
-            let apart = if ahead { at.duration_since(before) } else { before.duration_since(at) };
-            assert!(apart > SECOND * 8 && apart < SECOND * 60, "{apart:?}");
-        }
-        assert!(clock.instant(Moment::NEVER).is_none_or(|at| at.into_std() > before + SECOND * 1000));
+        let left = clock.left(now + SECOND * 10);
+        assert!(left > SECOND * 8 && left <= SECOND * 10, "{left:?}");
+        assert_eq!(clock.left(Moment::ZERO + SECOND * 90), Duration::ZERO);
     }
 }

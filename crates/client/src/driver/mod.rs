@@ -229,10 +229,12 @@ impl Driver {
 
     /// Runs until a front end wants the end or none is left; why it ended, where nobody wanted it.
     pub(crate) async fn run(mut self) -> Option<Failure> {
+        self.now = self.clock.now();
         loop {
             if self.settle() {
                 // A front end on this thread answers now, and what it says leaves in the same packets.
                 turn_of_others().await;
+                self.now = self.clock.now();
             }
             self.take_requests();
             self.settle();
@@ -275,7 +277,6 @@ impl Driver {
     /// Does what front ends have asked for until now, all of it before anything is sent, so that
     /// many messages share a packet.
     fn take_requests(&mut self) {
-        self.now = self.clock.now();
         for _ in 0..REQUESTS_AT_ONCE {
             if self.stopping {
                 break;
@@ -303,9 +304,8 @@ impl Driver {
     }
 
     async fn sleep(&mut self) -> Woken {
-        if let Some(due) = self.clock.instant(self.engine.poll_timeout()) {
-            self.alarm.fire_by(due);
-        }
+        let (due, clock) = (self.engine.poll_timeout(), self.clock);
+        self.alarm.fire_by(due, || clock.left(due));
         self.turn = self.turn.wrapping_add(1);
         let first = Source::first(self.turn);
         let Self {

@@ -76,13 +76,15 @@ impl NetworkNews {
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(socket) = &self.socket else { return Poll::Pending };
         let mut changed = false;
-        let mut messages = [0; netlink::READ];
+        // This is asked at every turn and mostly knows nothing: room is made when there is something to read.
+        let mut messages = Vec::new();
         loop {
             let Poll::Ready(ready) = socket.poll_read_ready(context) else {
                 return if changed { Poll::Ready(()) } else { Poll::Pending };
             };
             let Ok(mut ready) = ready else { break };
-            let read = ready.try_io(|socket| Ok(rustix::io::read(socket, &mut messages)?));
+            messages.resize(netlink::READ, 0);
+            let read = ready.try_io(|socket| Ok(rustix::io::read(socket, &mut *messages)?));
             match read {
                 // So many that some were dropped is news as well (netlink(7): ENOBUFS).
                 Ok(Ok(length @ 1..)) => {
