@@ -8,9 +8,11 @@ use std::thread;
 use p2pchat_engine::event::Stopped;
 use p2pchat_engine::{CommandId, Event, Failure};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinError;
 
 use crate::config::Config;
+use crate::driver::waiting::{Batch, Spare};
 use crate::driver::{Driver, log};
 use crate::request::Request;
 
@@ -31,8 +33,9 @@ pub struct Client {
 /// What happens, in order.
 #[derive(Debug)]
 pub struct Events {
-    batches: mpsc::Receiver<Vec<Event>>,
-    batch: std::vec::IntoIter<Event>,
+    batches: mpsc::Receiver<Batch>,
+    batch: Batch,
+    spare: Spare,
     stopped: bool,
 }
 
@@ -46,7 +49,12 @@ impl Client {
     /// # Errors
     /// If the client has ended.
     pub async fn send(&self, id: CommandId, request: impl Into<Request>) -> Result<(), Ended> {
-        self.requests.send((id, request.into())).await.map_err(|_| Ended)
+        // Mostly there is room, and nothing to wait for.
+        match self.requests.try_send((id, request.into())) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(request)) => self.requests.send(request).await.map_err(|_| Ended),
+            Err(TrySendError::Closed(_)) => Err(Ended),
+        }
     }
 }
 
@@ -56,25 +64,22 @@ impl Events {
         if self.stopped {
             return None;
         }
-        let event = loop {
-            if let Some(event) = self.batch.next() {
-                break event;
-            }
-            let Some(batch) = self.batches.recv().await else {
+        while self.batch.is_empty() {
+            let batch = self.batches.recv().await.unwrap_or_else(|| {
                 // The client ended without a word: not even its panic could be told.
-                break stopped(Some(Failure::Internal("the client ended unexpectedly".to_owned())));
-            };
-            self.batch = batch.into_iter();
-        };
-        self.stopped = matches!(event, Event::Stopped(_));
-        Some(event)
+                [stopped(Some(Failure::Internal("the client ended unexpectedly".to_owned())))].into()
+            });
+            self.spare.put(core::mem::replace(&mut self.batch, batch));
+        }
+        self.stopped = matches!(self.batch.front(), Some(Event::Stopped(_)));
+        self.batch.pop_front()
     }
 }
 
 /// A client that its owner runs: see [`prepare`].
 pub struct Prepared {
     driver: Driver,
-    events: mpsc::Sender<Vec<Event>>,
+    events: mpsc::Sender<Batch>,
 }
 
 impl fmt::Debug for Prepared {
@@ -90,7 +95,7 @@ impl Prepared {
         let last = stopped(driver.run().await);
         log::event(&last);
         // Nobody listens any more where the front end ended first.
-        let _nobody_listens = events.send(vec![last]).await;
+        let _nobody_listens = events.send([last].into()).await;
     }
 }
 
@@ -102,8 +107,9 @@ impl Prepared {
 pub fn prepare(config: Config) -> Result<(Client, Events, Prepared), Failure> {
     let (requests, to_do) = mpsc::channel(REQUEST_QUEUE);
     let (events, happened) = mpsc::channel(EVENT_QUEUE);
-    let driver = Driver::new(config, to_do, events.clone())?;
-    let happened = Events { batches: happened, batch: Vec::new().into_iter(), stopped: false };
+    let spare = Spare::default();
+    let driver = Driver::new(config, to_do, events.clone(), spare.clone())?;
+    let happened = Events { batches: happened, batch: Batch::new(), spare, stopped: false };
     Ok((Client { requests }, happened, Prepared { driver, events }))
 }
 
@@ -129,7 +135,7 @@ pub fn spawn(config: Config) -> Result<(Client, Events), Failure> {
         runtime.shutdown_background();
         let last = stopped(failure);
         log::event(&last);
-        let _nobody_listens = events.blocking_send(vec![last]);
+        let _nobody_listens = events.blocking_send([last].into());
     };
     thread::Builder::new()
         .name("p2pchat-client".to_owned())

@@ -11,7 +11,7 @@ mod network;
 mod profile;
 mod tcp;
 mod udp;
-mod waiting;
+pub(crate) mod waiting;
 mod watch;
 
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ use network::NetworkNews;
 use profile::{Conversations, Profile};
 use tcp::{BrokerConnection, Report};
 use udp::{Batch, Sent, Sockets};
-use waiting::Waiting;
+use waiting::{Batch as EventBatch, Spare, Waiting};
 
 /// Reports of file transfers that may wait for the driver.
 const CARRIER_QUEUE: usize = 256;
@@ -82,7 +82,7 @@ pub(crate) struct Driver {
     files: FileDriver,
     carriers: mpsc::Receiver<(TransferId, CarrierEvent)>,
     requests: mpsc::Receiver<(CommandId, Request)>,
-    events: mpsc::Sender<Vec<Event>>,
+    events: mpsc::Sender<EventBatch>,
     waiting: Waiting,
     /// Messages that were asked for; they are said before anything is sent.
     messages: Vec<(CommandId, PeerId, String)>,
@@ -141,7 +141,8 @@ impl Driver {
     pub(crate) fn new(
         config: Config,
         requests: mpsc::Receiver<(CommandId, Request)>,
-        events: mpsc::Sender<Vec<Event>>,
+        events: mpsc::Sender<EventBatch>,
+        spare: Spare,
     ) -> Result<Self, Failure> {
         let mut profile = Profile::load(config.home, config.identity.clone())?;
         let sockets = Sockets::bind(&config.bind, profile.last_port()?)?;
@@ -203,7 +204,7 @@ impl Driver {
             carriers,
             requests,
             events,
-            waiting: Waiting::default(),
+            waiting: Waiting::new(spare),
             messages: Vec::new(),
             turn: 0,
             unsent: None,
@@ -260,9 +261,8 @@ impl Driver {
             let Some(answer) = self.store.answer() else { break };
             self.store_says(answer);
         }
-        while let Some(event) = self.engine.poll_event() {
-            self.say(event);
-        }
+        let Self { engine, waiting, .. } = self;
+        waiting.extend(|open| engine.take_events(open), log::event);
         let mut handed_on = false;
         while !self.waiting.is_empty()
             && let Ok(place) = self.events.try_reserve()

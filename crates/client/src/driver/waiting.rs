@@ -1,29 +1,65 @@
 //! Events that wait for a front end, in the batches in which it will get them.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use p2pchat_engine::Event;
 
 use crate::handle::EVENTS_IN_BATCH;
 
-/// Events that a batch has room for at least.
-const BATCH_LEAST: usize = 4;
+/// Batches that were read and are kept for the next events; none of those that had grown beyond twice what
+/// a batch holds.
+const SPARE_MAX: usize = 4;
+
+/// Events that are handed on at once.
+pub(crate) type Batch = VecDeque<Event>;
+
+/// Batches on their way back from the front end, so that their memory serves again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spare(Arc<Mutex<Vec<Batch>>>);
+
+impl Spare {
+    /// Gives back a batch that was read.
+    pub(crate) fn put(&self, mut batch: Batch) {
+        batch.clear();
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_MAX && (1..=2 * EVENTS_IN_BATCH).contains(&batch.capacity()) {
+            spare.push(batch);
+        }
+    }
+
+    fn take(&self) -> Batch {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+}
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Waiting {
     /// Batches that are full, the oldest first.
-    full: VecDeque<Vec<Event>>,
+    full: VecDeque<Batch>,
     /// The one that is being filled.
-    open: Vec<Event>,
+    open: Batch,
+    spare: Spare,
 }
 
 impl Waiting {
+    /// None wait; batches that were read come back by `spare`.
+    pub(super) fn new(spare: Spare) -> Self {
+        Self { full: VecDeque::new(), open: Batch::new(), spare }
+    }
+
     pub(super) fn push(&mut self, event: Event) {
-        if self.open.len() >= EVENTS_IN_BATCH {
-            self.close();
-        }
-        self.open.push(event);
+        self.open.push_back(event);
+        self.cut();
+    }
+
+    /// Lets `more` append events, and shows each of them to `look`.
+    pub(super) fn extend(&mut self, more: impl FnOnce(&mut Batch), look: impl FnMut(&Event)) {
+        let before = self.open.len();
+        more(&mut self.open);
+        self.open.iter().skip(before).for_each(look);
+        self.cut();
     }
 
     /// How many events wait.
@@ -36,17 +72,20 @@ impl Waiting {
     }
 
     /// The oldest events, as many as go at once; empty where none wait.
-    pub(super) fn take(&mut self) -> Vec<Event> {
-        if self.full.is_empty() {
-            self.close();
+    pub(super) fn take(&mut self) -> Batch {
+        match self.full.pop_front() {
+            Some(full) => full,
+            None if self.open.is_empty() => Batch::new(),
+            None => core::mem::replace(&mut self.open, self.spare.take()),
         }
-        self.full.pop_front().unwrap_or_default()
     }
 
-    /// The next batch gets room for as many as came now, so that it need not grow while about as many come.
-    fn close(&mut self) {
-        let room = self.open.len().clamp(BATCH_LEAST, EVENTS_IN_BATCH);
-        self.full.push_back(core::mem::replace(&mut self.open, Vec::with_capacity(room)));
+    /// What is more than a batch holds goes into further ones.
+    fn cut(&mut self) {
+        while self.open.len() > EVENTS_IN_BATCH {
+            let rest = self.open.split_off(EVENTS_IN_BATCH);
+            self.full.push_back(core::mem::replace(&mut self.open, rest));
+        }
     }
 }
 
@@ -62,22 +101,52 @@ mod tests {
 
     #[test]
     fn events_come_out_in_order_and_no_more_at_once_than_a_batch_holds() {
-        let mut waiting = Waiting::default();
+        let spare = Spare::default();
+        let mut waiting = Waiting::new(spare.clone());
         assert!(waiting.is_empty() && waiting.take().is_empty());
-        let (mut came, mut pushed) = (Vec::new(), 0);
+        let (mut came, mut pushed, mut seen) = (Vec::new(), 0, Vec::new());
         for count in [1, EVENTS_IN_BATCH, 3 * EVENTS_IN_BATCH + 1, 2] {
-            (0..count).for_each(|_| {
-                waiting.push(event(pushed));
-                pushed += 1;
-            });
-            assert_eq!(waiting.len(), count);
+            for at_once in [false, true] {
+                let mut next = || {
+                    pushed += 1;
+                    event(pushed)
+                };
+                if at_once {
+                    let more = |open: &mut Batch| open.extend((0..count).map(|_| next()));
+                    waiting.extend(more, |event| seen.push(event.clone()));
+                } else {
+                    (0..count).for_each(|_| {
+                        let event = next();
+                        seen.push(event.clone());
+                        waiting.push(event);
+                    });
+                }
+            }
+            assert_eq!(waiting.len(), 2 * count);
             while !waiting.is_empty() {
                 let batch = waiting.take();
                 assert!((1..=EVENTS_IN_BATCH).contains(&batch.len()));
-                came.extend(batch);
+                came.extend(batch.iter().cloned());
+                spare.put(batch);
             }
             assert_eq!(waiting.len(), 0);
         }
-        assert_eq!(came, (0..pushed).map(event).collect::<Vec<_>>());
+        assert_eq!(came, (1..=pushed).map(event).collect::<Vec<_>>());
+        assert_eq!(seen, came);
+    }
+
+    #[test]
+    fn batches_that_were_read_serve_again_empty_and_few_are_kept() {
+        let spare = Spare::default();
+        for _ in 0..2 * SPARE_MAX {
+            spare.put([event(1)].into());
+        }
+        assert_eq!(spare.0.lock().unwrap().len(), SPARE_MAX);
+        let mut waiting = Waiting::new(spare.clone());
+        for _ in 0..2 * SPARE_MAX {
+            waiting.push(event(2));
+            assert_eq!(waiting.take(), [event(2)]);
+        }
+        assert!(spare.0.lock().unwrap().is_empty());
     }
 }
