@@ -82,7 +82,7 @@ impl Timers {
 
     /// The first to expire.
     pub(crate) fn next(&self) -> Option<Moment> {
-        self.0.iter().min().copied().filter(|at| *at < Moment::NEVER)
+        Some(self.0.iter().copied().fold(Moment::NEVER, Moment::min)).filter(|at| *at < Moment::NEVER)
     }
 }
 

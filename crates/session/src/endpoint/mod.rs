@@ -193,7 +193,8 @@ impl Endpoint {
             Some(Session::Connected(connection)) => connection.send(stream, kind, body)?,
             Some(Session::Initiating(_) | Session::Responding(_)) | None => return Err(SendError::NotUp),
         }
-        self.attend(session);
+        // Nothing happened by this, and nothing is awaited for it: there is only more to send.
+        self.make_ready(session);
         Ok(())
     }
 
@@ -362,13 +363,18 @@ impl Endpoint {
 
     /// A session may have changed: it is asked for output, and its events and its wakeup are taken.
     fn attend(&mut self, id: SessionId) {
+        self.make_ready(id);
+        self.settle(id);
+    }
+
+    /// A session is asked for output.
+    fn make_ready(&mut self, id: SessionId) {
         if let Some(entry) = self.sessions.get_mut(&id)
             && !entry.ready
         {
             entry.ready = true;
             self.ready.push_back(id);
         }
-        self.settle(id);
     }
 
     /// Takes a session's events and its wakeup, and forgets it if it is over.
