@@ -65,9 +65,9 @@ pub fn echo(thread: Thread, broker: &str, downloads: &str) -> Result {
             match event {
                 Event::Ready(ready) => say("udp", ready.udp.ok_or("no socket for IPv4")?)?,
                 Event::Broker(broker) if broker.state == BrokerState::Connected => say("ready", ECHO)?,
-                Event::Message(message) if !message.mine && message.text == ANSWER_ME => {
+                Event::Message(message) if !message.mine && &*message.text == ANSWER_ME => {
                     number += 1;
-                    let back = Command::Message { to: message.peer, text: message.text };
+                    let back = Command::Message { to: message.peer, text: message.text.as_ref().to_owned() };
                     client.send(CommandId(number), back).await.map_err(ended)?;
                 }
                 _ => {}

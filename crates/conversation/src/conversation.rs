@@ -214,7 +214,7 @@ impl Conversation {
             return Err(BodyError::ForeignEpoch);
         }
         let message = MessageId { author: self.peer, to: self.me, epoch: text.epoch, seq: text.seq };
-        let (sent_at, late, content) = (text.sent_at, text.late, Arc::from(text.text.as_str()));
+        let (sent_at, late, content) = (text.sent_at, text.late, Arc::clone(&text.text));
         match self.inbox.take(text, out.open_batch())? {
             Verdict::Duplicate => {}
             Verdict::Next(marks) => {
@@ -273,7 +273,7 @@ impl Conversation {
         while let Some((seq, first_time)) = self.outbox.hand_over() {
             let Some(entry) = self.outbox.entry(seq) else { break };
             let late = entry.session != Some(self.sessions);
-            let text = String::from(&*entry.text);
+            let text = Arc::clone(&entry.text);
             let body = Text { epoch: self.epoch, seq, sent_at: entry.sent_at, late, text };
             out.send(self.peer, Text::KIND, &body);
             if first_time {
@@ -287,7 +287,7 @@ impl Conversation {
         out.event(Event::Message {
             peer: self.peer,
             message: self.mine(seq),
-            text: String::from(&*entry.text),
+            text: Arc::clone(&entry.text),
             sent_at: entry.sent_at,
             mine: true,
             late: entry.session.is_none(),

@@ -55,7 +55,7 @@ pub enum Event {
         /// Its id.
         message: MessageId,
         /// The text as it was written.
-        text: String,
+        text: Arc<str>,
         /// When it was written, by its author's clock.
         sent_at: WallTime,
         /// Whether this side wrote it.

@@ -200,7 +200,7 @@ mod tests {
     const EPOCH: DeviceEpoch = DeviceEpoch(1);
 
     fn text(seq: u64, len: usize) -> Text {
-        Text { epoch: EPOCH, seq, sent_at: WallTime(0), late: false, text: "x".repeat(len) }
+        Text { epoch: EPOCH, seq, sent_at: WallTime(0), late: false, text: "x".repeat(len).into() }
     }
 
     fn open() -> Inbox {

@@ -1,19 +1,32 @@
 //! What waits to be polled: effects, events and the open batch.
 
+use core::ops::Range;
 use std::collections::VecDeque;
 
 use p2pchat_proto::PeerId;
-use p2pchat_proto::codec::{Body, encode};
+use p2pchat_proto::codec::{Body, encode_into};
 
 use crate::effect::{BatchId, Effect, Event, QueryId, Write};
+
+/// Bytes of the buffer of bodies that are kept for the next ones: those of some hundred lines.
+const BODIES_KEPT: usize = 64 * 1024;
+/// Writes that a batch has room for at most before it has any.
+const WRITES_ROOM: usize = 64;
 
 /// Effects and events in the order in which they came to be, and the batch that is being filled.
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
     loads: VecDeque<Effect>,
-    sends: VecDeque<Effect>,
+    sends: VecDeque<Outgoing>,
+    /// The bodies of `sends`, one behind the other.
+    bodies: Vec<u8>,
     events: VecDeque<Event>,
     writes: Vec<Write>,
+    /// Marks that end the open batch. Each takes the place of those before, so many messages of one epoch
+    /// are marked once.
+    held: Vec<Write>,
+    /// Writes of the last batch: about as many are to come.
+    last_batch: usize,
     next_batch: u64,
     next_query: u64,
     /// Peers whose conversations wait for the open batch, in their order: mostly one, and a list costs less than
@@ -23,6 +36,15 @@ pub(crate) struct Outputs {
     uncommitted: VecDeque<(BatchId, Vec<PeerId>)>,
 }
 
+/// A body that waits to be sent.
+#[derive(Debug)]
+struct Outgoing {
+    to: PeerId,
+    kind: u8,
+    /// Its place in [`Outputs::bodies`].
+    body: Range<usize>,
+}
+
 impl Outputs {
     pub(crate) fn event(&mut self, event: Event) {
         self.events.push_back(event);
@@ -30,7 +52,20 @@ impl Outputs {
 
     /// Puts a write into the open batch, whose number it returns. `peer` hears when it is durable.
     pub(crate) fn write(&mut self, peer: PeerId, write: Write) -> BatchId {
-        self.writes.push(write);
+        if let Write::Held { peer, epoch, marks } = &write {
+            match self.held.last_mut() {
+                Some(Write::Held { peer: of, epoch: its, marks: last }) if (&*of, &*its) == (peer, epoch) => {
+                    *last = *marks;
+                    return self.open_batch();
+                }
+                Some(_) | None => self.held.push(write),
+            }
+        } else {
+            if self.writes.capacity() == 0 {
+                self.writes.reserve_exact(self.last_batch.clamp(1, WRITES_ROOM));
+            }
+            self.writes.push(write);
+        }
         if let Err(place) = self.touched.binary_search(&peer) {
             self.touched.insert(place, peer);
         }
@@ -50,17 +85,31 @@ impl Outputs {
     }
 
     pub(crate) fn send<B: Body>(&mut self, to: PeerId, kind: u8, body: &B) {
+        let start = self.bodies.len();
         #[expect(clippy::expect_used, reason = "bodies are bounded where they are made, below their caps")]
-        let body = encode(body).expect("body within its cap");
-        self.sends.push_back(Effect::Send { to, kind, body });
+        encode_into(body, &mut self.bodies).expect("body within its cap");
+        self.sends.push_back(Outgoing { to, kind, body: start..self.bodies.len() });
     }
 
     /// Drops what waits to be sent to `peer`, whose session is gone.
     pub(crate) fn drop_sends(&mut self, peer: PeerId) {
-        self.sends.retain(|effect| match effect {
-            Effect::Send { to, .. } => *to != peer,
-            Effect::Commit { .. } | Effect::Load { .. } => true,
-        });
+        self.sends.retain(|outgoing| outgoing.to != peer);
+        self.forget_bodies();
+    }
+
+    fn next_send(&mut self) -> Option<Effect> {
+        let Outgoing { to, kind, body } = self.sends.pop_front()?;
+        let body = self.bodies.get(body).unwrap_or_default().to_vec();
+        self.forget_bodies();
+        Some(Effect::Send { to, kind, body })
+    }
+
+    /// Where none waits any more, their bytes are done with.
+    fn forget_bodies(&mut self) {
+        if self.sends.is_empty() {
+            self.bodies.clear();
+            self.bodies.shrink_to(BODIES_KEPT);
+        }
     }
 
     /// Queries first, as their answers are to hold nothing of what is written after them; then the
@@ -69,11 +118,13 @@ impl Outputs {
         if let Some(load) = self.loads.pop_front() {
             return Some(load);
         }
+        self.writes.append(&mut self.held);
         if self.writes.is_empty() {
-            return self.sends.pop_front();
+            return self.next_send();
         }
         let batch = BatchId(self.next_batch);
         self.next_batch += 1;
+        self.last_batch = self.writes.len();
         self.uncommitted.push_back((batch, core::mem::take(&mut self.touched)));
         Some(Effect::Commit { batch, writes: core::mem::take(&mut self.writes) })
     }
@@ -97,5 +148,53 @@ impl Outputs {
         peers.sort_unstable();
         peers.dedup();
         peers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pchat_proto::conversation::{DeviceEpoch, Receipt, ReceiptState};
+
+    use super::*;
+    use crate::effect::Marks;
+
+    const ANN: PeerId = PeerId([1; 32]);
+    const BEN: PeerId = PeerId([2; 32]);
+
+    fn held(peer: PeerId, epoch: u64, stored: u64) -> Write {
+        Write::Held { peer, epoch: DeviceEpoch(epoch), marks: Marks { stored, read: 0 } }
+    }
+
+    #[test]
+    fn marks_end_a_batch_and_those_of_one_epoch_in_a_row_are_written_once() {
+        let mut out = Outputs::default();
+        let gone = Write::Forgotten { peer: ANN, epoch: DeviceEpoch(9) };
+        for write in [held(ANN, 1, 1), held(ANN, 1, 2), gone.clone(), held(ANN, 1, 3), held(ANN, 2, 1)] {
+            assert_eq!(out.write(ANN, write), BatchId(0));
+        }
+        out.write(BEN, held(BEN, 2, 4));
+        let writes = vec![gone, held(ANN, 1, 3), held(ANN, 2, 1), held(BEN, 2, 4)];
+        assert_eq!(out.poll_effect(), Some(Effect::Commit { batch: BatchId(0), writes }));
+        assert_eq!(out.committed(BatchId(0)), [ANN, BEN]);
+        assert_eq!(out.write(ANN, held(ANN, 2, 2)), BatchId(1));
+        let writes = vec![held(ANN, 2, 2)];
+        assert_eq!(out.poll_effect(), Some(Effect::Commit { batch: BatchId(1), writes }));
+        assert_eq!(out.poll_effect(), None);
+    }
+
+    #[test]
+    fn bodies_keep_their_bytes_when_others_are_dropped_and_their_buffer_does_not_grow_without_end() {
+        let receipt = |upto| Receipt { state: ReceiptState::Stored, epoch: DeviceEpoch(3), upto };
+        let mut out = Outputs::default();
+        for round in 0..10_000 {
+            for (to, upto) in [(ANN, round), (BEN, round + 1), (ANN, round + 2)] {
+                out.send(to, Receipt::KIND, &receipt(upto));
+            }
+            out.drop_sends(ANN);
+            let body = p2pchat_proto::codec::encode(&receipt(round + 1)).unwrap();
+            assert_eq!(out.poll_effect(), Some(Effect::Send { to: BEN, kind: Receipt::KIND, body }));
+            assert_eq!(out.poll_effect(), None);
+        }
+        assert!(out.bodies.is_empty() && out.bodies.capacity() <= BODIES_KEPT);
     }
 }

@@ -5,6 +5,7 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::sync::Arc;
 
 use p2pchat_proto::conversation::MessageId;
 use p2pchat_proto::{BrokerKey, Name, PeerId, RequestId, WallTime};
@@ -261,7 +262,7 @@ pub struct MessageEvent {
     /// The message's id.
     pub message: MessageId,
     /// The text as it came.
-    pub text: String,
+    pub text: Arc<str>,
     /// When its author sent it, by the author's clock.
     pub sent_at: WallTime,
     /// Whether this user wrote it.

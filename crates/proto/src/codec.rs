@@ -46,7 +46,7 @@ pub(crate) use decode_checked;
 pub const DECODE_MEMORY: usize = 1 << 20;
 
 /// A kind of body with the most bytes that it may have.
-pub trait Body: Encode + Decode<()> {
+pub trait Body: Encode + for<'de> BorrowDecode<'de, ()> {
     /// Cap on the encoded form, in bytes.
     const MAX_LEN: usize;
 }
@@ -103,6 +103,30 @@ pub fn encode<B: Body>(body: &B) -> Result<Vec<u8>, EncodeError> {
     if bytes.len() > B::MAX_LEN { Err(refused) } else { Ok(bytes) }
 }
 
+/// Appends the bytes of `body` to `out`, so that many bodies need one buffer.
+///
+/// # Errors
+/// If they would exceed the cap of its kind; then `out` is as it was.
+pub fn encode_into<B: Body>(body: &B, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let start = out.len();
+    let written = bincode::encode_into_writer(body, Appending(out), wire());
+    if written.is_ok() && out.len().saturating_sub(start) <= B::MAX_LEN {
+        return Ok(());
+    }
+    out.truncate(start);
+    Err(EncodeError { max: B::MAX_LEN })
+}
+
+/// What is encoded goes behind what is there.
+struct Appending<'a>(&'a mut Vec<u8>);
+
+impl bincode::enc::write::Writer for Appending<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 /// The body that `bytes` are, all of them.
 ///
 /// # Errors
@@ -111,7 +135,8 @@ pub fn decode<B: Body>(bytes: &[u8]) -> Result<B, DecodeError> {
     if bytes.len() > B::MAX_LEN {
         return Err(DecodeError::TooLong { len: bytes.len(), max: B::MAX_LEN });
     }
-    let (body, used) = bincode::decode_from_slice(bytes, wire()).map_err(|_| DecodeError::Malformed)?;
+    let (body, used) =
+        bincode::borrow_decode_from_slice(bytes, wire()).map_err(|_| DecodeError::Malformed)?;
     if used == bytes.len() { Ok(body) } else { Err(DecodeError::Trailing) }
 }
 
@@ -133,6 +158,17 @@ mod tests {
 
     impl Body for Sample {
         const MAX_LEN: usize = 64;
+    }
+
+    #[test]
+    fn a_body_that_is_appended_has_the_same_bytes_and_one_over_its_cap_leaves_nothing() {
+        let sample = |len| Sample { number: 7, list: vec![2, 3], text: "a".repeat(len) };
+        let mut out = vec![9];
+        encode_into(&sample(5), &mut out).unwrap();
+        assert_eq!(out.split_first(), Some((&9, &*encode(&sample(5)).unwrap())));
+        let before = out.clone();
+        assert_eq!(encode_into(&sample(64), &mut out), Err(EncodeError { max: Sample::MAX_LEN }));
+        assert_eq!(out, before);
     }
 
     #[test]

@@ -11,8 +11,9 @@
 //! 3. Receipts are cumulative and only ever grow.
 
 use core::fmt;
+use std::sync::Arc;
 
-use crate::codec::{Body, Decode, DecodeFailure, Encode, decode_checked};
+use crate::codec::{Body, BorrowDecode, BorrowDecoder, Decode, DecodeFailure, Encode, decode_checked};
 use crate::id::PeerId;
 use crate::limits::TEXT_MAX;
 use crate::time::WallTime;
@@ -56,7 +57,7 @@ impl fmt::Display for MessageId {
 }
 
 /// One text message of the side that sends it.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode)]
 pub struct Text {
     /// The author's epoch, the one of its [`Sync`].
     pub epoch: DeviceEpoch,
@@ -67,7 +68,7 @@ pub struct Text {
     /// Whether it had to wait for a later session than the one in which it was written, if any.
     pub late: bool,
     /// The text as it was written, at most [`TEXT_MAX`] bytes.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// How far the receiver of messages got, for all of them up to one.
@@ -157,6 +158,19 @@ impl SeqRange {
     /// Whether `seq` is in it.
     pub const fn contains(self, seq: u64) -> bool {
         self.start <= seq && seq < self.end
+    }
+}
+
+/// By hand, as its text is copied once that way, and not into a string first.
+impl<'de, C> BorrowDecode<'de, C> for Text {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeFailure> {
+        Ok(Self {
+            epoch: BorrowDecode::borrow_decode(decoder)?,
+            seq: BorrowDecode::borrow_decode(decoder)?,
+            sent_at: BorrowDecode::borrow_decode(decoder)?,
+            late: BorrowDecode::borrow_decode(decoder)?,
+            text: <&str>::borrow_decode(decoder)?.into(),
+        })
     }
 }
 
@@ -272,8 +286,13 @@ mod tests {
 
     #[test]
     fn the_longest_text_fits_and_one_byte_more_does_not() {
-        let text =
-            |len| Text { epoch: EPOCH, seq: 0, sent_at: WallTime(0), late: false, text: "a".repeat(len) };
+        let text = |len| Text {
+            epoch: EPOCH,
+            seq: 0,
+            sent_at: WallTime(0),
+            late: false,
+            text: "a".repeat(len).into(),
+        };
         let longest = encode(&text(TEXT_MAX)).unwrap();
         assert_eq!(longest.len(), Text::MAX_LEN);
         assert!(decode::<Text>(&longest).is_ok());

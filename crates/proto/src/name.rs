@@ -3,6 +3,7 @@
 use core::borrow::Borrow;
 use core::fmt;
 use core::str::FromStr;
+use std::sync::Arc;
 
 use crate::codec::{Decode, DecodeFailure, Encode, decode_checked};
 
@@ -15,9 +16,9 @@ pub const NAME_RULE: &str =
     "2 to 32 of a-z, 0-9, dot, underscore and hyphen, beginning with a letter or digit";
 
 /// ASCII `[a-z0-9][a-z0-9._-]{1,31}`: what is left has one form, one width and no look-alikes
-/// outside ASCII, so it can be compared byte by byte and printed as it is.
+/// outside ASCII, so it can be compared byte by byte and printed as it is. A clone shares the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 /// A text that is not a [`Name`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl FromStr for Name {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        if is_name(text) { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+        if is_name(text) { Ok(Self(text.into())) } else { Err(InvalidName) }
     }
 }
 

@@ -100,7 +100,7 @@ impl Profile {
         let KeptMessage { peer, message, text, sent_at, mine, .. } = kept;
         // What the user calls them.
         let name = self.pins.of_peer(peer).next().map(|pin| pin.name.clone());
-        MessageEvent { peer, name, message, text, sent_at, mine, late: true }
+        MessageEvent { peer, name, message, text: text.into(), sent_at, mine, late: true }
     }
 
     /// What was kept of those who may come back, and what was wrong with the rest.

@@ -272,7 +272,7 @@ fn message(event: &MessageEvent, at: WallTime) -> Object {
         .with("peer", event.message.author.to_string())
         .with_some("name", event.name.as_ref().filter(|_| !event.mine).map(|name| name.as_str()))
         .with("message", event.message.to_string())
-        .with("text", event.text.as_str())
+        .with("text", &*event.text)
         .with("sent_at", rfc3339(event.sent_at))
         .with("mine", event.mine)
         .with("late", event.late)

@@ -460,7 +460,7 @@ impl World {
 impl Member {
     /// Texts of others, in the order in which they were shown.
     pub fn heard(&self) -> Vec<&str> {
-        self.messages().filter(|message| !message.mine).map(|message| message.text.as_str()).collect()
+        self.messages().filter(|message| !message.mine).map(|message| &*message.text).collect()
     }
 
     pub fn messages(&self) -> impl Iterator<Item = &MessageEvent> {

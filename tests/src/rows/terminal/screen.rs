@@ -84,8 +84,7 @@ pub(super) fn sequences(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun>
 
 /// Whether a message with an 8-bit control in it, which no honest program can send, is no message.
 fn raw_controls_are_refused() -> Result<bool, NotRun> {
-    let honest =
-        Text { epoch: DeviceEpoch(1), seq: 0, sent_at: WallTime(0), late: false, text: "QQ".to_owned() };
+    let honest = Text { epoch: DeviceEpoch(1), seq: 0, sent_at: WallTime(0), late: false, text: "QQ".into() };
     let honest = encode(&honest)?;
     let at = honest.len() - 2;
     let mut refused = 0;
