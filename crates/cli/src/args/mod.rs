@@ -5,6 +5,7 @@ mod global;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 pub use global::{Accept, Color, Global};
 
@@ -142,7 +143,8 @@ pub struct Send {
 }
 
 /// How far a message has to get before `send` is content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Wait {
     /// Handed to a session
     Sent,

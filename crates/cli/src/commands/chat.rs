@@ -7,19 +7,17 @@ use std::sync::Arc;
 
 use directories::UserDirs;
 use p2pchat_client::desk::{Action, Desk, target};
-use p2pchat_client::event::Delivery;
 use p2pchat_client::files::open_source;
-use p2pchat_client::profile::{KnownBrokers, Pins, ProfileLock};
-use p2pchat_client::{
-    AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Request, Target, json, language, spawn,
-};
-use p2pchat_proto::PeerId;
+use p2pchat_client::profile::ProfileLock;
+use p2pchat_client::{AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Request, json, spawn};
 use p2pchat_proto::limits::TEXT_MAX;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
-use crate::args::{self, Wait};
+use crate::args;
 use crate::clock::wall_time;
-use crate::front::{Address, Connect, Ended, Front, Input, List, Listen, Parcel, Port, Send, Style, Task};
+use crate::control::{self, Call, Door, Envelope, ListCall, Place, SendCall};
+use crate::front::{Connect, Ended, Front, Hall, Input, Listen, Port, Service, Style, Task};
 use crate::output::plain::Plain;
 use crate::output::{self, Screen, Shown, TimeOfDay};
 use crate::profile::Profile;
@@ -39,6 +37,8 @@ struct Run<T> {
     input: Input,
     first: Vec<Action>,
     bars: bool,
+    /// Other processes, too.
+    serves: bool,
 }
 
 /// A client on a thread of its own.
@@ -56,17 +56,6 @@ impl Port for Running {
     async fn next(&mut self) -> Option<Event> {
         self.events.next().await
     }
-}
-
-/// The identity that is pinned for whom the user means, at the broker that will be asked.
-fn known(profile: &Profile, target: &Target) -> Result<Option<PeerId>, Failure> {
-    let pins = Pins::load(&profile.home)?;
-    let broker = KnownBrokers::load(&profile.home)?.expected(&profile.settings.broker);
-    let pin = match target {
-        Target::Peer(peer) => pins.of_peer(*peer).next(),
-        Target::Name(name) => broker.and_then(|broker| pins.of_name(broker, name)),
-    };
-    Ok(pin.map(|pin| pin.peer))
 }
 
 /// Asks somebody, and talks.
@@ -88,7 +77,7 @@ pub(super) fn connect(profile: Profile, args: &args::Connect) -> Result<u8, Fail
     let who = args.to.clone();
     session.run(move |now| {
         let task = Connect::new(to, &who, &broker, timeout, linger, now);
-        Run { task, desk, input, first, bars: false }
+        Run { task, desk, input, first, bars: false, serves: true }
     })
 }
 
@@ -106,54 +95,86 @@ pub(super) fn listen(profile: Profile) -> Result<u8, Failure> {
     let broker = session.profile.settings.broker.host_port.clone();
     session.run(move |now| {
         let task = Listen::new(&broker, now);
-        Run { task, desk, input, first: Vec::new(), bars: false }
+        Run { task, desk, input, first: Vec::new(), bars: false, serves: true }
     })
 }
 
 /// Shows who is there.
 pub(super) fn list(profile: Profile, args: &args::List) -> Result<u8, Failure> {
-    let session = Session::open(profile, AcceptPolicy::Nobody, AcceptPolicy::Nobody, false)?;
-    let broker = session.profile.settings.broker.host_port.clone();
-    let (prefix, all) = (args.prefix.clone(), args.all);
+    let call = ListCall { all: args.all, prefix: args.prefix.clone() };
+    let lock = match hold_or_call(&profile, Call::List(call.clone()))? {
+        Held::Here(lock) => lock,
+        Held::Done(exit) => return Ok(exit),
+    };
+    let session = Session::with(profile, lock, AcceptPolicy::Nobody, AcceptPolicy::Nobody, false)?;
+    let service = service(&session.profile);
     session.run(move |now| {
-        let task = List::new(&prefix, all, &broker, now);
-        Run { task, desk: Desk::new(None), input: Input::None, first: Vec::new(), bars: false }
+        let task = service.list(&call, now);
+        Run { task, desk: Desk::new(None), input: Input::None, first: Vec::new(), bars: false, serves: false }
     })
 }
 
 /// Delivers, and ends.
 pub(super) fn send(profile: Profile, args: &args::Send) -> Result<u8, Failure> {
-    let mut to: Vec<Address> = Vec::new();
-    for who in &args.to {
-        let target = target(who)?;
-        if !to.iter().any(|address| address.target == target) {
-            let known = known(&profile, &target)?;
-            to.push(Address { target, known, label: who.clone() });
-        }
-    }
     let text = match args.message.as_deref() {
-        Some("-") => Some(language::check_text(&standard_input()?)?),
-        Some(text) => Some(language::check_text(text)?),
-        None => None,
+        Some("-") => Some(standard_input()?),
+        text => text.map(str::to_owned),
     };
-    if text.is_none() && args.files.is_empty() {
-        return Err(Failure::Usage("nothing to send: give -m TEXT or a file".to_owned()));
-    }
+    let files: Result<Vec<_>, _> = args.files.iter().map(|path| absolute(path)).collect();
+    let timeout = u32::try_from(profile.settings.timeout.as_secs()).unwrap_or(u32::MAX);
+    let call = SendCall { to: args.to.clone(), text, files: files?, wait: args.wait, timeout };
+    let service = service(&profile);
+    // What is wrong with it is said before the profile is held.
+    service.send(&call, Instant::now())?;
     readable(&args.files)?;
-    let wait = match args.wait {
-        Wait::Sent => Delivery::Sent,
-        Wait::Stored => Delivery::Stored,
-        Wait::Read => Delivery::Read,
-    };
-    let parcel = Parcel { text, files: args.files.clone(), wait };
     let bars = Terminal::detect().stderr && !profile.settings.json && !profile.settings.quiet;
-    let session = Session::open(profile, AcceptPolicy::Nobody, AcceptPolicy::Nobody, false)?;
-    let settings = &session.profile.settings;
-    let (broker, timeout) = (settings.broker.host_port.clone(), settings.timeout);
-    session.run(move |now| {
-        let task = Send::new(to, parcel, &broker, timeout, now);
-        Run { task, desk: Desk::new(None), input: Input::None, first: Vec::new(), bars }
+    let lock = match hold_or_call(&profile, Call::Send(call.clone()))? {
+        Held::Here(lock) => lock,
+        Held::Done(exit) => return Ok(exit),
+    };
+    let session = Session::with(profile, lock, AcceptPolicy::Nobody, AcceptPolicy::Nobody, false)?;
+    let task = service.send(&call, Instant::now())?;
+    session.run(move |_| Run {
+        task,
+        desk: Desk::new(None),
+        input: Input::None,
+        first: Vec::new(),
+        bars,
+        serves: false,
     })
+}
+
+/// Who does a command.
+enum Held {
+    /// This process, which holds the profile.
+    Here(ProfileLock),
+    /// The process that holds it has; the exit status.
+    Done(u8),
+}
+
+/// Holds the profile, or has the process that does do it.
+fn hold_or_call(profile: &Profile, call: Call) -> Result<Held, Failure> {
+    runtime()?.block_on(async {
+        let stream = match control::hold(&profile.home).await? {
+            Place::Here(lock) => return Ok(Held::Here(lock)),
+            Place::There(stream) => stream,
+        };
+        let settings = &profile.settings;
+        let envelope = Envelope { call, plain: !settings.json, verbose: settings.verbose > 0 };
+        control::through(stream, &envelope, settings).await.map(Held::Done)
+    })
+}
+
+fn service(profile: &Profile) -> Service {
+    Service { home: profile.home.clone(), broker: profile.settings.broker.clone() }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| start_failed(&error))
+}
+
+fn start_failed(error: &io::Error) -> Failure {
+    Failure::Local { what: "start".to_owned(), reason: error.to_string() }
 }
 
 impl Session {
@@ -165,6 +186,17 @@ impl Session {
         takes_files: bool,
     ) -> Result<Self, Failure> {
         let lock = profile.lock()?;
+        Self::with(profile, lock, accept, accept_files, takes_files)
+    }
+
+    /// Unlocks a profile that is held.
+    fn with(
+        profile: Profile,
+        lock: ProfileLock,
+        accept: AcceptPolicy,
+        accept_files: AcceptPolicy,
+        takes_files: bool,
+    ) -> Result<Self, Failure> {
         let identity = profile.identity()?;
         let settings = &profile.settings;
         let config = Config {
@@ -186,12 +218,12 @@ impl Session {
 
     /// Runs the client and the command until both have ended.
     fn run<T: Task>(self, make: impl FnOnce(Instant) -> Run<T>) -> Result<u8, Failure> {
+        let service = service(&self.profile);
         let settings = self.profile.settings;
-        let failed =
-            |error: io::Error| Failure::Local { what: "start".to_owned(), reason: error.to_string() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let runtime = runtime()?;
         let terminal = Terminal::detect();
-        let screen = Screen::start(terminal.colors(settings.color), settings.quiet).map_err(failed)?;
+        let screen = Screen::start(terminal.colors(settings.color), settings.quiet);
+        let screen = screen.map_err(|error| start_failed(&error))?;
         let style = if settings.json {
             Style::Json
         } else {
@@ -199,10 +231,15 @@ impl Session {
         };
         let (client, events) = spawn(self.config)?;
         runtime.block_on(async {
-            let Run { task, desk, input, first, bars } = make(Instant::now());
+            let Run { task, desk, input, first, bars, serves } = make(Instant::now());
+            let hall = if serves { open_hall(service, &screen, settings.json).await } else { None };
             let saved = (input == Input::Editor).then(Saved::now);
             let front = Front::new(Running { client, events }, desk, task, screen, style, input);
             let front = if bars { front.with_bars() } else { front };
+            let front = match hall {
+                Some(hall) => front.with_hall(hall),
+                None => front,
+            };
             let mut ended = front.run(first).await;
             ended.screen.flush().await;
             if let (None, Some(error)) = (&ended.failure, ended.screen.fault()) {
@@ -211,6 +248,21 @@ impl Session {
             drop(saved);
             Ok(say_goodbye(ended, settings.json).await)
         })
+    }
+}
+
+/// Lets other processes of this user use the profile. Where that cannot be, the command goes on without.
+async fn open_hall(service: Service, screen: &Screen, json: bool) -> Option<Hall> {
+    match Door::open(service.home.directory()?) {
+        Ok(door) => Some(Hall::new(door, service)),
+        Err(failure) => {
+            // A screen that is closed is noticed by the first event.
+            let _ = match json {
+                true => screen.json(json::error(&failure, wall_time()), None).await,
+                false => screen.show(Shown::failure(&failure)).await,
+            };
+            None
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! of both; this is the loop that moves things between them. It ends when the client has ended.
 
 mod connect;
+mod hall;
 mod list;
 mod listen;
 mod send;
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 pub use connect::Connect;
+pub use hall::{Hall, Service};
 pub use list::List;
 pub use listen::Listen;
 pub use send::{Address, Parcel, Send};
@@ -33,6 +35,7 @@ use crate::output::oneshot::Bars;
 use crate::output::plain::Plain;
 use crate::output::{Closed, Screen, Shown};
 use crate::signals::{Signal, Signals};
+use hall::Share;
 
 /// How often a sign of patience is given while the broker is waited for.
 const DOT_EVERY: Duration = Duration::from_secs(1);
@@ -80,6 +83,8 @@ pub struct Front<P, T> {
     screen: Screen,
     style: Style,
     bars: Option<Bars>,
+    /// Other processes that use this one's profile.
+    hall: Option<Hall>,
     input: Input,
     prompt: Prompt,
     known: KnownHandle,
@@ -106,6 +111,7 @@ enum Woken {
     Typed(Option<Typed>),
     Signal(Signal),
     Written(Option<p2pchat_proto::conversation::MessageId>),
+    Hall(hall::Call),
     Deadline,
     Dot,
 }
@@ -137,6 +143,7 @@ impl<P: Port, T: Task> Front<P, T> {
             screen,
             style,
             bars: None,
+            hall: None,
             input,
             prompt: Prompt::new(),
             known: KnownHandle::default(),
@@ -155,6 +162,13 @@ impl<P: Port, T: Task> Front<P, T> {
         self
     }
 
+    /// Serves other processes.
+    #[must_use]
+    pub fn with_hall(mut self, hall: Hall) -> Self {
+        self.hall = Some(hall);
+        self
+    }
+
     /// Runs until the client has ended. `first` is what the command line asks for besides.
     pub async fn run(mut self, first: Vec<Action>) -> Ended {
         let outcome = self.turn(first).await;
@@ -166,6 +180,9 @@ impl<P: Port, T: Task> Front<P, T> {
         let mut last = self.desk.abandon(failure.as_ref().unwrap_or(&unfinished));
         last.extend(self.task.last_words().into_iter().map(Action::Show));
         self.act_all(last).await;
+        if let Some(hall) = self.hall.take() {
+            hall.close().await;
+        }
         let told = failure.is_some() && failure == self.told;
         Ended { failure, told, screen: self.screen }
     }
@@ -215,6 +232,12 @@ impl<P: Port, T: Task> Front<P, T> {
                     self.writes = false;
                     self.survive(Err(Closed)).await;
                 }
+                Woken::Hall(call) => {
+                    if let Some(hall) = &mut self.hall {
+                        hall.answer(call, &self.desk, Instant::now());
+                    }
+                    self.ask_for_hall().await;
+                }
                 Woken::Deadline => {
                     if let Some(end) = self.end.take() {
                         let late = || Failure::Internal("the client did not end in time".to_owned());
@@ -245,12 +268,20 @@ impl<P: Port, T: Task> Front<P, T> {
             event = self.port.next() => Woken::Event(event),
             message = self.screen.written(), if self.writes => Woken::Written(message),
             () = at(deadline) => Woken::Deadline,
+            call = next_call(self.hall.as_mut()), if self.end.is_none() => Woken::Hall(call),
             typed = next_line(self.typed.as_mut()), if reads && self.typed.is_some() => Woken::Typed(typed),
             _ = dots.tick(), if dotted => Woken::Dot,
         }
     }
 
     async fn event(&mut self, event: Event) {
+        let share = self.hall.as_mut().map_or(Share::All, |hall| hall.observe(&event, Instant::now()));
+        self.ask_for_hall().await;
+        match share {
+            Share::All => {}
+            Share::Account if matches!(self.style, Style::Json) => return self.show(&event).await,
+            Share::Account | Share::Nothing => return,
+        }
         let actions = self.desk.observe(&event);
         let steps = match self.end {
             Some(_) => Vec::new(),
@@ -262,6 +293,13 @@ impl<P: Port, T: Task> Front<P, T> {
         }
         self.act_all(actions).await;
         self.steps(steps).await;
+    }
+
+    async fn ask_for_hall(&mut self) {
+        let asks = self.hall.as_mut().map(Hall::take_asks).unwrap_or_default();
+        for (id, request) in asks {
+            self.port.send(id, request).await;
+        }
     }
 
     async fn typed(&mut self, typed: Typed) {
@@ -463,6 +501,13 @@ fn said_by(event: &Event, plain: bool) -> Option<&Failure> {
 async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
+        None => core::future::pending().await,
+    }
+}
+
+async fn next_call(hall: Option<&mut Hall>) -> hall::Call {
+    match hall {
+        Some(hall) => hall.next().await,
         None => core::future::pending().await,
     }
 }

@@ -98,7 +98,9 @@ impl Send {
         let mut steps = Vec::new();
         for recipient in &mut self.recipients {
             if let Some(peer) = recipient.known {
-                steps.push(recipient.ask(timeout, desk));
+                if recipient.is_asking() {
+                    steps.push(recipient.ask(timeout, desk));
+                }
                 steps.extend(recipient.say(peer, parcel, desk));
             }
         }
@@ -112,9 +114,9 @@ impl Send {
         for recipient in &mut self.recipients {
             if recipient.is_asking() {
                 recipient.stage = Stage::Asking { until: now + timeout };
-            }
-            if recipient.connect.is_none() {
-                steps.push(recipient.ask(timeout, desk));
+                if recipient.connect.is_none() {
+                    steps.push(recipient.ask(timeout, desk));
+                }
             }
         }
         steps

@@ -199,6 +199,13 @@ impl Desk {
         self
     }
 
+    /// Commands get numbers above `last`: desks of one client have ranges of their own.
+    #[must_use]
+    pub fn numbered_above(mut self, last: CommandId) -> Self {
+        self.pending = Pending::above(last);
+        self
+    }
+
     /// Takes a line of the command language, with whom it is meant for and what its outcome carries.
     pub fn interpret(&mut self, line: Line) -> Vec<Action> {
         let Line { tag, to, text } = line;
@@ -311,10 +318,22 @@ impl Desk {
         self.messages_under_way() >= UNDER_WAY_MAX
     }
 
+    /// Lines whose outcome is not known yet.
+    pub fn lines_under_way(&self) -> usize {
+        self.waiting.len() + self.pending.len()
+    }
+
+    /// What another desk of the same client has to observe to know what waits for the user's word.
+    pub fn open_things(&self) -> impl Iterator<Item = Event> {
+        let requests = self.requests.iter().cloned().map(Event::Request);
+        let files = self.files.values().filter(|file| !file.state.is_end()).cloned();
+        requests.chain(files.map(|file| Event::File(Box::new(file))))
+    }
+
     /// Messages and lines that the other side does not keep yet.
     pub fn messages_under_way(&self) -> usize {
         let taken = usize::try_from(self.taken).unwrap_or(0);
-        self.waiting.len() + self.pending.len() + taken + self.undelivered.len()
+        self.lines_under_way() + taken + self.undelivered.len()
     }
 
     /// Transfers that have begun, or wait for the other side's word, and have not ended.

@@ -51,6 +51,10 @@ pub(super) struct Finished {
 pub(super) struct LineNumber(u64);
 
 impl Pending {
+    pub(super) fn above(last: CommandId) -> Self {
+        Self { last_id: last.0, ..Self::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.commands.len()
     }

@@ -1,0 +1,151 @@
+//! The end that comes: holds the profile, or has what it wants done by the process that does.
+
+use core::time::Duration;
+use std::io;
+use std::path::Path;
+
+use p2pchat_client::profile::{Home, ProfileLock};
+use p2pchat_client::{Failure, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Envelope, IDLE_MAX, LineBuffer, READ_AT_ONCE, Said, read, socket};
+use crate::clock::wall_time;
+use crate::output::{Closed, Screen};
+use crate::settings::Settings;
+use crate::signals::Signals;
+use crate::terminal::Terminal;
+
+/// How long a profile is tried that is held by a process which does not serve: one that begins, ends, or
+/// is a command that ends soon.
+const HOLD_WAIT: Duration = Duration::from_secs(2);
+/// How often meanwhile.
+const HOLD_EVERY: Duration = Duration::from_millis(50);
+
+/// Who does what is wanted.
+#[derive(Debug)]
+pub enum Place {
+    /// This process, which holds the profile now.
+    Here(ProfileLock),
+    /// The process that holds it.
+    There(UnixStream),
+}
+
+/// Holds the profile, or connects to the process that does. Inside a runtime.
+///
+/// # Errors
+///
+/// [`Failure::AlreadyRunning`] where that process does not serve.
+pub async fn hold(home: &Home) -> Result<Place, Failure> {
+    let until = Instant::now() + HOLD_WAIT;
+    loop {
+        let held = match home.lock() {
+            Ok(lock) => return Ok(Place::Here(lock)),
+            Err(failure @ Failure::AlreadyRunning { .. }) => failure,
+            Err(failure) => return Err(failure),
+        };
+        let Some(directory) = home.directory() else { return Err(held) };
+        match reach(directory).await {
+            Ok(stream) => return Ok(Place::There(stream)),
+            Err(_) if Instant::now() < until => sleep(HOLD_EVERY).await,
+            Err(_) => return Err(held),
+        }
+    }
+}
+
+async fn reach(directory: &Path) -> io::Result<UnixStream> {
+    let stream = socket::connect(directory).await?;
+    if stream.peer_cred()?.uid() == rustix::process::geteuid().as_raw() {
+        Ok(stream)
+    } else {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+}
+
+/// Has a call done by the process at the other end, and shows what it says; the exit status.
+///
+/// # Errors
+///
+/// [`Failure::Local`] if that process leaves before the end; by a signal, its failure.
+pub async fn through(
+    mut stream: UnixStream,
+    envelope: &Envelope,
+    settings: &Settings,
+) -> Result<u8, Failure> {
+    let mut signals = Signals::new()?;
+    let terminal = Terminal::detect();
+    let started = Screen::start(terminal.colors(settings.color), settings.quiet);
+    let screen = started.map_err(|error| broken(&error))?;
+    let line = format!("{}\n", envelope.line()?);
+    let told = timeout(IDLE_MAX, stream.write_all(line.as_bytes())).await;
+    told.map_err(|_| broken(&io::ErrorKind::TimedOut.into()))?.map_err(|error| broken(&error))?;
+    let outcome = tokio::select! {
+        biased;
+        signal = signals.next() => {
+            let failure = signal.failure();
+            if settings.json {
+                let stopped = json::stopped(Some(&failure), failure.exit(), wall_time());
+                // Nobody reads any more: nobody to tell.
+                let _ = screen.json(stopped, None).await;
+            }
+            Ok(failure.exit())
+        }
+        outcome = listen(stream, settings.json, &screen) => outcome,
+    };
+    screen.flush().await;
+    match screen.fault() {
+        Some(error) => Err(crate::output::not_written(error)),
+        None => outcome,
+    }
+}
+
+/// Shows what is said until the last of it.
+async fn listen(mut stream: UnixStream, json: bool, screen: &Screen) -> Result<u8, Failure> {
+    let mut buffer = LineBuffer::default();
+    let mut bytes = vec![0; READ_AT_ONCE];
+    let mut heard = false;
+    loop {
+        // The first line comes at once; behind it may stand a wait for somebody.
+        let wait = if heard { Duration::MAX } else { IDLE_MAX };
+        let came = timeout(wait, stream.read(&mut bytes)).await;
+        let came = came.map_err(|_| broken(&io::ErrorKind::TimedOut.into()))?;
+        heard = true;
+        let len = match came {
+            Ok(0) => return Err(broken(&io::ErrorKind::UnexpectedEof.into())),
+            Ok(len) => len,
+            Err(error) => return Err(broken(&error)),
+        };
+        for line in buffer.take(bytes.get(..len).unwrap_or_default())? {
+            let said = read(&line)?;
+            if show(&said, line, json, screen).await.is_err() {
+                // Nobody reads what is shown: as at the end of a pipe.
+                return Ok(0);
+            }
+            if let Said::Stopped(exit) = said {
+                return Ok(exit);
+            }
+        }
+    }
+}
+
+async fn show(said: &Said, line: String, json: bool, screen: &Screen) -> Result<(), Closed> {
+    match said {
+        Said::Line(shown) => screen.show(shown.clone()).await,
+        Said::Event | Said::Stopped(_) if json => screen.json(line, None).await,
+        Said::Event | Said::Stopped(_) => Ok(()),
+    }
+}
+
+/// The process at the other end does not do what it should.
+fn broken(error: &io::Error) -> Failure {
+    let ended = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
+    let reason = if ended {
+        "it has ended".to_owned()
+    } else if error.kind() == io::ErrorKind::TimedOut {
+        "it does not answer".to_owned()
+    } else {
+        error.to_string()
+    };
+    Failure::Local { what: "use the running p2pchat".to_owned(), reason }
+}

@@ -1,0 +1,168 @@
+//! Commands while a chat is open: one process holds the profile and serves the others.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use p2pchat_harness::actions::say;
+use p2pchat_harness::event::{Event, event, message, session};
+use p2pchat_harness::peer::{Outcome, Peer, Setup};
+use p2pchat_harness::process::PROMPT;
+use p2pchat_harness::world::{MEETING, World, listen};
+
+/// As many as nobody has commands at once.
+const MANY: usize = 100;
+/// More than a line may have.
+const TOO_LONG: usize = (1 << 20) + 1;
+
+/// Two who know each other.
+struct Two {
+    // Last, as what runs in it ends with it.
+    bob: Setup,
+    _world: World,
+}
+
+impl Two {
+    /// With a chat that is open.
+    fn talking() -> (Self, Peer, Peer) {
+        let world = World::new().unwrap();
+        let [alice, bob] = ["alice", "bob"].map(|name| world.person(name).unwrap());
+        let mut at_alices = listen(&alice).unwrap();
+        let mut at_bobs = bob.start(&["connect", "--to", "alice"]).unwrap();
+        at_alices.expect(&event("request").with("direction", "in").with("state", "open"), MEETING);
+        at_alices.send_line("/accept").unwrap();
+        at_alices.expect(&session("up"), MEETING);
+        at_bobs.expect(&session("up"), MEETING);
+        (Self { bob, _world: world }, at_alices, at_bobs)
+    }
+}
+
+fn socket(setup: &Setup) -> PathBuf {
+    setup.home().join("control.sock")
+}
+
+fn said(out: &Outcome, name: &str) -> Event {
+    let events = out.out.iter().filter_map(|line| Event::parse(line));
+    events.into_iter().find(|event| event.name() == name).unwrap_or_else(|| panic!("no {name}: {out:?}"))
+}
+
+fn end(mut peer: Peer) {
+    peer.send_line("/quit").unwrap();
+    peer.expect(&event("stopped"), PROMPT);
+}
+
+/// Somebody of the same user who knows no manners.
+fn intrude(home: &Path, words: &[u8]) -> UnixStream {
+    let mut stream = UnixStream::connect(home.join("control.sock")).unwrap();
+    stream.set_read_timeout(Some(PROMPT)).unwrap();
+    // Cut off in the middle is one of the right answers.
+    let _ = stream.write_all(words);
+    stream
+}
+
+/// How what was said there was refused.
+fn refusal(stream: UnixStream) -> Event {
+    let lines = BufReader::new(stream).lines().map(|line| Event::parse(&line.unwrap()).unwrap());
+    let mut lines = lines.filter(|event| event.name() == "error");
+    lines.next().unwrap_or_else(|| panic!("it was taken"))
+}
+
+#[test]
+fn a_command_of_the_same_profile_is_done_by_the_chat_that_is_open() {
+    let (two, mut alice, mut bob) = Two::talking();
+    let there = socket(&two.bob).symlink_metadata().unwrap();
+    assert!(there.file_type().is_socket());
+    assert_eq!(there.permissions().mode() & 0o777, 0o600);
+
+    let out =
+        two.bob.run(&["send", "--to", "alice", "-m", "by another door", "--wait", "read"], MEETING).unwrap();
+    assert_eq!(out.exit, 0, "{out:?}");
+    assert_eq!(said(&out, "ledger").field("stored"), 1, "{out:?}");
+    assert_eq!(said(&out, "stopped").field("exit"), 0);
+    alice.expect(&message("by another door"), PROMPT);
+    bob.expect(&event("message").with("text", "by another door").with("mine", true), PROMPT);
+
+    let out = two.bob.run(&["list"], MEETING).unwrap();
+    assert_eq!(out.exit, 0, "{out:?}");
+    let list = said(&out, "people");
+    assert!(list.field("list").as_array().unwrap().iter().any(|person| person["name"] == "alice"), "{list}");
+
+    let plain = two.bob.clone().plain().run(&["list"], MEETING).unwrap();
+    assert_eq!(plain.exit, 0, "{plain:?}");
+    assert!(plain.out.iter().any(|line| line.starts_with("alice") && line.contains("online")), "{plain:?}");
+
+    let nobody = two.bob.run(&["send", "--to", "nobody-of-that-name", "-m", "x"], MEETING).unwrap();
+    assert_eq!(nobody.exit, 4, "{nobody:?}");
+    assert_eq!(said(&nobody, "stopped").field("code"), "unknown_peer", "{nobody:?}");
+    assert!(nobody.err.iter().any(|line| line.starts_with("p2pchat: ")), "{nobody:?}");
+
+    say(&mut bob, &mut alice, "and the chat goes on").unwrap();
+    end(bob);
+    assert!(!socket(&two.bob).exists(), "the socket ends with its process");
+    end(alice);
+}
+
+#[test]
+fn another_process_of_the_same_user_speaks_the_language_of_a_chat() {
+    let (two, mut alice, mut bob) = Two::talking();
+    let stream = intrude(two.bob.home(), b"{\"id\":7,\"to\":\"alice\",\"do\":\"typed elsewhere\"}\n/info\n");
+    let lines = BufReader::new(stream).lines().map(|line| Event::parse(&line.unwrap()).unwrap());
+    let mut wanted = vec!["info", "done"];
+    for event in lines {
+        wanted.retain(|name| *name != event.name());
+        if wanted.is_empty() {
+            break;
+        }
+    }
+    assert!(wanted.is_empty(), "{wanted:?}");
+    alice.expect(&message("typed elsewhere"), PROMPT);
+    say(&mut bob, &mut alice, "both talk").unwrap();
+    end(bob);
+    end(alice);
+}
+
+#[test]
+fn another_process_that_talks_nonsense_harms_nobody() {
+    let (two, mut alice, mut bob) = Two::talking();
+    let home = two.bob.home();
+    for wrong in [&b"{\n"[..], b"{\"call\":{\"quit\":{}}}\n", b"{\"call\":{\"list\":7}}\n"] {
+        let answer = refusal(intrude(home, wrong));
+        assert_eq!(answer.text("code"), "usage", "{answer}");
+    }
+    let answer = refusal(intrude(home, b"\xff\xfe\n"));
+    assert_eq!(answer.text("code"), "not_utf8", "{answer}");
+    let mut long = intrude(home, &vec![b'x'; TOO_LONG]);
+    // It is told, or cut off while it still writes.
+    let mut rest = Vec::new();
+    let _ = long.read_to_end(&mut rest);
+    assert!(rest.is_empty() || String::from_utf8_lossy(&rest).contains("too_long"), "{rest:?}");
+
+    let silent: Vec<_> = (0..MANY).map(|_| intrude(home, b"")).collect();
+    let halves: Vec<_> = (0..MANY).map(|_| intrude(home, b"{\"do\":\"no end")).collect();
+    let out = two.bob.run(&["send", "--to", "alice", "-m", "through the crowd"], MEETING).unwrap();
+    assert_eq!(out.exit, 0, "{out:?}");
+    alice.expect(&message("through the crowd"), PROMPT);
+    say(&mut bob, &mut alice, "undisturbed").unwrap();
+    drop((silent, halves));
+    assert_eq!(bob.quit().unwrap(), 0);
+    end(alice);
+}
+
+#[test]
+fn after_a_kill_the_next_process_serves() {
+    let (two, alice, mut bob) = Two::talking();
+    bob.process.kill().unwrap();
+    assert!(socket(&two.bob).symlink_metadata().unwrap().file_type().is_socket(), "left behind");
+    // Nobody serves, and nobody holds the profile: it is done here.
+    let alone = two.bob.run(&["list"], MEETING).unwrap();
+    assert_eq!(alone.exit, 0, "{alone:?}");
+    let bob = listen(&two.bob).unwrap();
+    let served = two.bob.run(&["list"], MEETING).unwrap();
+    assert_eq!(served.exit, 0, "{served:?}");
+    assert_eq!(fs::metadata(socket(&two.bob)).unwrap().permissions().mode() & 0o777, 0o600);
+    end(bob);
+    end(alice);
+}
