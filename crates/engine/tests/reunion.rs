@@ -25,6 +25,14 @@ fn line(share: f64) -> LinkConfig {
 
 /// Alice and Bob, who met over a broker that is off now. Alice accepted for this time only if `once`.
 fn met(seed: u64, once: bool) -> World {
+    let mut world = introduced(seed, once);
+    world.kill_broker();
+    world.run_for(SECOND);
+    world
+}
+
+/// The same with the broker still there.
+fn introduced(seed: u64, once: bool) -> World {
     let mut world = World::new(seed);
     for called in CALLED {
         world.join(called, Manner::default(), &line(0.0));
@@ -38,8 +46,6 @@ fn met(seed: u64, once: bool) -> World {
     });
     world.command(ALICE, Command::Accept { request: request.unwrap(), once });
     world.run_until(MINUTE, "both are up", |world| world.people.iter().all(Member::is_up));
-    world.kill_broker();
-    world.run_for(SECOND);
     world
 }
 
@@ -133,6 +139,23 @@ fn whoever_stayed_finds_the_one_who_began_anew() {
         world.people[BOB].sessions().contains(&SessionState::Lost) && both_up(world)
     });
     talk(&mut world);
+}
+
+#[test]
+fn whoever_comes_online_gets_what_waits_for_them_without_a_word_of_anybody() {
+    let mut world = introduced(9, false);
+    let [alice, bob] = [ALICE, BOB].map(|who| world.people[who].address.ip());
+    world.net.link(alice, bob, line(1.0));
+    world.say(BOB, ALICE, "before you go");
+    let peer = world.people[ALICE].peer;
+    world.command(BOB, Command::Close { peer });
+    world.run_until(MINUTE, "bob has closed", |world| {
+        world.people[BOB].sessions().last() == Some(&SessionState::Closed)
+    });
+    world.net.link(alice, bob, line(0.0));
+    assert!(world.people[ALICE].heard().is_empty());
+    again(&mut world, ALICE);
+    world.run_until(MINUTE, "alice hears", |world| world.people[ALICE].heard() == ["before you go"]);
 }
 
 #[test]

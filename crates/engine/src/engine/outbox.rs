@@ -21,8 +21,12 @@ impl Engine {
         self.look_for_wished(peer, now);
     }
 
-    /// Somebody came online: whoever is wished for is asked at once, and not when the next try is due.
+    /// Somebody came online: whoever is wished for, or has something waiting here, is asked at once, and
+    /// not when the next try is due.
     pub(super) fn ask_who_came(&mut self, peer: PeerId, now: Now) {
+        if self.conversations.undelivered(peer) > 0 {
+            self.ask_for_recipient(peer, now);
+        }
         let wish = self.wish_for(peer, self.people.name(peer).as_ref());
         if let Some(wish) = wish.and_then(|id| self.wishes.get_mut(&id)) {
             wish.came_online(now);
