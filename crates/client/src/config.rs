@@ -45,6 +45,8 @@ pub struct Config {
     pub advertise_tcp: Vec<SocketAddr>,
     /// Whose chat requests to accept.
     pub accept: AcceptPolicy,
+    /// Talk to nobody who is not verified.
+    pub require_verified: bool,
     /// Whose files to take.
     pub accept_files: AcceptPolicy,
     /// Take files, besides, of people whom this user asked for a chat.

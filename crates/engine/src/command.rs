@@ -76,6 +76,26 @@ pub enum Command {
         /// Which.
         transfer: TransferNumber,
     },
+    /// Take nothing more from somebody and send them nothing.
+    Block {
+        /// Whom.
+        who: Target,
+    },
+    /// Take that back.
+    Unblock {
+        /// Whom.
+        who: Target,
+    },
+    /// Both have compared the safety number, and it was the same.
+    Verified {
+        /// Whose.
+        peer: PeerId,
+    },
+    /// Take the identity that came last under a known name in the place of the known one.
+    Trust {
+        /// The name.
+        name: Name,
+    },
     /// How everything is: answered by [`crate::Event::Info`].
     Info,
 }

@@ -6,7 +6,7 @@ use p2pchat_proto::{BrokerKey, PeerId, TransferId};
 use p2pchat_session::Contact;
 use p2pchat_transfer::CarrierSpec;
 
-use crate::people::Pin;
+use crate::people::{Mark, Pin};
 
 /// One thing for the driver to do. Datagrams are polled apart, with
 /// [`Engine::poll_transmit`](crate::Engine::poll_transmit).
@@ -23,6 +23,10 @@ pub enum Effect {
     PinBroker(BrokerKey),
     /// Keep an identity.
     Pin(Pin),
+    /// Forget an identity at that broker.
+    Unpin(Pin),
+    /// Keep what the user decided about an identity.
+    Mark(Mark),
     /// Keep what a contact and this user meet again with, in the place of what was kept of the same
     /// contact; erase that where there are no generations. To be on the disk before the next datagram
     /// leaves, sealed.

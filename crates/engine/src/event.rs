@@ -151,6 +151,10 @@ pub enum Trust {
     New,
     /// The same key as the first time.
     Pinned,
+    /// Both have compared the safety number.
+    Verified,
+    /// The user wants nothing of them.
+    Blocked,
 }
 
 /// Whose act it was.

@@ -102,6 +102,11 @@ pub enum Failure {
         /// The one that came.
         came: PeerId,
     },
+    /// Somebody whose key nobody has compared, where the user wants only those who are verified.
+    NotVerified {
+        /// Who was meant.
+        who: String,
+    },
     /// An offer or an introduction that was tampered with on its way.
     Tampered {
         /// What did not fit.
@@ -270,6 +275,7 @@ codes! {
     SESSION_LOST = "session_lost", 5, "the session ended and could not be made again";
     BROKER_KEY_CHANGED = "broker_key_changed", 6, "the broker has another key than the known one";
     KEY_CHANGED = "key_changed", 6, "a known name came with another identity";
+    NOT_VERIFIED = "not_verified", 6, "the other side's key is not verified, and --require-verified is given";
     TAMPERED = "tampered", 6, "an offer was changed on its way";
     NOT_DELIVERED = "not_delivered", 7, "only part was delivered in time";
     FILE_MISSING = "file_missing", 8, "the file is not there, or may not be read";
@@ -302,6 +308,7 @@ impl Failure {
             Self::NoAnswer { .. } => &NO_ANSWER,
             Self::NoPath { .. } => &NO_PATH,
             Self::KeyChanged { .. } => &KEY_CHANGED,
+            Self::NotVerified { .. } => &NOT_VERIFIED,
             Self::Tampered { .. } => &TAMPERED,
             Self::TooLong { .. } => &TOO_LONG,
             Self::NotUtf8 => &NOT_UTF8,
@@ -374,8 +381,18 @@ impl Failure {
             Self::NameHeld { name } => return Some(format!("use --name {name}").into()),
             Self::NoAnswer { .. } => "try again later, or wait longer with --timeout",
             Self::NoPath { .. } => "a firewall or NAT may be in the way: see --bind and --advertise",
-            Self::KeyChanged { .. } => {
-                "nothing was sent; ask them another way, and if the change is meant, remove the old line from pins"
+            Self::KeyChanged { name: Some(name), came, .. } => {
+                return Some(
+                    format!(
+                        "nothing was sent; ask them another way, and if the change is meant: \
+                         /trust {name}, or `p2pchat contacts trust {name} {came}`"
+                    )
+                    .into(),
+                );
+            }
+            Self::KeyChanged { name: None, .. } => "nothing was sent; ask them another way",
+            Self::NotVerified { .. } => {
+                "nothing was sent; compare the numbers of `p2pchat contacts verify`, or leave out --require-verified"
             }
             Self::Tampered { .. } => "nothing was sent; try another broker or another network",
             Self::TooLong { .. } => "send it in parts, or as a file with /sendf",
@@ -437,6 +454,7 @@ impl fmt::Display for Failure {
             Self::KeyChanged { name: None, pinned, came } => {
                 write!(f, "another identity came: {came}, known is {pinned}")
             }
+            Self::NotVerified { who } => write!(f, "the key of {who} is not verified"),
             Self::Tampered { what } => write!(f, "an offer was changed on its way: {what}"),
             Self::TooLong { len, max } => write!(f, "{len} bytes are too long; the limit is {max}"),
             Self::NotUtf8 => f.write_str("not UTF-8; nothing was sent"),

@@ -38,5 +38,5 @@ pub use engine::Engine;
 pub use event::{CommandId, Event, TransferNumber};
 pub use failure::Failure;
 pub use now::Now;
-pub use people::Pin;
+pub use people::{Mark, Pin};
 pub use sizes::Sizes;

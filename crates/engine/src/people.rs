@@ -22,10 +22,44 @@ pub struct Pin {
     pub broker: BrokerKey,
 }
 
+/// What the user decided about an identity, whatever it is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The identity.
+    pub peer: PeerId,
+    /// Both have compared the safety number.
+    pub verified: bool,
+    /// Nothing is taken from them and nothing sent.
+    pub blocked: bool,
+    /// What the user calls them, in the place of the name at a broker.
+    pub petname: Option<Name>,
+}
+
+impl Mark {
+    /// Nothing was decided.
+    pub const fn none(peer: PeerId) -> Self {
+        Self { peer, verified: false, blocked: false, petname: None }
+    }
+
+    /// Whether it says nothing.
+    pub const fn is_none(&self) -> bool {
+        !self.verified && !self.blocked && self.petname.is_none()
+    }
+}
+
 /// A name that is pinned to another identity than the one that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mismatch {
     pub(crate) pinned: PeerId,
+}
+
+/// Why this user and somebody may not talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The user has blocked them.
+    Blocked,
+    /// They are not verified, and the user wants only those who are.
+    NotVerified,
 }
 
 /// Everybody that this process knows something of.
@@ -38,6 +72,9 @@ pub(crate) struct People {
     here: Option<BrokerKey>,
     names: BTreeMap<PeerId, Name>,
     online: BTreeSet<PeerId>,
+    marks: BTreeMap<PeerId, Mark>,
+    /// Only those who are verified may talk to this user.
+    verified_only: bool,
 }
 
 impl People {
@@ -65,8 +102,88 @@ impl People {
         self.pinned.contains(&peer)
     }
 
+    /// Forgets an identity at one broker, whose name is free for another one then.
+    pub(crate) fn unpin(&mut self, pin: &Pin) {
+        self.by_name.remove(&(pin.broker, pin.name.clone()));
+        if !self.by_name.values().any(|known| *known == pin.peer) {
+            self.pinned.remove(&pin.peer);
+            self.names.remove(&pin.peer);
+        }
+    }
+
     pub(crate) fn trust(&self, peer: PeerId) -> Trust {
-        if self.is_pinned(peer) { Trust::Pinned } else { Trust::New }
+        let mark = self.marks.get(&peer);
+        if mark.is_some_and(|mark| mark.blocked) {
+            Trust::Blocked
+        } else if mark.is_some_and(|mark| mark.verified) {
+            Trust::Verified
+        } else if self.is_pinned(peer) {
+            Trust::Pinned
+        } else {
+            Trust::New
+        }
+    }
+
+    /// What was decided about an identity.
+    pub(crate) fn mark(&self, peer: PeerId) -> Mark {
+        self.marks.get(&peer).cloned().unwrap_or_else(|| Mark::none(peer))
+    }
+
+    /// Keeps what was decided, in the place of what was decided before.
+    pub(crate) fn set_mark(&mut self, mark: Mark) {
+        if mark.is_none() {
+            self.marks.remove(&mark.peer);
+        } else {
+            self.marks.insert(mark.peer, mark);
+        }
+    }
+
+    /// From now on only those who are verified may talk to this user.
+    pub(crate) fn require_verified(&mut self) {
+        self.verified_only = true;
+    }
+
+    /// Whether this user and `peer` may talk; `None` is somebody whose identity is not known.
+    pub(crate) fn may_talk(&self, peer: Option<PeerId>) -> Result<(), Refusal> {
+        match peer.map_or(Trust::New, |peer| self.trust(peer)) {
+            Trust::Blocked => Err(Refusal::Blocked),
+            Trust::New | Trust::Pinned if self.verified_only => Err(Refusal::NotVerified),
+            Trust::New | Trust::Pinned | Trust::Verified => Ok(()),
+        }
+    }
+
+    /// The identity that the user calls so, or whose name it is at this broker.
+    pub(crate) fn called(&self, name: &Name) -> Option<PeerId> {
+        let petname = |mark: &&Mark| mark.petname.as_ref() == Some(name);
+        self.marks.values().find(petname).map(|mark| mark.peer).or_else(|| self.pinned_as(name))
+    }
+
+    /// Whom the broker called so.
+    pub(crate) fn heard_of(&self, name: &Name) -> Option<PeerId> {
+        self.names.iter().find(|(_, known)| *known == name).map(|(&peer, _)| peer)
+    }
+
+    /// Whoever was called so, if all of them are blocked.
+    pub(crate) fn blocked_as(&self, name: &Name) -> Option<PeerId> {
+        let mut called = self.names.iter().filter(|(_, known)| *known == name).map(|(&peer, _)| peer);
+        let first = called.next()?;
+        let blocked = |peer: PeerId| self.trust(peer) == Trust::Blocked;
+        (blocked(first) && called.all(blocked)).then_some(first)
+    }
+
+    /// What somebody is shown as who came as `name`. A stranger never as what the user calls somebody else.
+    pub(crate) fn shown_as(&self, peer: PeerId, name: Option<&Name>) -> Option<Name> {
+        if let Some(petname) = self.marks.get(&peer).and_then(|mark| mark.petname.clone()) {
+            return Some(petname);
+        }
+        let name = name?;
+        let taken = self.marks.values().any(|mark| mark.peer != peer && mark.petname.as_ref() == Some(name));
+        (!taken).then(|| name.clone())
+    }
+
+    /// What the user calls somebody.
+    pub(crate) fn shown(&self, peer: PeerId) -> Option<Name> {
+        self.shown_as(peer, self.names.get(&peer))
     }
 
     /// The identity that is pinned under `name`.
@@ -99,13 +216,14 @@ impl People {
         self.names.insert(peer, name.clone());
     }
 
+    /// The name at the broker.
     pub(crate) fn name(&self, peer: PeerId) -> Option<Name> {
         self.names.get(&peer).cloned()
     }
 
     /// What to call somebody in a sentence.
     pub(crate) fn label(&self, peer: PeerId) -> String {
-        self.names.get(&peer).map_or_else(|| peer.short(), ToString::to_string)
+        self.shown(peer).map_or_else(|| peer.short(), |name| name.to_string())
     }
 
     /// Takes presence of somebody; the person if it changed.
@@ -124,7 +242,7 @@ impl People {
 
     pub(crate) fn person(&self, peer: PeerId) -> Person {
         let status = if self.online.contains(&peer) { PersonStatus::Online } else { PersonStatus::Offline };
-        Person { peer, name: self.name(peer), status, trust: self.trust(peer) }
+        Person { peer, name: self.shown(peer), status, trust: self.trust(peer) }
     }
 }
 
@@ -156,6 +274,56 @@ mod tests {
         assert_eq!(people.check(None, peer(2)), Ok(()));
         people.at(BrokerKey([8; 32]));
         assert_eq!(people.check(Some(&name("alice")), peer(2)), Ok(()), "another broker, another alice");
+    }
+
+    #[test]
+    fn what_the_user_decides_about_somebody_counts_more_than_the_pin() {
+        let mut people = knowing_alice();
+        assert_eq!(people.trust(peer(1)), Trust::Pinned);
+        people.set_mark(Mark { verified: true, ..Mark::none(peer(1)) });
+        assert_eq!(people.trust(peer(1)), Trust::Verified);
+        people.set_mark(Mark { verified: true, blocked: true, ..Mark::none(peer(1)) });
+        assert_eq!(
+            (people.trust(peer(1)), people.may_talk(Some(peer(1)))),
+            (Trust::Blocked, Err(Refusal::Blocked))
+        );
+        people.set_mark(Mark::none(peer(1)));
+        assert_eq!((people.trust(peer(1)), people.may_talk(Some(peer(1)))), (Trust::Pinned, Ok(())));
+    }
+
+    #[test]
+    fn where_only_the_verified_may_talk_nobody_else_may() {
+        let mut people = knowing_alice();
+        people.set_mark(Mark { verified: true, ..Mark::none(peer(2)) });
+        assert_eq!(people.may_talk(None), Ok(()));
+        people.require_verified();
+        let may: Vec<_> = [None, Some(peer(1)), Some(peer(2))].map(|peer| people.may_talk(peer)).into();
+        assert_eq!(may, [Err(Refusal::NotVerified), Err(Refusal::NotVerified), Ok(())]);
+    }
+
+    #[test]
+    fn a_petname_is_found_and_shown_and_no_stranger_goes_by_it() {
+        let mut people = knowing_alice();
+        people.set_mark(Mark { petname: Some(name("sister")), ..Mark::none(peer(1)) });
+        assert_eq!(
+            (people.called(&name("sister")), people.called(&name("alice"))),
+            (Some(peer(1)), Some(peer(1)))
+        );
+        assert_eq!(
+            (people.shown(peer(1)), people.name(peer(1))),
+            (Some(name("sister")), Some(name("alice")))
+        );
+        people.learn_name(peer(2), &name("sister"));
+        assert_eq!(people.shown(peer(2)), None);
+        assert_eq!(people.label(peer(2)), peer(2).short());
+    }
+
+    #[test]
+    fn an_identity_that_was_forgotten_leaves_its_name_to_another_one() {
+        let mut people = knowing_alice();
+        people.unpin(&Pin { peer: peer(1), name: name("alice"), broker: BROKER });
+        assert_eq!((people.trust(peer(1)), people.pinned_as(&name("alice"))), (Trust::New, None));
+        assert_eq!(people.check(Some(&name("alice")), peer(2)), Ok(()));
     }
 
     #[test]

@@ -292,6 +292,8 @@ impl Town {
                 Effect::Commit { batch, .. } => engine.committed(batch, now),
                 Effect::PinBroker(_)
                 | Effect::Pin(_)
+                | Effect::Unpin(_)
+                | Effect::Mark(_)
                 | Effect::KeepContact(_)
                 | Effect::Load { .. }
                 | Effect::StartCarrier(_)

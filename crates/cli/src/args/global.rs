@@ -103,6 +103,9 @@ pub struct Global {
         hide_env_values = true
     )]
     pub accept: Option<Accept>,
+    /// Talk only to people whose key was compared with `contacts verify`
+    #[arg(long, global = true, env = "P2PCHAT_REQUIRE_VERIFIED", hide_env_values = true)]
+    pub require_verified: bool,
     /// Whose files to take [default: ask; connect takes those of the person it connected to]
     #[arg(
         long,

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use p2pchat_proto::{Name, PeerId};
+
 pub use global::{Accept, Color, Global};
 
 /// Everything of one call.
@@ -74,6 +76,12 @@ pub enum Command {
         p2pchat --passphrase-file old.txt passphrase set --new-file new.txt\n  \
         p2pchat passphrase remove")]
     Passphrase(Passphrase),
+    /// Show and change whom I know: names, blocks, compared keys
+    #[command(after_help = "Examples:\n  \
+        p2pchat contacts\n  \
+        p2pchat contacts verify alice\n  \
+        p2pchat contacts block mallory")]
+    Contacts(Contacts),
     /// Write shell completions to standard output
     #[command(
         after_help = "Example:\n  p2pchat completions bash > ~/.local/share/bash-completion/completions/p2pchat"
@@ -243,6 +251,78 @@ pub enum PassphraseWhat {
     },
     /// Remove it: the file's mode alone protects the key then
     Remove,
+}
+
+/// `contacts`
+#[derive(Debug, Args)]
+pub struct Contacts {
+    /// What to do with them; shows them without
+    #[command(subcommand)]
+    pub what: Option<ContactsWhat>,
+}
+
+/// What to do with contacts.
+#[derive(Debug, Subcommand)]
+pub enum ContactsWhat {
+    /// Everybody who is known
+    List,
+    /// Keep the identity of somebody who told it another way than by the broker
+    Add {
+        /// The name at the broker
+        #[arg(value_name = "NAME")]
+        registered: Name,
+        /// The id, of 52 characters
+        #[arg(value_name = "ID")]
+        id: PeerId,
+    },
+    /// Call somebody otherwise; the name at the broker takes it back
+    Rename {
+        /// Whom: a name, or an id of 52 characters
+        #[arg(value_name = "NAME|ID")]
+        who: String,
+        /// The new name
+        #[arg(value_name = "NEW")]
+        petname: Name,
+    },
+    /// Forget somebody, who is a stranger from then on
+    Remove {
+        /// Whom: a name, or an id of 52 characters
+        #[arg(value_name = "NAME|ID")]
+        who: String,
+    },
+    /// Take nothing more from somebody, known or not, and send them nothing
+    Block {
+        /// Whom: a name, or an id of 52 characters
+        #[arg(value_name = "NAME|ID")]
+        who: String,
+    },
+    /// Take a block back
+    Unblock {
+        /// Whom: a name, or an id of 52 characters
+        #[arg(value_name = "NAME|ID")]
+        who: String,
+    },
+    /// Show the number to compare with somebody, and keep that it was the same
+    Verify {
+        /// Whose: a name, or an id of 52 characters
+        #[arg(value_name = "NAME|ID")]
+        who: String,
+        /// It was the same; do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Take another key in the place of the known one of a name
+    Trust {
+        /// The name at the broker
+        #[arg(value_name = "NAME")]
+        registered: Name,
+        /// The new id, of 52 characters
+        #[arg(value_name = "ID")]
+        id: PeerId,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// `completions`

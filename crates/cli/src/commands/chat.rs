@@ -8,8 +8,10 @@ use std::sync::Arc;
 use directories::UserDirs;
 use p2pchat_client::desk::{Action, Desk, target};
 use p2pchat_client::files::open_source;
-use p2pchat_client::profile::ProfileLock;
-use p2pchat_client::{AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Request, json, spawn};
+use p2pchat_client::profile::{Everybody, KnownBrokers, ProfileLock};
+use p2pchat_client::{
+    AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Request, Target, json, spawn,
+};
 use p2pchat_proto::limits::TEXT_MAX;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
@@ -58,9 +60,17 @@ impl Port for Running {
     }
 }
 
+/// Whom the user calls otherwise than the broker is asked for by identity: events name them as the user does.
+fn meant(profile: &Profile, target: Target) -> Result<Target, Failure> {
+    let Target::Name(name) = &target else { return Ok(target) };
+    let everybody = Everybody::load(&profile.home)?;
+    let broker = KnownBrokers::load(&profile.home)?.expected(&profile.settings.broker);
+    Ok(everybody.renamed(name, broker).map_or(target, Target::Peer))
+}
+
 /// Asks somebody, and talks.
 pub(super) fn connect(profile: Profile, args: &args::Connect) -> Result<u8, Failure> {
-    let to = target(&args.to)?;
+    let to = meant(&profile, target(&args.to)?)?;
     readable(&args.file)?;
     let terminal = Terminal::detect();
     let mut desk = Desk::new(home_directory()).with_expected(to.clone());
@@ -116,13 +126,20 @@ pub(super) fn list(profile: Profile, args: &args::List) -> Result<u8, Failure> {
 
 /// Delivers, and ends.
 pub(super) fn send(profile: Profile, args: &args::Send) -> Result<u8, Failure> {
+    let to = |who: &String| {
+        Ok(match meant(&profile, target(who)?)? {
+            Target::Peer(peer) => peer.to_string(),
+            Target::Name(name) => name.to_string(),
+        })
+    };
+    let to = args.to.iter().map(to).collect::<Result<Vec<_>, Failure>>()?;
     let text = match args.message.as_deref() {
         Some("-") => Some(standard_input()?),
         text => text.map(str::to_owned),
     };
     let files: Result<Vec<_>, _> = args.files.iter().map(|path| absolute(path)).collect();
     let timeout = u32::try_from(profile.settings.timeout.as_secs()).unwrap_or(u32::MAX);
-    let call = SendCall { to: args.to.clone(), text, files: files?, wait: args.wait, timeout };
+    let call = SendCall { to, text, files: files?, wait: args.wait, timeout };
     let service = service(&profile);
     // What is wrong with it is said before the profile is held.
     service.send(&call, Instant::now())?;
@@ -209,6 +226,7 @@ impl Session {
             bind_tcp: settings.bind_tcp.clone(),
             advertise_tcp: settings.advertise_tcp.clone(),
             accept: settings.accept.unwrap_or(accept),
+            require_verified: settings.require_verified,
             accept_files: settings.accept_files.unwrap_or(accept_files),
             files_from_connected: takes_files && settings.accept_files.is_none(),
             download_dir: download_dir(&profile)?,

@@ -1,6 +1,7 @@
 //! What each command does, and how it ends.
 
 mod chat;
+mod contacts;
 mod history;
 mod identity;
 mod pages;
@@ -59,6 +60,7 @@ fn dispatch(cli: &Cli, json: &mut bool) -> Result<u8, Failure> {
         Command::List(args) => chat::list(profile()?, args),
         Command::Connect(args) => chat::connect(profile()?, args),
         Command::Listen => chat::listen(profile()?),
+        Command::Contacts(args) => contacts::run(&profile()?, args),
         Command::History(args) => history::run(&profile()?, args),
         Command::Send(args) => chat::send(profile()?, args),
         Command::Passphrase(args) => passphrase::run(&profile()?, args),

@@ -16,8 +16,9 @@ use std::io::{self, Write as _};
 use p2pchat_client::{Failure, sanitise};
 
 pub use above::Above;
+pub(crate) use plain::trust_text as trust;
 pub use screen::{Closed, Colors, Screen, Sink};
-pub use text::{TimeOfDay, bytes, duration, table};
+pub use text::{TimeOfDay, bytes, duration, safety_lines, table};
 
 /// Writes text of this program to standard output, for commands that end at once.
 ///

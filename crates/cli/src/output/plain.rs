@@ -11,7 +11,7 @@ use p2pchat_client::event::{
 use p2pchat_client::language::COMMANDS;
 use p2pchat_client::{Event, TransferNumber};
 
-use super::{Role, Shown, Stream, TimeOfDay, bytes, duration, table};
+use super::{Role, Shown, Stream, TimeOfDay, bytes, duration, safety_lines, table};
 
 mod info;
 
@@ -97,6 +97,10 @@ impl Plain {
                 .collect(),
             Local::Files(files) if files.is_empty() => vec![Shown::data("No files.")],
             Local::Files(files) => file_table(files, desk),
+            Local::Safety { peer, number, .. } => {
+                let lines = safety_lines(&desk.people().label(*peer), number);
+                lines.iter().map(|line| Shown::data(line)).collect()
+            }
             Local::Id(None) => vec![Shown::data("Not started.")],
             Local::Id(Some(me)) => vec![Shown::data(&format!("{} {}", me.name, me.peer))],
             Local::Conversation { peer: Some(peer), .. } => {
@@ -387,10 +391,12 @@ fn status(status: PersonStatus) -> &'static str {
     }
 }
 
-fn trust_text(trust: Trust) -> &'static str {
+pub(crate) fn trust_text(trust: Trust) -> &'static str {
     match trust {
         Trust::New => "new",
         Trust::Pinned => "pinned",
+        Trust::Verified => "verified",
+        Trust::Blocked => "blocked",
     }
 }
 

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use jiff::tz::TimeZone;
+use p2pchat_client::safety::SafetyNumber;
 use p2pchat_client::sanitise;
 use p2pchat_proto::WallTime;
 use unicode_width::UnicodeWidthStr as _;
@@ -35,6 +36,16 @@ pub fn duration(span: Duration) -> String {
         seconds @ 60..3600 => format!("{} min", seconds / 60),
         seconds => format!("{} h", seconds / 3600),
     }
+}
+
+/// The number that this user and `who` compare, four groups of digits a line, and as words.
+pub fn safety_lines(who: &str, number: &SafetyNumber) -> Vec<String> {
+    let mut lines = vec![format!("{who} sees the same, if nobody is between you:")];
+    let digits = number.digits();
+    let groups: Vec<&str> = digits.split(' ').collect();
+    lines.extend(groups.chunks(4).map(|groups| format!("  {}", groups.join(" "))));
+    lines.push(format!("or in words: {}", number.words().join(" ")));
+    lines
 }
 
 /// The day, the hour and the minute of a moment, where the user is.
@@ -98,6 +109,16 @@ pub fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_number_is_shown_in_three_lines_of_twenty_digits_and_as_words() {
+        let number = SafetyNumber::between(p2pchat_proto::PeerId([1; 32]), p2pchat_proto::PeerId([2; 32]));
+        let lines = safety_lines("alice", &number);
+        let digits: Vec<String> = lines[1..4].iter().map(|line| line.replace(' ', "")).collect();
+        assert!(digits.iter().all(|line| line.len() == 20), "{lines:?}");
+        assert_eq!(digits.concat(), number.digits().replace(' ', ""));
+        assert!(lines[4].ends_with(&number.words().join(" ")));
+    }
 
     #[test]
     fn sizes_have_binary_prefixes() {

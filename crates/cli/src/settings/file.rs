@@ -40,6 +40,7 @@ pub struct ConfigFile {
     pub advertise_tcp: Vec<SocketAddr>,
     pub accept: Option<Accept>,
     pub accept_files: Option<Accept>,
+    pub require_verified: bool,
     pub download_dir: Option<PathBuf>,
     pub passphrase_file: Option<PathBuf>,
     pub passphrase_fd: Option<u32>,

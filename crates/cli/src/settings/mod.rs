@@ -44,6 +44,8 @@ pub struct Settings {
     pub advertise_tcp: Vec<SocketAddr>,
     /// `--accept`
     pub accept: Option<AcceptPolicy>,
+    /// `--require-verified`
+    pub require_verified: bool,
     /// `--accept-files`
     pub accept_files: Option<AcceptPolicy>,
     /// `--download-dir`
@@ -104,6 +106,7 @@ impl Settings {
             bind_tcp: either(&global.bind_tcp, &file.bind_tcp),
             advertise_tcp: either(&global.advertise_tcp, &file.advertise_tcp),
             accept: global.accept.or(file.accept).map(Into::into),
+            require_verified: global.require_verified || file.require_verified,
             accept_files: global.accept_files.or(file.accept_files).map(Into::into),
             download_dir: global.download_dir.clone().or_else(|| file.download_dir.clone()),
             passphrase,

@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::path::PathBuf;
 
+use p2pchat_crypto::safety::SafetyNumber;
 use p2pchat_engine::event::{Direction, FileEvent, FileState, RequestEvent};
 use p2pchat_engine::{Command, Failure, Target, TransferNumber};
 use p2pchat_proto::name::NAME_RULE;
@@ -117,6 +118,20 @@ impl Desk {
             Slash::Save { transfer, dir } => self.ask(Request::SaveFile { transfer, dir }, tag, actions),
             Slash::Cancel(what) => self.cancel(what.as_deref(), tag, actions)?,
             Slash::Message { to, text } => self.message(&to, &text, tag, actions)?,
+            Slash::Block(who) => {
+                let who = self.anybody(&who)?;
+                self.ask(Command::Block { who }, tag, actions);
+            }
+            Slash::Unblock(who) => {
+                let who = self.anybody(&who)?;
+                self.ask(Command::Unblock { who }, tag, actions);
+            }
+            Slash::Verify { who, yes } => match self.recipient(who.as_deref().or(to))? {
+                Recipient::Peer(peer) if yes => self.ask(Command::Verified { peer }, tag, actions),
+                Recipient::Peer(peer) => show(self.safety(peer)?, tag, actions),
+                Recipient::Expected => return Err(Failure::NoConversation),
+            },
+            Slash::Trust(name) => self.ask(Command::Trust { name }, tag, actions),
             Slash::Info => self.ask(Command::Info, tag, actions),
             Slash::Id => show(Local::Id(self.me.clone()), tag, actions),
             Slash::Timestamps(on) => {
@@ -220,6 +235,18 @@ impl Desk {
             None => return Err(Failure::NoSuch { what: "transfer or request of yours" }),
         }
         Ok(())
+    }
+
+    /// Who is meant; the engine knows more people than came up here.
+    fn anybody(&self, who: &str) -> Result<Target, Failure> {
+        self.people.resolve(who).map_or_else(|_| target(who), |peer| Ok(Target::Peer(peer)))
+    }
+
+    /// What this user and somebody have to compare.
+    fn safety(&self, peer: PeerId) -> Result<Local, Failure> {
+        let me = self.me.as_ref().ok_or(Failure::NoConversation)?.peer;
+        let number = SafetyNumber::between(me, peer);
+        Ok(Local::Safety { peer, name: self.people.name(peer).cloned(), number })
     }
 
     /// Whom a line goes to that names somebody, or nobody.

@@ -17,6 +17,7 @@ mod people;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
+use p2pchat_crypto::safety::SafetyNumber;
 use p2pchat_engine::event::{
     Delivery, Direction, FileEvent, FileState, Ready, RequestEvent, RequestState, SessionEvent, SessionState,
 };
@@ -96,6 +97,15 @@ pub enum Local {
     Files(Vec<FileEvent>),
     /// Who the user is.
     Id(Option<Ready>),
+    /// What this user and somebody have to compare.
+    Safety {
+        /// With whom.
+        peer: PeerId,
+        /// What to call them.
+        name: Option<Name>,
+        /// The number.
+        number: SafetyNumber,
+    },
     /// Lines go to somebody else now, or to nobody.
     Conversation {
         /// To whom.

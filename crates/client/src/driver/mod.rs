@@ -178,13 +178,14 @@ impl Driver {
             },
             carrier,
         );
-        let (engine, store, unread) = match profile.conversations()? {
+        let (mut engine, store, unread) = match profile.conversations()? {
             Some(Conversations { book, kept, unread }) => {
                 let engine = Engine::resume(engine, seed, kept, clock.now());
                 (engine, Store::of(book)?, unread)
             }
             None => (Engine::new(engine, seed, clock.now()), Store::in_memory(), Vec::new()),
         };
+        profile.remind(&mut engine, config.require_verified, clock.now());
         let mut driver = Self {
             engine,
             clock,
@@ -460,6 +461,8 @@ impl Driver {
             Effect::CloseBroker => self.broker.close(),
             Effect::PinBroker(key) => self.profile.pin_broker(&self.broker_address, key)?,
             Effect::Pin(pin) => self.profile.pin(pin, now.wall)?,
+            Effect::Unpin(pin) => self.profile.unpin(&pin)?,
+            Effect::Mark(mark) => self.profile.mark(mark)?,
             Effect::KeepContact(contact) => self.profile.keep_contact(&contact)?,
             Effect::Commit { batch, writes } => self.store.commit(batch, writes),
             Effect::Load { query, peer } => self.store.load(query, peer),

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use p2pchat_crypto::Identity;
 use p2pchat_engine::event::MessageEvent;
-use p2pchat_engine::{Failure, Kept, Pin};
+use p2pchat_engine::{Engine, Failure, Kept, Mark, Now, Pin};
 use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
 use p2pchat_session::Contact;
 
 use super::udp::Sockets;
 use crate::config::BrokerAddress;
-use crate::profile::{self, Home, KnownBrokers, Pins};
+use crate::profile::{self, Home, KnownBrokers, Marks, Pins};
 use crate::random::system_rng;
 use crate::store::{Book, KeptMessage};
 
@@ -19,6 +19,7 @@ pub(crate) struct Profile {
     home: Home,
     brokers: KnownBrokers,
     pins: Pins,
+    marks: Marks,
     me: Arc<Identity>,
 }
 
@@ -37,7 +38,8 @@ impl Profile {
     pub(crate) fn load(home: Home, me: Arc<Identity>) -> Result<Self, Failure> {
         let brokers = KnownBrokers::load(&home)?;
         let pins = Pins::load(&home)?;
-        Ok(Self { home, brokers, pins, me })
+        let marks = Marks::load(&home)?;
+        Ok(Self { home, brokers, pins, marks, me })
     }
 
     /// The UDP port of last time.
@@ -72,15 +74,32 @@ impl Profile {
             .collect()
     }
 
-    /// Who is known at a broker, and by which name.
+    /// Who is known at a broker, and what the user calls them.
     pub(crate) fn known(&self, broker: Option<BrokerKey>) -> Vec<(PeerId, Name)> {
         let here = self.pins.iter().filter(|pin| Some(pin.broker) == broker);
-        here.map(|pin| (pin.peer, pin.name.clone())).collect()
+        let called = |pin: &profile::Pin| self.marks.of(pin.peer).petname.unwrap_or_else(|| pin.name.clone());
+        here.map(|pin| (pin.peer, called(pin))).collect()
     }
 
     pub(crate) fn pin(&mut self, pin: Pin, now: WallTime) -> Result<(), Failure> {
         let Pin { peer, name, broker } = pin;
         self.pins.pin(profile::Pin { name, peer, broker, since: now, may_reconnect: true })
+    }
+
+    pub(crate) fn unpin(&mut self, pin: &Pin) -> Result<(), Failure> {
+        self.pins.unpin(pin.peer, pin.broker).map(drop)
+    }
+
+    /// Tells the engine what the user decided about people.
+    pub(crate) fn remind(&self, engine: &mut Engine, require_verified: bool, now: Now) {
+        self.marks.iter().for_each(|mark| engine.remember_mark(mark.clone(), now));
+        if require_verified {
+            engine.require_verified();
+        }
+    }
+
+    pub(crate) fn mark(&mut self, mark: Mark) -> Result<(), Failure> {
+        self.marks.set(mark)
     }
 
     /// What was kept of conversations; `None` in a profile that is kept nowhere.
@@ -89,7 +108,9 @@ impl Profile {
         let read = |book: &mut Book| Ok((book.kept()?, book.unread(UNREAD_MAX)?));
         match read(&mut book) {
             Ok((kept, unread)) => {
-                let unread = unread.into_iter().map(|message| self.shown_late(message)).collect();
+                let shown = |message: &KeptMessage| !self.marks.of(message.peer).blocked;
+                let unread =
+                    unread.into_iter().filter(shown).map(|message| self.shown_late(message)).collect();
                 Ok(Some(Conversations { book, kept, unread }))
             }
             Err(error) => Err(book.failure(error)),
@@ -99,7 +120,8 @@ impl Profile {
     fn shown_late(&self, kept: KeptMessage) -> MessageEvent {
         let KeptMessage { peer, message, text, sent_at, mine, .. } = kept;
         // What the user calls them.
-        let name = self.pins.of_peer(peer).next().map(|pin| pin.name.clone());
+        let pinned = || self.pins.of_peer(peer).next().map(|pin| pin.name.clone());
+        let name = self.marks.of(peer).petname.or_else(pinned);
         MessageEvent { peer, name, message, text: text.into(), sent_at, mine, late: true }
     }
 

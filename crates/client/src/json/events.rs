@@ -87,6 +87,9 @@ pub fn local(local: &Local, at: WallTime) -> Option<String> {
                 .with("files", file_list(files))
         }
         Local::Files(files) => Object::event("files", at).with("list", file_list(files)),
+        Local::Safety { peer, name, number } => {
+            return Some(super::safety(*peer, name.as_ref(), None, number, at));
+        }
         Local::Id(me) => Object::event("id", at)
             .with_some("peer", me.as_ref().map(|me| me.peer.to_string()))
             .with_some("name", me.as_ref().map(|me| me.name.as_str())),
@@ -354,10 +357,12 @@ fn trust(event: &TrustEvent, at: WallTime) -> Object {
         .with("safety", event.safety.as_str())
 }
 
-fn trust_text(trust: Trust) -> &'static str {
+pub(super) fn trust_text(trust: Trust) -> &'static str {
     match trust {
         Trust::New => "new",
         Trust::Pinned => "pinned",
+        Trust::Verified => "verified",
+        Trust::Blocked => "blocked",
     }
 }
 

@@ -7,10 +7,12 @@
 //! Text stands in it as it came, escaped by JSON: besides what JSON demands, every character that
 //! could steer a terminal is written as `\uXXXX`, which any parser turns back.
 
+mod contacts;
 mod events;
 mod line;
 mod object;
 
+pub use contacts::{contact, contacts, safety};
 pub use events::{error, event, forgotten, identity, kept, ledger, local, outcome, passphrase, stopped};
 pub use line::{Line, LineError, Tag, parse};
 pub use object::rfc3339;

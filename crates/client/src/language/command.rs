@@ -20,6 +20,10 @@ pub enum Verb {
     Save,
     Cancel,
     Message,
+    Block,
+    Unblock,
+    Verify,
+    Trust,
     Info,
     Id,
     Timestamps,
@@ -95,6 +99,12 @@ commands! {
         "/cancel 1";
     Message Names "msg" "/msg NAME[,NAME...] TEXT" "one message to one or more people"
         "/msg alice,carol see you at noon";
+    Block Names "block" "/block NAME|ID" "take nothing more from somebody and send them nothing" "/block mallory";
+    Unblock Names "unblock" "/unblock NAME|ID" "take a block back" "/unblock mallory";
+    Verify Names "verify" "/verify [NAME] [yes]"
+        "the number to compare with somebody; yes keeps that it was the same" "/verify alice yes";
+    Trust Names "trust" "/trust NAME yes" "take the key that came under a known name in the place of the known one"
+        "/trust alice yes";
     Info Nothing "info" "/info" "path, endpoints, RTT, loss, key age and trust of each session" "/info";
     Id Nothing "id" "/id" "who you are" "/id";
     Timestamps Switch "timestamps" "/timestamps on|off" "show when messages came" "/timestamps on";

@@ -12,6 +12,7 @@ mod words;
 use std::path::{Path, PathBuf};
 
 use p2pchat_engine::{Failure, TransferNumber};
+use p2pchat_proto::Name;
 use p2pchat_proto::limits::TEXT_MAX;
 
 pub use command::{COMMANDS, Entry, Takes, Verb};
@@ -20,6 +21,9 @@ use words::Words;
 /// Similarity from which a command counts as what was meant, 0 to 1
 /// (normalised Damerau-Levenshtein: half of the letters in their places).
 const NEAREST_SIMILARITY: f64 = 0.5;
+
+/// The word that confirms.
+const YES: &str = "yes";
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +91,19 @@ pub enum Slash {
         /// What.
         text: String,
     },
+    /// `/block NAME`
+    Block(String),
+    /// `/unblock NAME`
+    Unblock(String),
+    /// `/verify [NAME] [yes]`
+    Verify {
+        /// With whom; whom one talks to without.
+        who: Option<String>,
+        /// The numbers were the same.
+        yes: bool,
+    },
+    /// `/trust NAME yes`
+    Trust(Name),
     /// `/info`
     Info,
     /// `/id`
@@ -207,6 +224,10 @@ impl Arguments<'_> {
             Verb::Save => Slash::Save { transfer: self.number()?, dir: self.path()? },
             Verb::Cancel => Slash::Cancel(self.optional()?),
             Verb::Message => self.message()?,
+            Verb::Block => Slash::Block(self.required()?),
+            Verb::Unblock => Slash::Unblock(self.required()?),
+            Verb::Verify => self.verify()?,
+            Verb::Trust => self.trust()?,
             Verb::Info => Slash::Info,
             Verb::Id => Slash::Id,
             Verb::Timestamps => Slash::Timestamps(self.on_or_off()?),
@@ -282,6 +303,28 @@ impl Arguments<'_> {
         };
         let first = (!first.is_empty()).then(|| first.to_owned());
         Ok(Slash::Decline { first, rest: rest.to_owned(), whole })
+    }
+
+    fn verify(&mut self) -> Result<Slash, Failure> {
+        let (first, second) = (self.optional()?, self.optional()?);
+        match (first, second.as_deref()) {
+            (Some(yes), None) if yes == YES => Ok(Slash::Verify { who: None, yes: true }),
+            (who, None) => Ok(Slash::Verify { who, yes: false }),
+            (who, Some(YES)) => Ok(Slash::Verify { who, yes: true }),
+            (_, Some(_)) => Err(self.usage()),
+        }
+    }
+
+    /// Not by a slip: the word has to be there.
+    fn trust(&mut self) -> Result<Slash, Failure> {
+        let name: Name = self.required()?.parse().map_err(|_| self.usage())?;
+        match self.optional()?.as_deref() {
+            Some(YES) => Ok(Slash::Trust(name)),
+            None => Err(Failure::Usage(format!(
+                "ask {name} another way whether the new id is theirs; if it is: /trust {name} {YES}"
+            ))),
+            Some(_) => Err(self.usage()),
+        }
     }
 
     fn message(&mut self) -> Result<Slash, Failure> {

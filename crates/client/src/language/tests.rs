@@ -150,3 +150,17 @@ proptest! {
         prop_assert_eq!(parsed, Slash::SendFiles(vec![path.into()]));
     }
 }
+
+#[test]
+fn a_new_key_is_taken_only_with_the_word_that_confirms_it() {
+    assert_eq!(slash("/trust alice yes"), Slash::Trust("alice".parse().unwrap()));
+    let Failure::Usage(what) = failure("/trust alice") else { panic!("taken") };
+    assert!(what.ends_with("/trust alice yes"), "{what}");
+    assert_eq!(failure("/trust alice y"), Failure::Usage("usage: /trust NAME yes".into()));
+    let verify = |who: Option<&str>, yes| Slash::Verify { who: who.map(Into::into), yes };
+    assert_eq!(slash("/verify"), verify(None, false));
+    assert_eq!(slash("/verify yes"), verify(None, true));
+    assert_eq!(slash("/verify alice"), verify(Some("alice"), false));
+    assert_eq!(slash("/verify alice yes"), verify(Some("alice"), true));
+    assert_eq!(failure("/verify alice no"), Failure::Usage("usage: /verify [NAME] [yes]".into()));
+}

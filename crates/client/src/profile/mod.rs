@@ -12,6 +12,7 @@
 //! | `identity.key` | the sealed seed, see [`p2pchat_crypto::keyfile`] | the owner only, else it is refused |
 //! | `known_brokers` | the key that each broker had the first time, see [`KnownBrokers`] | |
 //! | `pins` | who is behind a name, and, sealed, what contacts come back with, see [`Pins`] | |
+//! | `people` | whom the user verified, blocked or calls otherwise, see [`Marks`] | |
 //! | `name` | one line: the name that is registered | |
 //! | `udp_port` | one line: the UDP port of last time | |
 //! | `lock` | empty; locked by the process that uses the profile, see [`ProfileLock`] | |
@@ -29,12 +30,16 @@
 mod brokers;
 mod contacts;
 mod disk;
+mod everybody;
 mod home;
 mod identity;
 mod lock;
+mod marks;
 mod pins;
 
 pub use brokers::KnownBrokers;
+pub use everybody::{Acquaintance, Everybody};
 pub use home::{Home, Profiles};
 pub use lock::ProfileLock;
+pub use marks::{MARKS_MAX, Marks};
 pub use pins::{PINS_MAX, Pin, Pins};

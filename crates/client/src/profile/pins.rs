@@ -160,6 +160,25 @@ impl Pins {
         self.save()
     }
 
+    /// Removes the pin of an identity at one broker; with its last one, what it could come back with.
+    /// Whether there was one.
+    ///
+    /// # Errors
+    /// [`Failure::Local`], [`Failure::DiskFull`].
+    pub fn unpin(&mut self, peer: PeerId, broker: BrokerKey) -> Result<bool, Failure> {
+        if self.of_peer(peer).all(|pin| pin.broker == broker) {
+            return self.remove(peer);
+        }
+        let before = self.lines.len();
+        let there = |line: &Line| matches!(line, Line::Pin(pin) if pin.peer == peer && pin.broker == broker);
+        self.lines.retain(|line| !there(line));
+        if self.lines.len() == before {
+            return Ok(false);
+        }
+        self.save()?;
+        Ok(true)
+    }
+
     /// Removes all pins of an identity, and what it could come back with. Whether there were any.
     ///
     /// # Errors
@@ -294,6 +313,19 @@ mod tests {
         pins.pin(renamed.clone()).unwrap();
         let expected = Pin { since: pin("alice", ALICE).since, ..renamed };
         assert_eq!(Pins::load(&home).unwrap().iter().collect::<Vec<_>>(), [&expected]);
+        pins.pin(pin("alice", OTHER)).unwrap();
+    }
+
+    #[test]
+    fn a_person_who_is_unpinned_at_one_broker_stays_pinned_at_another() {
+        let (_directory, home) = home();
+        let mut pins = Pins::load(&home).unwrap();
+        let elsewhere = Pin { broker: BrokerKey([8; 32]), ..pin("alice", ALICE) };
+        pins.pin(pin("alice", ALICE)).unwrap();
+        pins.pin(elsewhere.clone()).unwrap();
+        assert_eq!(pins.unpin(ALICE, BROKER), Ok(true));
+        assert_eq!(pins.unpin(ALICE, BROKER), Ok(false));
+        assert_eq!(Pins::load(&home).unwrap().iter().collect::<Vec<_>>(), [&elsewhere]);
         pins.pin(pin("alice", OTHER)).unwrap();
     }
 

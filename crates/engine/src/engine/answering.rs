@@ -11,7 +11,7 @@ use super::asking::offer_failure;
 use super::broker::Asked;
 use super::talking::Bond;
 use crate::config::AcceptPolicy;
-use crate::event::{CommandId, Direction, Event, RequestEvent, RequestState, Trust, TrustEvent};
+use crate::event::{CommandId, Direction, Event, RequestEvent, RequestState, TrustEvent};
 use crate::failure::Failure;
 use crate::now::Now;
 
@@ -33,6 +33,10 @@ impl Engine {
     pub(super) fn request_came(&mut self, incoming: Incoming, now: Now) {
         let Incoming { request, from, name, offer } = incoming;
         let Some(broker_key) = self.link.key() else { return };
+        if self.people.may_talk(Some(from)).is_err() {
+            self.decline(request, "");
+            return;
+        }
         if let Err(mismatch) = self.people.check(name.as_ref(), from) {
             self.decline(request, "");
             self.key_changed(None, name, mismatch.pinned, from);
@@ -183,7 +187,7 @@ impl Engine {
         }
     }
 
-    fn decline(&mut self, request: RequestId, reason: &str) {
+    pub(super) fn decline(&mut self, request: RequestId, reason: &str) {
         let answer = AnswerBody::Decline { reason: Reason::new(reason) };
         self.ask(Answer { request, answer }.into(), Asked::Nothing);
     }
@@ -196,10 +200,13 @@ impl Engine {
         pinned: PeerId,
         came: PeerId,
     ) {
+        if let Some(name) = &name {
+            self.changes.note(name.clone(), pinned, came);
+        }
         self.events.push_back(Event::Trust(TrustEvent {
             peer: came,
             name: name.clone(),
-            was: Trust::Pinned,
+            was: self.people.trust(pinned),
             is: self.people.trust(came),
             pinned: Some(pinned),
             safety: SafetyNumber::between(self.me.peer_id(), came).words().join(" "),
@@ -213,7 +220,7 @@ impl Engine {
             request,
             direction: Direction::In,
             peer: Some(incoming.from),
-            name: incoming.name.clone(),
+            name: self.people.shown_as(incoming.from, incoming.name.as_ref()),
             trust: self.people.trust(incoming.from),
             state,
             reason,

@@ -22,10 +22,21 @@ impl Engine {
     pub(super) fn connect(&mut self, id: CommandId, to: Target, wait: Duration, now: Now) {
         let (peer, name) = match to {
             Target::Peer(peer) => (Some(peer), self.people.name(peer)),
-            Target::Name(name) => (self.people.pinned_as(&name), Some(name)),
+            Target::Name(name) => match self.people.called(&name) {
+                Some(peer) if self.people.pinned_as(&name) != Some(peer) => {
+                    (Some(peer), self.people.name(peer))
+                }
+                peer => (peer, Some(name)),
+            },
         };
         if peer == Some(self.me.peer_id()) || name.as_ref() == Some(&self.name) {
             self.failed(id, Failure::NotAllowed { what: "a chat with yourself".to_owned() });
+            return;
+        }
+        if peer.is_some()
+            && let Err(failure) = self.may_talk(peer, name.as_ref())
+        {
+            self.failed(id, failure);
             return;
         }
         if let Some(session) = peer.and_then(|peer| self.live.get(&peer).copied()) {
@@ -133,18 +144,25 @@ impl Engine {
             // Whose names are meant is known for sure only now that the broker has proven its key.
             wish.peer = wish.name.as_ref().and_then(|name| self.people.pinned_as(name));
         }
+        let (peer, name) = (wish.peer, wish.name.clone());
         let Some(to) = wish.addressee() else { return };
+        if let Err(failure) = self.may_talk(peer, name.as_ref()) {
+            let command = self.wishes.remove(&id).and_then(|wish| wish.command);
+            self.report_failure(command, failure);
+            return;
+        }
         let request = RequestId(self.rng.random());
         let made = self.link.brokers_time(now);
         let terms = RequestTerms { request, to, broker_key, made, purpose: Purpose::Chat, suites: suites() };
         match PendingRequest::new(&self.me, terms, &mut self.rng) {
             Ok(pending) => {
-                wish.open = Some(OpenRequest::new(pending, request, now));
+                if let Some(wish) = self.wishes.get_mut(&id) {
+                    wish.open = Some(OpenRequest::new(pending, request, now));
+                }
                 self.send_request(id);
             }
             Err(error) => {
-                let command = wish.command.take();
-                self.wishes.remove(&id);
+                let command = self.wishes.remove(&id).and_then(|wish| wish.command);
                 self.report_failure(command, Failure::Internal(error.to_string()));
             }
         }
@@ -389,7 +407,7 @@ impl Engine {
         }
     }
 
-    fn end_wish(&mut self, id: WishId, state: RequestState, reason: Option<String>, _now: Now) {
+    pub(super) fn end_wish(&mut self, id: WishId, state: RequestState, reason: Option<String>, _now: Now) {
         self.take_back(id);
         self.finish_wish(id, state, reason);
     }
@@ -420,6 +438,7 @@ impl Engine {
         reason: Option<String>,
     ) {
         let trust = peer.map_or(Trust::New, |peer| self.people.trust(peer));
+        let name = peer.map_or_else(|| name.clone(), |peer| self.people.shown_as(peer, name.as_ref()));
         let direction = Direction::Out;
         self.events.push_back(Event::Request(RequestEvent {
             request,

@@ -2,7 +2,8 @@
 //!
 //! What it does stands in one file each: [`broker`] (what the broker says), [`asking`] (one's own
 //! requests), [`answering`] (others' requests), [`talking`] (sessions and messages), [`sharing`]
-//! (files), [`reunion`] (contacts without the broker), [`report`] (how everything is).
+//! (files), [`reunion`] (contacts without the broker), [`trusting`]
+//! (what the user decides about people), [`report`] (how everything is).
 
 mod answering;
 mod asking;
@@ -12,6 +13,7 @@ mod report;
 mod reunion;
 mod sharing;
 mod talking;
+mod trusting;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -43,6 +45,7 @@ use broker::Asked;
 use reunion::{Reunion, Wakefulness};
 use sharing::Numbers;
 use talking::{Bond, Meeting};
+use trusting::Changes;
 
 /// One client, without its sockets and files; see the crate's first page.
 pub struct Engine {
@@ -56,6 +59,7 @@ pub struct Engine {
     rng: ChaCha20Rng,
     link: Link,
     people: People,
+    changes: Changes,
     endpoint: Endpoint,
     conversations: Conversations,
     transfers: Transfers,
@@ -131,6 +135,7 @@ impl Engine {
             rng,
             link,
             people,
+            changes: Changes::default(),
             endpoint,
             conversations,
             transfers,
@@ -175,6 +180,10 @@ impl Engine {
             Command::AcceptFile { transfer } => self.accept_file(id, transfer, now),
             Command::DeclineFile { transfer, reason } => self.decline_file(id, transfer, &reason, now),
             Command::CancelFile { transfer } => self.cancel_file(id, transfer, now),
+            Command::Block { who } => self.block(id, &who, now),
+            Command::Unblock { who } => self.unblock(id, &who, now),
+            Command::Verified { peer } => self.verified(id, peer),
+            Command::Trust { name } => self.trust_changed(id, &name),
             Command::Info => self.report(id, now),
         }
         self.settle(now);

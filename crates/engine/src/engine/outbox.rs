@@ -13,6 +13,9 @@ impl Engine {
     /// wish ends with a session. A stranger is not asked: nobody knows them by an old message.
     pub(super) fn ask_for_recipient(&mut self, peer: PeerId, now: Now) {
         let name = self.people.name(peer);
+        if self.people.may_talk(Some(peer)).is_err() {
+            return;
+        }
         let unwanted = self.stopping || self.live.contains_key(&peer) || !self.people.is_pinned(peer);
         if unwanted || self.wish_for(peer, name.as_ref()).is_some() || self.is_meeting(peer) {
             return;

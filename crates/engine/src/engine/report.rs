@@ -73,7 +73,7 @@ impl Engine {
         let loss = if info.sent == 0 { 0.0 } else { info.lost as f64 / info.sent as f64 };
         Some(SessionReport {
             peer: meeting.peer,
-            name: self.people.name(meeting.peer),
+            name: self.people.shown(meeting.peer),
             state: meeting.state,
             link: self.session_link(session, now),
             loss,

@@ -129,7 +129,8 @@ impl Engine {
     }
 
     fn look(&mut self, peer: PeerId, wished: bool, next: Moment) {
-        if self.stopping || self.is_there(peer) || !self.endpoint.can_dial(peer) {
+        let silent = self.stopping || self.people.may_talk(Some(peer)).is_err();
+        if silent || self.is_there(peer) || !self.endpoint.can_dial(peer) {
             return;
         }
         let reunion =
@@ -249,7 +250,7 @@ impl Engine {
     }
 
     fn say_reaching(&mut self, peer: PeerId, reason: &str) {
-        let (name, trust) = (self.people.name(peer), self.people.trust(peer));
+        let (name, trust) = (self.people.shown(peer), self.people.trust(peer));
         let (state, reason) = (SessionState::Connecting, Some(reason.to_owned()));
         let event = SessionEvent { peer, name, state, link: None, trust, reason };
         self.events.push_back(crate::event::Event::Session(event));

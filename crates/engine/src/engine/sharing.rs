@@ -191,7 +191,7 @@ impl Engine {
         FileEvent {
             transfer: number,
             peer,
-            peer_name: self.people.name(peer),
+            peer_name: self.people.shown(peer),
             direction: match direction {
                 transfer::Direction::Incoming => Direction::In,
                 transfer::Direction::Outgoing => Direction::Out,

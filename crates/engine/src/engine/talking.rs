@@ -149,6 +149,10 @@ impl Engine {
     }
 
     pub(super) fn compose(&mut self, id: CommandId, to: PeerId, text: String, now: Now) {
+        if let Err(failure) = self.may_talk(Some(to), None) {
+            self.failed(id, failure);
+            return;
+        }
         match self.conversations.compose(to, text, now.wall) {
             Ok(message) => {
                 let message = Some(message);
@@ -229,6 +233,11 @@ impl Engine {
         self.meet_again(session, now);
         let Some(meeting) = self.meetings.get_mut(&session) else { return };
         let (peer, bond) = (meeting.peer, meeting.bond);
+        if self.people.may_talk(Some(peer)).is_err() {
+            self.meetings.remove(&session);
+            self.endpoint.close(session, CLOSE_DONE, now.moment);
+            return;
+        }
         if self.endpoint.info(session, now.moment).is_none() {
             // It ended with the packet that brought it up.
             return;
@@ -294,16 +303,14 @@ impl Engine {
         }
         let pin = Pin { peer, name, broker };
         self.people.pin(pin.clone());
-        for meeting in self.meetings.values_mut().filter(|meeting| meeting.peer == peer) {
-            meeting.trust = Trust::Pinned;
-        }
+        self.trust_is_new(peer);
         self.effects.push_back(Effect::Pin(pin));
         self.ask(Watch { add: vec![peer], remove: Vec::new() }.into(), Asked::Nothing);
         self.events.push_back(Event::Trust(TrustEvent {
             peer,
-            name: self.people.name(peer),
+            name: self.people.shown(peer),
             was: Trust::New,
-            is: Trust::Pinned,
+            is: self.people.trust(peer),
             pinned: None,
             safety: self.safety_words(peer),
         }));
@@ -390,14 +397,14 @@ impl Engine {
         let Some(meeting) = self.meetings.get(&session) else { return };
         let (peer, state, trust) = (meeting.peer, meeting.state, meeting.trust);
         let link = self.session_link(session, now);
-        let name = self.people.name(peer);
+        let name = self.people.shown(peer);
         self.events.push_back(Event::Session(SessionEvent { peer, name, state, link, trust, reason }));
     }
 
     fn show_conversation(&mut self, event: conversation::Event) {
         let event = match event {
             conversation::Event::Message { peer, message, text, sent_at, mine, late } => {
-                let name = self.people.name(peer);
+                let name = self.people.shown(peer);
                 Event::Message(MessageEvent { peer, name, message, text, sent_at, mine, late })
             }
             conversation::Event::Receipt { peer, message, state } => {

@@ -386,6 +386,7 @@ impl World {
                 }
                 Effect::PinBroker(_) => {}
                 Effect::Pin(pin) => member.pins.push(pin),
+                Effect::Unpin(_) | Effect::Mark(_) => {}
                 Effect::KeepContact(contact) => {
                     member.contacts.retain(|kept| kept.peer != contact.peer);
                     member.contacts.extend(Some(contact).filter(|kept| !kept.generations.is_empty()));

@@ -1,0 +1,275 @@
+//! Everybody whom the user knows: who is pinned, and what was decided about them.
+
+use p2pchat_engine::event::Trust;
+use p2pchat_engine::{Failure, Mark};
+use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
+
+use super::home::Home;
+use super::marks::Marks;
+use super::pins::{Pin, Pins};
+use crate::desk::target;
+use p2pchat_engine::Target;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Everybody {
+    pins: Pins,
+    marks: Marks,
+}
+
+/// One person, once for each broker at which they are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acquaintance {
+    /// The identity.
+    pub peer: PeerId,
+    /// What the user calls them.
+    pub name: Option<Name>,
+    /// Where they are pinned; nowhere, if they are only blocked.
+    pub pin: Option<Pin>,
+    /// What is known of the key.
+    pub trust: Trust,
+}
+
+impl Everybody {
+    /// Those of the profile.
+    ///
+    /// # Errors
+    /// [`Failure::Local`] if a file cannot be read or is damaged.
+    pub fn load(home: &Home) -> Result<Self, Failure> {
+        Ok(Self { pins: Pins::load(home)?, marks: Marks::load(home)? })
+    }
+
+    /// All of them: the pinned ones in the order in which they were pinned, then whoever is blocked besides.
+    pub fn list(&self) -> Vec<Acquaintance> {
+        let pinned = self.pins.iter().map(|pin| self.acquaintance(pin.peer, Some(pin.clone())));
+        let others = self.marks.iter().filter(|mark| self.pins.of_peer(mark.peer).next().is_none());
+        pinned.chain(others.map(|mark| self.acquaintance(mark.peer, None))).collect()
+    }
+
+    /// What is known of one identity.
+    pub fn of(&self, peer: PeerId) -> Acquaintance {
+        self.acquaintance(peer, self.pins.of_peer(peer).next().cloned())
+    }
+
+    fn acquaintance(&self, peer: PeerId, pin: Option<Pin>) -> Acquaintance {
+        let mark = self.marks.of(peer);
+        let trust = match (mark.blocked, mark.verified, &pin) {
+            (true, _, _) => Trust::Blocked,
+            (false, true, _) => Trust::Verified,
+            (false, false, Some(_)) => Trust::Pinned,
+            (false, false, None) => Trust::New,
+        };
+        let name = mark.petname.or_else(|| pin.as_ref().map(|pin| pin.name.clone()));
+        Acquaintance { peer, name, pin, trust }
+    }
+
+    /// Who is meant by an identity, by what the user calls somebody, or by a name: at `broker` first, else
+    /// wherever it is the only one.
+    ///
+    /// # Errors
+    /// [`Failure::UnknownPeer`]; [`Failure::Usage`] if several people go by it.
+    pub fn find(&self, who: &str, broker: Option<BrokerKey>) -> Result<PeerId, Failure> {
+        let name = match target(who)? {
+            Target::Peer(peer) => return Ok(peer),
+            Target::Name(name) => name,
+        };
+        let here = || broker.and_then(|broker| self.pins.of_name(broker, &name)).map(|pin| pin.peer);
+        if let Some(peer) = self.marks.called(&name).or_else(here) {
+            return Ok(peer);
+        }
+        let mut named: Vec<PeerId> =
+            self.pins.iter().filter(|pin| pin.name == name).map(|pin| pin.peer).collect();
+        named.sort_unstable();
+        named.dedup();
+        match named.as_slice() {
+            [only] => Ok(*only),
+            [] => Err(Failure::UnknownPeer { who: who.to_owned() }),
+            _ => Err(Failure::Usage(format!("several people are called {name}; say which by id"))),
+        }
+    }
+
+    /// Whoever has another name than at the broker, by either.
+    pub fn renamed(&self, name: &Name, broker: Option<BrokerKey>) -> Option<PeerId> {
+        let here = || broker.and_then(|broker| self.pins.of_name(broker, name)).map(|pin| pin.peer);
+        let renamed = |peer: &PeerId| self.marks.of(*peer).petname.is_some();
+        self.marks.called(name).or_else(|| here().filter(renamed))
+    }
+
+    /// Pins an identity that was told another way than by a broker.
+    ///
+    /// # Errors
+    /// Those of [`Pins::pin`]; [`Failure::NotAllowed`] if the user calls somebody else so.
+    pub fn add(&mut self, name: Name, peer: PeerId, broker: BrokerKey, now: WallTime) -> Result<(), Failure> {
+        if self.marks.called(&name).is_some_and(|other| other != peer) {
+            return Err(Failure::NotAllowed { what: format!("to call a second person {name}") });
+        }
+        let known = self.pins.of_peer(peer).find(|pin| pin.broker == broker);
+        let may_reconnect = known.is_none_or(|pin| pin.may_reconnect);
+        self.pins.pin(Pin { name, peer, broker, since: now, may_reconnect })
+    }
+
+    /// Calls somebody otherwise. Their name at the broker takes that back.
+    ///
+    /// # Errors
+    /// [`Failure::UnknownPeer`] of somebody who is not pinned; [`Failure::NotAllowed`] if somebody else goes
+    /// by that name.
+    pub fn rename(&mut self, peer: PeerId, name: Name) -> Result<(), Failure> {
+        self.known(peer)?;
+        if self.pins.iter().any(|pin| pin.name == name && pin.peer != peer) {
+            return Err(Failure::NotAllowed { what: format!("to call a second person {name}") });
+        }
+        let own = self.pins.of_peer(peer).any(|pin| pin.name == name);
+        let petname = (!own).then_some(name);
+        self.marks.set(Mark { petname, ..self.marks.of(peer) })
+    }
+
+    /// Forgets somebody, who is a stranger from then on. A block stays.
+    ///
+    /// # Errors
+    /// [`Failure::UnknownPeer`] of somebody who is not pinned.
+    pub fn remove(&mut self, peer: PeerId) -> Result<(), Failure> {
+        self.known(peer)?;
+        let blocked = self.marks.of(peer).blocked;
+        self.marks.set(Mark { blocked, ..Mark::none(peer) })?;
+        self.pins.remove(peer).map(drop)
+    }
+
+    /// Blocks somebody, known or not, or takes it back.
+    ///
+    /// # Errors
+    /// Those of [`Marks::set`].
+    pub fn block(&mut self, peer: PeerId, blocked: bool) -> Result<(), Failure> {
+        self.marks.set(Mark { blocked, ..self.marks.of(peer) })
+    }
+
+    /// The safety number was compared, and was the same on both sides.
+    ///
+    /// # Errors
+    /// [`Failure::UnknownPeer`] of somebody who is not pinned.
+    pub fn verified(&mut self, peer: PeerId) -> Result<(), Failure> {
+        self.known(peer)?;
+        self.marks.set(Mark { verified: true, ..self.marks.of(peer) })
+    }
+
+    /// Takes another identity in the place of the one that is pinned under a name, which is a stranger from
+    /// then on at that broker. What was decided about the old one is not true of the new one.
+    ///
+    /// # Errors
+    /// [`Failure::UnknownPeer`] if the name is not pinned there.
+    pub fn trust(
+        &mut self,
+        name: &Name,
+        came: PeerId,
+        broker: BrokerKey,
+        now: WallTime,
+    ) -> Result<(), Failure> {
+        let pinned = self.pins.of_name(broker, name).map(|pin| pin.peer);
+        let pinned = pinned.ok_or_else(|| Failure::UnknownPeer { who: name.to_string() })?;
+        if pinned == came {
+            return Ok(());
+        }
+        self.pins.unpin(pinned, broker)?;
+        self.pins.pin(Pin { name: name.clone(), peer: came, broker, since: now, may_reconnect: true })
+    }
+
+    fn known(&self, peer: PeerId) -> Result<(), Failure> {
+        match self.pins.of_peer(peer).next() {
+            Some(_) => Ok(()),
+            None => Err(Failure::UnknownPeer { who: peer.short() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: BrokerKey = BrokerKey([9; 32]);
+    const ELSEWHERE: BrokerKey = BrokerKey([8; 32]);
+    const ALICE: PeerId = PeerId([1; 32]);
+    const OTHER: PeerId = PeerId([2; 32]);
+    const NOW: WallTime = WallTime(1_800_000_000_000);
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn knowing_alice() -> (tempfile::TempDir, Home, Everybody) {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::open(directory.path()).unwrap();
+        let mut everybody = Everybody::load(&home).unwrap();
+        everybody.add(name("alice"), ALICE, HERE, NOW).unwrap();
+        (directory, home, everybody)
+    }
+
+    #[test]
+    fn somebody_is_found_by_id_by_petname_and_by_the_name_at_the_broker_at_hand() {
+        let (_directory, home, mut everybody) = knowing_alice();
+        everybody.add(name("alice"), OTHER, ELSEWHERE, NOW).unwrap();
+        assert_eq!(everybody.find("alice", Some(HERE)), Ok(ALICE));
+        assert_eq!(everybody.find("alice", Some(ELSEWHERE)), Ok(OTHER));
+        assert!(matches!(everybody.find("alice", None), Err(Failure::Usage(_))));
+        everybody.rename(OTHER, name("cousin")).unwrap();
+        let everybody = Everybody::load(&home).unwrap();
+        let renamed = ["alice", "cousin"].map(|who| everybody.renamed(&name(who), Some(ELSEWHERE)));
+        assert_eq!(renamed, [Some(OTHER), Some(OTHER)]);
+        assert_eq!(everybody.renamed(&name("alice"), Some(HERE)), None);
+        assert_eq!(everybody.find("cousin", Some(HERE)), Ok(OTHER));
+        assert_eq!(everybody.find(&OTHER.to_string(), None), Ok(OTHER));
+        assert!(matches!(everybody.find("nobody", Some(HERE)), Err(Failure::UnknownPeer { .. })));
+    }
+
+    #[test]
+    fn nobody_gets_a_name_that_somebody_else_goes_by() {
+        let (_directory, _home, mut everybody) = knowing_alice();
+        everybody.add(name("bob"), OTHER, HERE, NOW).unwrap();
+        assert!(matches!(everybody.rename(OTHER, name("alice")), Err(Failure::NotAllowed { .. })));
+        everybody.rename(OTHER, name("brother")).unwrap();
+        let third = PeerId([3; 32]);
+        assert!(matches!(everybody.add(name("brother"), third, HERE, NOW), Err(Failure::NotAllowed { .. })));
+        everybody.rename(OTHER, name("bob")).unwrap();
+        assert_eq!(everybody.of(OTHER).name, Some(name("bob")));
+        everybody.add(name("brother"), third, HERE, NOW).unwrap();
+    }
+
+    #[test]
+    fn a_block_outlives_what_else_is_known_of_somebody() {
+        let (_directory, home, mut everybody) = knowing_alice();
+        everybody.verified(ALICE).unwrap();
+        assert_eq!(everybody.of(ALICE).trust, Trust::Verified);
+        everybody.block(ALICE, true).unwrap();
+        everybody.remove(ALICE).unwrap();
+        let mut everybody = Everybody::load(&home).unwrap();
+        let blocked = Acquaintance { peer: ALICE, name: None, pin: None, trust: Trust::Blocked };
+        assert_eq!(everybody.list(), [blocked]);
+        everybody.block(ALICE, false).unwrap();
+        assert_eq!(everybody.list(), []);
+    }
+
+    #[test]
+    fn a_stranger_cannot_be_verified_renamed_or_removed() {
+        let (_directory, _home, mut everybody) = knowing_alice();
+        let unknown = Failure::UnknownPeer { who: OTHER.short() };
+        assert_eq!(everybody.verified(OTHER), Err(unknown.clone()));
+        assert_eq!(everybody.rename(OTHER, name("bob")), Err(unknown.clone()));
+        assert_eq!(everybody.remove(OTHER), Err(unknown));
+    }
+
+    #[test]
+    fn a_new_key_under_a_name_inherits_nothing_of_the_old_one() {
+        let (_directory, home, mut everybody) = knowing_alice();
+        everybody.verified(ALICE).unwrap();
+        everybody.trust(&name("alice"), OTHER, HERE, NOW).unwrap();
+        let everybody = Everybody::load(&home).unwrap();
+        assert_eq!(everybody.find("alice", Some(HERE)), Ok(OTHER));
+        assert_eq!(everybody.of(OTHER).trust, Trust::Pinned);
+        assert_eq!(everybody.of(ALICE).pin, None);
+    }
+
+    #[test]
+    fn a_key_is_only_changed_where_the_name_is_known() {
+        let (_directory, _home, mut everybody) = knowing_alice();
+        let changed = everybody.trust(&name("alice"), OTHER, ELSEWHERE, NOW);
+        assert_eq!(changed, Err(Failure::UnknownPeer { who: "alice".to_owned() }));
+    }
+}
