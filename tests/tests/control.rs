@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use p2pchat_harness::actions::say;
-use p2pchat_harness::event::{Event, event, message, session};
+use p2pchat_harness::event::{Event, event, message, receipt, session};
 use p2pchat_harness::peer::{Outcome, Peer, Setup};
 use p2pchat_harness::process::PROMPT;
 use p2pchat_harness::world::{MEETING, World, listen};
@@ -21,6 +21,7 @@ const TOO_LONG: usize = (1 << 20) + 1;
 /// Two who know each other.
 struct Two {
     // Last, as what runs in it ends with it.
+    alice: Setup,
     bob: Setup,
     _world: World,
 }
@@ -36,7 +37,7 @@ impl Two {
         at_alices.send_line("/accept").unwrap();
         at_alices.expect(&session("up"), MEETING);
         at_bobs.expect(&session("up"), MEETING);
-        (Self { bob, _world: world }, at_alices, at_bobs)
+        (Self { alice, bob, _world: world }, at_alices, at_bobs)
     }
 }
 
@@ -102,6 +103,25 @@ fn a_command_of_the_same_profile_is_done_by_the_chat_that_is_open() {
     say(&mut bob, &mut alice, "and the chat goes on").unwrap();
     end(bob);
     assert!(!socket(&two.bob).exists(), "the socket ends with its process");
+    end(alice);
+}
+
+#[test]
+fn what_is_sent_to_somebody_who_is_away_is_delivered_by_the_chat_that_is_open() {
+    let (two, alice, bob) = Two::talking();
+    end(bob);
+    end(alice);
+    let mut bob = listen(&two.bob).unwrap();
+    let out = two.bob.run(&["send", "--to", "alice", "-m", "for later"], MEETING).unwrap();
+    assert_eq!(out.exit, 7, "{out:?}");
+    assert_eq!(said(&out, "ledger").field("queued")[0], "alice", "{out:?}");
+    let sent = said(&out, "message");
+
+    let mut alice = two.alice.start(&["listen"]).unwrap();
+    let came = alice.expect(&message("for later"), MEETING);
+    assert_eq!(came.text("sent_at"), sent.text("sent_at"));
+    bob.expect(&receipt(sent.text("message"), "stored"), MEETING);
+    end(bob);
     end(alice);
 }
 
