@@ -11,6 +11,9 @@ use p2pchat_harness::world::{Paths, World};
 
 /// Messages of each side.
 const MESSAGES: usize = 2000;
+/// Datagrams in which the texts, 2 MB in all, hardly fit: of 1,200 bytes it takes 1,700, and path MTU discovery
+/// may find larger ones.
+const MANY: u64 = 1000;
 /// How long all of them may take.
 const ALL: Duration = Duration::from_secs(240);
 
@@ -30,9 +33,9 @@ fn expect_in_order(peer: &mut Peer, from: &str) {
 fn assert_bad(relay: &UdpRelay, seed: u64) {
     for direction in [Direction::In, Direction::Out] {
         let counts = relay.counts(direction);
-        if counts.came > 1000 {
+        if counts.came > MANY / 4 {
             let share = counts.dropped as f64 / counts.came as f64;
-            assert!((0.2..0.4).contains(&share), "seed {seed}: {counts:?}");
+            assert!((0.15..0.45).contains(&share), "seed {seed}: {counts:?}");
             assert!(counts.duplicated > 0 && counts.reordered > 0, "seed {seed}: {counts:?}");
         }
     }
@@ -62,6 +65,6 @@ fn two_thousand_messages_each_way_arrive_once_and_in_order() {
     }
     let both = |relay: &UdpRelay| relay.counts(Direction::In).came + relay.counts(Direction::Out).came;
     let came: u64 = paths.udp().into_iter().map(both).sum();
-    assert!(came > 4000, "only {came} datagrams went through the relays");
+    assert!(came > MANY, "only {came} datagrams went through the relays");
     paths.udp().iter().for_each(|relay| assert_bad(relay, seed));
 }
