@@ -243,9 +243,12 @@ impl Play {
 
     fn meet(&mut self) -> Result<(), Broken> {
         let [alice, bob] = &mut self.sides;
-        alice.start()?;
-        alice.peer()?.wait(&event("broker").with("state", "connected"), PROMPT)?;
-        bob.peer = Some(bob.setup.start(&["connect", "--to", "alice"])?);
+        for side in [&mut *alice, &mut *bob] {
+            side.start()?;
+            side.peer()?.wait(&event("broker").with("state", "connected"), PROMPT)?;
+        }
+        // Not by the command, which ends when the other side does.
+        bob.peer()?.send_line("/connect alice")?;
         alice.peer()?.wait(&event("request").with("direction", "in").with("state", "open"), MEETING)?;
         alice.peer()?.send_line("/accept")?;
         for side in [alice, bob] {
