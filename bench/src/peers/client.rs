@@ -224,6 +224,7 @@ fn config(name: &str, broker: &str, downloads: &Path) -> Result<Config> {
         bind_tcp: vec![loopback],
         advertise_tcp: Vec::new(),
         accept: AcceptPolicy::Everyone,
+        require_verified: false,
         accept_files: AcceptPolicy::Everyone,
         files_from_connected: true,
         download_dir: downloads.to_owned(),
