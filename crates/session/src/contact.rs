@@ -109,18 +109,21 @@ impl Contact {
     }
 
     fn prove(&mut self, new: Generation, has_base: bool, base: Option<usize>) {
-        if let Some(place) = self.place(&new.secret) {
-            self.generations.drain(..place);
-            if let Some(known) = self.generations.first_mut() {
+        // What one begun with the broker's help takes the place of cannot be told: the other side may have
+        // proven them in another order, where both asked at once.
+        if let Some(mut place) = self.place(&new.secret) {
+            if has_base {
+                self.generations.drain(..place);
+                place = 0;
+            }
+            if let Some(known) = self.generations.get_mut(place) {
                 known.proven = true;
             }
             return;
         }
-        match base {
-            Some(place) => drop(self.generations.drain(..=place)),
-            // Begun with one that has gone meanwhile: what came instead was begun beside this one.
-            None if has_base => {}
-            None => self.generations.clear(),
+        // One that was begun with what has gone meanwhile: what came instead was begun beside it.
+        if let Some(place) = base {
+            self.generations.drain(..=place);
         }
         self.generations.push(new);
     }
@@ -186,6 +189,34 @@ mod tests {
         assert_eq!(after(&[(2, true)], Some(1), 3, true), [(2, true), (3, true)], "its base has gone");
         assert_eq!(after(&[(2, true), (3, true)], Some(3), 4, false), [(3, true), (4, false)]);
         assert_eq!(after(&[(2, true), (3, true)], Some(2), 4, false), [(2, true), (4, false)]);
+    }
+
+    #[test]
+    fn two_sessions_by_way_of_the_broker_leave_one_in_common_in_whichever_order_they_are_proven() {
+        let news = |n| SecretNews { base: None, secret: secret(n), proven: true };
+        let begun = |n| SecretNews { proven: false, ..news(n) };
+        // Who answers has begun with a secret before it is proven; who asks learns both at once.
+        let orders = [
+            vec![news(2), news(3)],
+            vec![news(3), news(2)],
+            vec![begun(2), news(2), begun(3), news(3)],
+            vec![begun(3), begun(2), news(3), news(2)],
+            vec![begun(2), news(3), news(2)],
+        ];
+        let kept = orders.map(|order| {
+            let mut contact = contact(&[P]);
+            order.iter().for_each(|news| {
+                contact.take(news, Suite::ChaCha20Poly1305, NOW);
+            });
+            contact
+        });
+        for one in &kept {
+            for other in &kept {
+                assert!(one.generations.iter().any(|generation| other.has(&generation.secret)), "{kept:?}");
+            }
+        }
+        // The next renewal leaves nothing older.
+        assert_eq!(after(&[(2, true), (3, true)], Some(3), 4, true), [(4, true)]);
     }
 
     #[test]

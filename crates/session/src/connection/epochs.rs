@@ -97,6 +97,8 @@ struct Next {
     open: Opening,
     /// The responder's, until the peer has proven the epoch.
     seal: Option<SealKey>,
+    /// What a session could begin with in the epoch before.
+    base: Option<ResumptionSecret>,
 }
 
 impl Epochs {
@@ -269,9 +271,8 @@ impl Epochs {
         let (keys, noise) = answer.map_err(|_| Misbehaviour::Rekey)?;
         let Epoch { seal, open } = keys.keys();
         self.old = None;
-        self.next = Some(Next { open: Opening::new(open, epoch), seal: Some(seal) });
         self.held_since = now;
-        self.renew(keys);
+        self.renew(keys, Opening::new(open, epoch), Some(seal));
         Ok(RekeyBody { step: RekeyStep::Answer, message: RekeyMessage { epoch, noise } })
     }
 
@@ -281,15 +282,15 @@ impl Epochs {
         let RekeyMessage { epoch, noise } = message;
         let keys = exchange.finish(current, epoch, &noise).map_err(|_| Misbehaviour::Rekey)?;
         let Epoch { seal, open } = keys.keys();
-        self.next = Some(Next { open: Opening::new(open, epoch), seal: None });
         self.seal_with(seal, epoch, now);
-        self.renew(keys);
+        self.renew(keys, Opening::new(open, epoch), None);
         Ok(())
     }
 
     /// Nothing leaves under these keys before their secret is told of.
-    fn renew(&mut self, keys: SessionKeys) {
+    fn renew(&mut self, keys: SessionKeys, open: Opening, seal: Option<SealKey>) {
         let base = self.resumption();
+        self.next = Some(Next { open, seal, base: base.clone() });
         self.newest = Some(keys);
         self.tell(base, false);
     }
@@ -301,7 +302,7 @@ impl Epochs {
 
     /// The peer has proven the next epoch.
     fn advance(&mut self, pto: Duration, now: Moment) {
-        let Some(Next { open, seal }) = self.next.take() else {
+        let Some(Next { open, seal, base }) = self.next.take() else {
             return;
         };
         if let Some(key) = seal {
@@ -310,7 +311,7 @@ impl Epochs {
         let old = core::mem::replace(&mut self.open, open);
         self.old = Some((old, now + pto.saturating_mul(OLD_KEY_PTO)));
         self.due = None;
-        self.tell(None, true);
+        self.tell(base, true);
     }
 
     fn drop_old(&mut self, now: Moment) {
