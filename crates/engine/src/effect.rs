@@ -23,8 +23,14 @@ pub enum Effect {
     PinBroker(BrokerKey),
     /// Keep an identity.
     Pin(Pin),
-    /// Forget an identity at that broker.
-    Unpin(Pin),
+    /// Keep an identity in the place of the one that has its name at that broker, in one write: at no
+    /// time does the name belong to nobody.
+    Repin {
+        /// Whom to keep.
+        pin: Pin,
+        /// Whom to forget at that broker.
+        instead_of: PeerId,
+    },
     /// Keep what the user decided about an identity.
     Mark(Mark),
     /// Keep what a contact and this user meet again with, in the place of what was kept of the same

@@ -154,6 +154,8 @@ fn a_changed_key_stops_everything_until_the_user_takes_it() {
     assert!(requests(&world.people[ALICE]).is_empty());
     world.command(BOB, Command::Trust { name: name("alice") });
     assert_eq!(trusts(&world.people[BOB]).last().map(|trust| trust.is), Some(Trust::Pinned));
+    let taken = Pin { peer: came, name: name("alice"), broker: World::broker_key_of(25) };
+    assert_eq!(world.people[BOB].repinned, [(taken, known)], "in one write");
     world.connect(BOB, "alice");
     world.run_for(MINUTE);
     assert!(world.people[BOB].is_up());

@@ -443,7 +443,11 @@ impl World {
                 }
                 Effect::PinBroker(key) => self.people[who].broker_key = Some(key),
                 Effect::Pin(pin) => self.people[who].pins.push(pin),
-                Effect::Unpin(_) | Effect::Mark(_) => {}
+                Effect::Repin { pin, instead_of } => {
+                    self.people[who].pins.retain(|pin| pin.peer != instead_of);
+                    self.people[who].pins.push(pin);
+                }
+                Effect::Mark(_) => {}
                 Effect::KeepContact(contact) => self.people[who].keep(contact),
                 Effect::Commit { batch, writes } => self.store_later(who, Job::Commit(batch, writes)),
                 Effect::Load { query, peer } => self.store_later(who, Job::Load(query, peer)),

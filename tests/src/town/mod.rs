@@ -292,7 +292,7 @@ impl Town {
                 Effect::Commit { batch, .. } => engine.committed(batch, now),
                 Effect::PinBroker(_)
                 | Effect::Pin(_)
-                | Effect::Unpin(_)
+                | Effect::Repin { .. }
                 | Effect::Mark(_)
                 | Effect::KeepContact(_)
                 | Effect::Load { .. }

@@ -102,7 +102,7 @@ impl Open<'_> {
 
     fn trust(&mut self, name: &Name, came: PeerId, yes: bool) -> Result<u8, Failure> {
         let broker = self.broker()?;
-        let pinned = self.everybody.find(name.as_str(), Some(broker))?;
+        let pinned = self.everybody.pinned(name, broker)?;
         if !yes {
             if !self.can_ask() {
                 return Err(Failure::Usage(

@@ -461,7 +461,7 @@ impl Driver {
             Effect::CloseBroker => self.broker.close(),
             Effect::PinBroker(key) => self.profile.pin_broker(&self.broker_address, key)?,
             Effect::Pin(pin) => self.profile.pin(pin, now.wall)?,
-            Effect::Unpin(pin) => self.profile.unpin(&pin)?,
+            Effect::Repin { pin, instead_of } => self.profile.repin(pin, instead_of, now.wall)?,
             Effect::Mark(mark) => self.profile.mark(mark)?,
             Effect::KeepContact(contact) => self.profile.keep_contact(&contact)?,
             Effect::Commit { batch, writes } => self.store.commit(batch, writes),

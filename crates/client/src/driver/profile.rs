@@ -86,8 +86,10 @@ impl Profile {
         self.pins.pin(profile::Pin { name, peer, broker, since: now, may_reconnect: true })
     }
 
-    pub(crate) fn unpin(&mut self, pin: &Pin) -> Result<(), Failure> {
-        self.pins.unpin(pin.peer, pin.broker).map(drop)
+    pub(crate) fn repin(&mut self, pin: Pin, instead_of: PeerId, now: WallTime) -> Result<(), Failure> {
+        let Pin { peer, name, broker } = pin;
+        let pin = profile::Pin { name, peer, broker, since: now, may_reconnect: true };
+        self.pins.repin(pin, instead_of)
     }
 
     /// Tells the engine what the user decided about people.

@@ -163,13 +163,21 @@ impl Everybody {
         broker: BrokerKey,
         now: WallTime,
     ) -> Result<(), Failure> {
-        let pinned = self.pins.of_name(broker, name).map(|pin| pin.peer);
-        let pinned = pinned.ok_or_else(|| Failure::UnknownPeer { who: name.to_string() })?;
+        let pinned = self.pinned(name, broker)?;
         if pinned == came {
             return Ok(());
         }
-        self.pins.unpin(pinned, broker)?;
-        self.pins.pin(Pin { name: name.clone(), peer: came, broker, since: now, may_reconnect: true })
+        let pin = Pin { name: name.clone(), peer: came, broker, since: now, may_reconnect: true };
+        self.pins.repin(pin, pinned)
+    }
+
+    /// Who is pinned under a name at that broker, whatever the user calls whom.
+    ///
+    /// # Errors
+    /// [`Failure::UnknownPeer`] if the name is not pinned there.
+    pub fn pinned(&self, name: &Name, broker: BrokerKey) -> Result<PeerId, Failure> {
+        let pin = self.pins.of_name(broker, name);
+        pin.map(|pin| pin.peer).ok_or_else(|| Failure::UnknownPeer { who: name.to_string() })
     }
 
     fn known(&self, peer: PeerId) -> Result<(), Failure> {
@@ -264,6 +272,24 @@ mod tests {
         assert_eq!(everybody.find("alice", Some(HERE)), Ok(OTHER));
         assert_eq!(everybody.of(OTHER).trust, Trust::Pinned);
         assert_eq!(everybody.of(ALICE).pin, None);
+    }
+
+    #[test]
+    fn the_key_that_is_replaced_is_the_one_of_the_registered_name_and_no_petname() {
+        let (_directory, _home, mut everybody) = knowing_alice();
+        everybody.rename(ALICE, name("bob")).unwrap();
+        // Whoever registered that name became a contact in a chat.
+        let [bob, new] = [3, 4].map(|n| PeerId([n; 32]));
+        let pin = Pin { name: name("bob"), peer: bob, broker: HERE, since: NOW, may_reconnect: true };
+        everybody.pins.pin(pin).unwrap();
+        assert_eq!(everybody.find("bob", Some(HERE)), Ok(ALICE));
+        assert_eq!(everybody.pinned(&name("bob"), HERE), Ok(bob));
+        everybody.trust(&name("bob"), new, HERE, NOW).unwrap();
+        assert_eq!(everybody.pinned(&name("bob"), HERE), Ok(new));
+        assert_eq!((everybody.of(ALICE).trust, everybody.of(bob).pin), (Trust::Pinned, None));
+        let nobody = Failure::UnknownPeer { who: "brother".to_owned() };
+        assert_eq!(everybody.pinned(&name("brother"), HERE), Err(nobody.clone()));
+        assert_eq!(everybody.trust(&name("brother"), new, HERE, NOW), Err(nobody));
     }
 
     #[test]

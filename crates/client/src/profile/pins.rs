@@ -160,23 +160,25 @@ impl Pins {
         self.save()
     }
 
-    /// Removes the pin of an identity at one broker; with its last one, what it could come back with.
-    /// Whether there was one.
+    /// Pins a person in the place of another identity, which is forgotten at that broker; with its last
+    /// pin goes what it could come back with. One write: whatever happens, the name belongs to the one or
+    /// to the other.
     ///
     /// # Errors
-    /// [`Failure::Local`], [`Failure::DiskFull`].
-    pub fn unpin(&mut self, peer: PeerId, broker: BrokerKey) -> Result<bool, Failure> {
-        if self.of_peer(peer).all(|pin| pin.broker == broker) {
-            return self.remove(peer);
+    /// Those of [`Self::pin`], and then nothing has changed.
+    pub fn repin(&mut self, pin: Pin, instead_of: PeerId) -> Result<(), Failure> {
+        let before = self.lines.clone();
+        let elsewhere = self.of_peer(instead_of).any(|old| old.broker != pin.broker);
+        self.lines.retain(|line| match line {
+            Line::Pin(old) => (old.peer, old.broker) != (instead_of, pin.broker),
+            Line::Sealed(sealed) => elsewhere || sealed.peer != instead_of,
+            Line::Comment(_) | Line::Damaged(_) => true,
+        });
+        let done = self.pin(pin);
+        if done.is_err() {
+            self.lines = before;
         }
-        let before = self.lines.len();
-        let there = |line: &Line| matches!(line, Line::Pin(pin) if pin.peer == peer && pin.broker == broker);
-        self.lines.retain(|line| !there(line));
-        if self.lines.len() == before {
-            return Ok(false);
-        }
-        self.save()?;
-        Ok(true)
+        done
     }
 
     /// Removes all pins of an identity, and what it could come back with. Whether there were any.
@@ -317,16 +319,31 @@ mod tests {
     }
 
     #[test]
-    fn a_person_who_is_unpinned_at_one_broker_stays_pinned_at_another() {
+    fn whoever_is_replaced_at_one_broker_stays_pinned_at_another() {
         let (_directory, home) = home();
         let mut pins = Pins::load(&home).unwrap();
         let elsewhere = Pin { broker: BrokerKey([8; 32]), ..pin("alice", ALICE) };
         pins.pin(pin("alice", ALICE)).unwrap();
         pins.pin(elsewhere.clone()).unwrap();
-        assert_eq!(pins.unpin(ALICE, BROKER), Ok(true));
-        assert_eq!(pins.unpin(ALICE, BROKER), Ok(false));
-        assert_eq!(Pins::load(&home).unwrap().iter().collect::<Vec<_>>(), [&elsewhere]);
-        pins.pin(pin("alice", OTHER)).unwrap();
+        pins.repin(pin("alice", OTHER), ALICE).unwrap();
+        let pins = Pins::load(&home).unwrap();
+        assert_eq!(pins.iter().collect::<Vec<_>>(), [&elsewhere, &pin("alice", OTHER)]);
+    }
+
+    #[test]
+    fn a_name_whose_new_identity_cannot_be_written_belongs_to_the_old_one() {
+        let (directory, home) = home();
+        let mut pins = Pins::load(&home).unwrap();
+        pins.pin(pin("alice", ALICE)).unwrap();
+        let taken = |n| directory.path().join(format!("{FILE}.{}-{n}.tmp", std::process::id()));
+        (0..=100).for_each(|n| fs::create_dir(taken(n)).unwrap());
+        assert!(matches!(pins.repin(pin("alice", OTHER), ALICE), Err(Failure::Local { .. })));
+        for pins in [&pins, &Pins::load(&home).unwrap()] {
+            assert_eq!(pins.iter().collect::<Vec<_>>(), [&pin("alice", ALICE)]);
+        }
+        (0..=100).for_each(|n| fs::remove_dir(taken(n)).unwrap());
+        pins.repin(pin("alice", OTHER), ALICE).unwrap();
+        assert_eq!(Pins::load(&home).unwrap().of_name(BROKER, &name("alice")).unwrap().peer, OTHER);
     }
 
     #[test]

@@ -124,10 +124,9 @@ impl Engine {
         let old = Pin { peer: pinned, name: name.clone(), broker };
         self.people.unpin(&old);
         self.endpoint.forget_contact(pinned);
-        self.effects.push_back(Effect::Unpin(old));
-        let new = Pin { peer: came, name: name.clone(), broker };
-        self.people.pin(new.clone());
-        self.effects.push_back(Effect::Pin(new));
+        let pin = Pin { peer: came, name: name.clone(), broker };
+        self.people.pin(pin.clone());
+        self.effects.push_back(Effect::Repin { pin, instead_of: pinned });
         self.ask(Watch { add: vec![came], remove: vec![pinned] }.into(), Asked::Nothing);
         self.say_trust(came, was);
         self.done(id);

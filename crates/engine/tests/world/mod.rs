@@ -53,6 +53,8 @@ pub struct Member {
     pub address: SocketAddr,
     pub events: Vec<Event>,
     pub pins: Vec<Pin>,
+    /// What was pinned in the place of somebody else.
+    pub repinned: Vec<(Pin, PeerId)>,
     /// What is kept of others, as it would be on the disk.
     pub contacts: Vec<Contact>,
     /// Datagrams that this member sent.
@@ -184,6 +186,7 @@ impl World {
             address,
             events: Vec::new(),
             pins: Vec::new(),
+            repinned: Vec::new(),
             contacts: Vec::new(),
             datagrams: 0,
             wall_set: 0,
@@ -386,7 +389,12 @@ impl World {
                 }
                 Effect::PinBroker(_) => {}
                 Effect::Pin(pin) => member.pins.push(pin),
-                Effect::Unpin(_) | Effect::Mark(_) => {}
+                Effect::Repin { pin, instead_of } => {
+                    member.pins.retain(|pin| pin.peer != instead_of);
+                    member.pins.push(pin.clone());
+                    member.repinned.push((pin, instead_of));
+                }
+                Effect::Mark(_) => {}
                 Effect::KeepContact(contact) => {
                     member.contacts.retain(|kept| kept.peer != contact.peer);
                     member.contacts.extend(Some(contact).filter(|kept| !kept.generations.is_empty()));
