@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use if_addrs::IfAddr;
+use p2pchat_engine::Failure;
+use p2pchat_proto::endpoint::is_dialable;
 
 /// The endpoints to announce for sockets bound to `bound`.
 ///
@@ -57,6 +59,16 @@ fn interface_addresses() -> Vec<IpAddr> {
             IfAddr::V6(v6) => Some(IpAddr::V6(v6.ip)),
         })
         .collect()
+}
+
+/// Addresses that nobody could dial are a slip of the user's.
+pub(crate) fn check_announced(addresses: &[SocketAddr]) -> Result<(), Failure> {
+    match addresses.iter().find(|address| !is_dialable(**address)) {
+        Some(address) => {
+            Err(Failure::Usage(format!("nobody can reach {address}, so it cannot be announced")))
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

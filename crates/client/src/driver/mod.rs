@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use p2pchat_engine::event::Ready;
 use p2pchat_engine::{Command, CommandId, Effect, Engine, EngineConfig, Event, Failure, Now, TransferNumber};
-use p2pchat_proto::endpoint::is_dialable;
 use p2pchat_proto::{Moment, Name, PeerId, TransferId, UdpEndpoints};
 use p2pchat_session::Transmit;
 use p2pchat_transfer::CarrierEvent;
@@ -29,7 +28,7 @@ use rand::Rng;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::endpoints::{addresses, announced};
+use crate::endpoints::{addresses, announced, check_announced};
 use crate::files::{FileConfig, FileDriver, open_source};
 use crate::random::system_rng;
 use crate::request::Request;
@@ -44,9 +43,11 @@ use waiting::{Batch as EventBatch, Spare, Waiting};
 
 /// Reports of file transfers that may wait for the driver.
 const CARRIER_QUEUE: usize = 256;
-/// Events that may wait for a front end that does not read, beyond those in its channel. Past it
-/// nothing more is taken from the network until it reads.
-const EVENTS_WAITING_MAX: usize = 8192;
+/// Events that may wait for a front end that does not read, beyond those in its channel, and KiB of their
+/// texts. Past it other sides get no more credit for messages, and may use up what they have.
+const EVENTS_WAITING_HIGH: usize = 4096;
+/// Past this nothing more is taken from the network until the front end reads, at the price of sessions.
+const EVENTS_WAITING_MAX: usize = 4 * EVENTS_WAITING_HIGH;
 /// Requests that are taken before the network has its turn again.
 const REQUESTS_AT_ONCE: usize = 32;
 /// In one of so many turns another source than UDP is looked at first, each in its turn, so that datagrams
@@ -271,6 +272,7 @@ impl Driver {
             place.send(self.waiting.take());
             handed_on = true;
         }
+        self.engine.withhold_credit(self.waiting.weight() >= EVENTS_WAITING_HIGH);
         self.stopping |= self.events.is_closed();
         handed_on
     }
@@ -324,7 +326,7 @@ impl Driver {
             ..
         } = self;
         let sockets = &*sockets;
-        let listening = waiting.len() < EVENTS_WAITING_MAX;
+        let listening = waiting.weight() < EVENTS_WAITING_MAX;
         let full = unsent.as_ref().and_then(|transmit| sockets.towards(transmit.to));
         // By hand, as this is done for each packet: what mostly wakes is looked at first.
         let sources = core::future::poll_fn(|context| {
@@ -426,16 +428,6 @@ async fn turn_of_others() {
         Poll::Pending
     })
     .await;
-}
-
-/// Addresses that nobody could dial are a slip of the user's.
-fn check_announced(addresses: &[SocketAddr]) -> Result<(), Failure> {
-    match addresses.iter().find(|address| !is_dialable(**address)) {
-        Some(address) => {
-            Err(Failure::Usage(format!("nobody can reach {address}, so it cannot be announced")))
-        }
-        None => Ok(()),
-    }
 }
 
 /// Makes a directory for files where there is none.

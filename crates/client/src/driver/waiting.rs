@@ -11,6 +11,9 @@ use crate::handle::EVENTS_IN_BATCH;
 /// a batch holds.
 const SPARE_MAX: usize = 4;
 
+/// Bytes of text that weigh as much as an event without any.
+const TEXT_WEIGHT: usize = 1024;
+
 /// Events that are handed on at once.
 pub(crate) type Batch = VecDeque<Event>;
 
@@ -40,31 +43,43 @@ pub(super) struct Waiting {
     full: VecDeque<Batch>,
     /// The one that is being filled.
     open: Batch,
+    /// Of all of them, see [`weight`].
+    weight: usize,
     spare: Spare,
+}
+
+/// How much of what may wait an event takes up.
+fn weight(event: &Event) -> usize {
+    let text = if let Event::Message(message) = event { message.text.len() } else { 0 };
+    1 + text / TEXT_WEIGHT
 }
 
 impl Waiting {
     /// None wait; batches that were read come back by `spare`.
     pub(super) fn new(spare: Spare) -> Self {
-        Self { full: VecDeque::new(), open: Batch::new(), spare }
+        Self { full: VecDeque::new(), open: Batch::new(), weight: 0, spare }
     }
 
     pub(super) fn push(&mut self, event: Event) {
+        self.weight += weight(&event);
         self.open.push_back(event);
         self.cut();
     }
 
     /// Lets `more` append events, and shows each of them to `look`.
-    pub(super) fn extend(&mut self, more: impl FnOnce(&mut Batch), look: impl FnMut(&Event)) {
+    pub(super) fn extend(&mut self, more: impl FnOnce(&mut Batch), mut look: impl FnMut(&Event)) {
         let before = self.open.len();
         more(&mut self.open);
-        self.open.iter().skip(before).for_each(look);
+        for event in self.open.iter().skip(before) {
+            self.weight += weight(event);
+            look(event);
+        }
         self.cut();
     }
 
-    /// How many events wait.
-    pub(super) fn len(&self) -> usize {
-        self.full.len() * EVENTS_IN_BATCH + self.open.len()
+    /// How many events wait, each KiB of their texts counted as one more.
+    pub(super) const fn weight(&self) -> usize {
+        self.weight
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -73,11 +88,13 @@ impl Waiting {
 
     /// The oldest events, as many as go at once; empty where none wait.
     pub(super) fn take(&mut self) -> Batch {
-        match self.full.pop_front() {
+        let oldest = match self.full.pop_front() {
             Some(full) => full,
             None if self.open.is_empty() => Batch::new(),
             None => core::mem::replace(&mut self.open, self.spare.take()),
-        }
+        };
+        self.weight -= oldest.iter().map(weight).sum::<usize>();
+        oldest
     }
 
     /// What is more than a batch holds goes into further ones.
@@ -92,6 +109,9 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use p2pchat_engine::CommandId;
+    use p2pchat_engine::event::MessageEvent;
+    use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
+    use p2pchat_proto::{PeerId, WallTime};
 
     use super::*;
 
@@ -122,17 +142,40 @@ mod tests {
                     });
                 }
             }
-            assert_eq!(waiting.len(), 2 * count);
+            assert_eq!(waiting.weight(), 2 * count);
             while !waiting.is_empty() {
                 let batch = waiting.take();
                 assert!((1..=EVENTS_IN_BATCH).contains(&batch.len()));
                 came.extend(batch.iter().cloned());
                 spare.put(batch);
             }
-            assert_eq!(waiting.len(), 0);
+            assert_eq!(waiting.weight(), 0);
         }
         assert_eq!(came, (1..=pushed).map(event).collect::<Vec<_>>());
         assert_eq!(seen, came);
+    }
+
+    #[test]
+    fn long_texts_weigh_more() {
+        let message = |len: usize| {
+            let (me, peer) = (PeerId([1; 32]), PeerId([2; 32]));
+            Event::Message(MessageEvent {
+                peer,
+                name: None,
+                message: MessageId { author: peer, to: me, epoch: DeviceEpoch(1), seq: 0 },
+                text: "x".repeat(len).into(),
+                sent_at: WallTime(0),
+                mine: false,
+                late: false,
+            })
+        };
+        let mut waiting = Waiting::new(Spare::default());
+        for (len, heavy) in [(0, 1), (1_023, 1), (1_024, 2), (65_536, 65)] {
+            waiting.push(message(len));
+            assert_eq!(waiting.weight(), heavy);
+            waiting.take();
+            assert_eq!(waiting.weight(), 0);
+        }
     }
 
     #[test]

@@ -213,6 +213,12 @@ impl Engine {
         self.announced = announced;
     }
 
+    /// Whether nobody takes the events that are here already, so that other sides should send no further
+    /// messages. Their sessions stay.
+    pub fn withhold_credit(&mut self, withheld: bool) {
+        self.endpoint.withhold_credit(withheld);
+    }
+
     /// Bytes came from the broker.
     pub fn broker_received(&mut self, bytes: &[u8], now: Now) {
         self.link.received(bytes, now, &mut self.rng);

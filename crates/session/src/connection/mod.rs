@@ -219,6 +219,11 @@ impl Connection {
         &self.streams
     }
 
+    /// See [`Streams::withhold_credit`].
+    pub(crate) fn withhold_credit(&mut self, withheld: bool) {
+        self.streams.withhold_credit(withheld);
+    }
+
     pub(crate) const fn acks(&self) -> &AckTracker {
         &self.acks
     }

@@ -284,7 +284,9 @@ impl Endpoint {
         }
         self.by_receiver.retain(|receiver, session| *session != id || *receiver == place.receiver);
         let rng = ChaCha20Rng::from_rng(&mut self.rng);
-        let connection = Box::new(Connection::new(start, self.me.clone(), rng, self.config.controller, now));
+        let mut connection =
+            Box::new(Connection::new(start, self.me.clone(), rng, self.config.controller, now));
+        connection.withhold_credit(self.withheld);
         let Place { wakeup, ready, .. } = place;
         self.sessions.insert(id, Entry { session: Session::Connected(connection), wakeup, ready });
     }

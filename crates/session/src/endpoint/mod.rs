@@ -89,6 +89,8 @@ pub struct Endpoint {
     inits: InitRates,
     /// Who may come back without having been introduced anew.
     contacts: Contacts,
+    /// Whether peers get no more credit for messages.
+    withheld: bool,
     stats: SocketStats,
 }
 
@@ -130,6 +132,7 @@ impl Endpoint {
             unvalidated: PerSecond::new(),
             inits: InitRates::new(),
             contacts: Contacts::new(),
+            withheld: false,
             stats: SocketStats::default(),
         }
     }
@@ -196,6 +199,15 @@ impl Endpoint {
         // Nothing happened by this, and nothing is awaited for it: there is only more to send.
         self.make_ready(session);
         Ok(())
+    }
+
+    /// Peers get no more credit for messages while this is so, because nobody takes what came: they can
+    /// send at most one window more each, and their sessions stay.
+    pub fn withhold_credit(&mut self, withheld: bool) {
+        if self.withheld != withheld {
+            self.withheld = withheld;
+            self.each_connection(|connection| connection.withhold_credit(withheld));
+        }
     }
 
     /// Ends a session and tells the peer. [`EndReason::ClosedHere`] comes when the peer knows, or

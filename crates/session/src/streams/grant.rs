@@ -21,6 +21,8 @@ pub(crate) struct Grant {
     used: u64,
     /// Whether the peer has to be told `max`.
     pub(crate) tell: bool,
+    /// Bytes that were handed on while no more was to be granted, where that is so.
+    withheld: Option<u64>,
 }
 
 impl Grant {
@@ -31,11 +33,27 @@ impl Grant {
 
     /// That grants more as soon as `step` bytes were used.
     pub(crate) const fn with_step(window: u64, step: u64) -> Self {
-        Self { window, first: window, step, max: window, received: 0, used: 0, tell: false }
+        Self { window, first: window, step, max: window, received: 0, used: 0, tell: false, withheld: None }
+    }
+
+    /// Grants no more from now on, or what was due meanwhile.
+    pub(crate) const fn withhold(&mut self, withheld: bool) {
+        match (withheld, self.withheld) {
+            (true, None) => self.withheld = Some(0),
+            (false, Some(due)) => {
+                self.withheld = None;
+                self.on_used(due);
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
     }
 
     /// So many more bytes were handed on.
     pub(crate) const fn on_used(&mut self, bytes: u64) {
+        if let Some(due) = &mut self.withheld {
+            *due = due.saturating_add(bytes);
+            return;
+        }
         self.used = self.used.saturating_add(bytes);
         let wanted = self.used.saturating_add(self.window);
         if wanted >= self.max.saturating_add(self.step) {

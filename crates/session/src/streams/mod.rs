@@ -229,6 +229,14 @@ impl Streams {
         chunk
     }
 
+    /// The peer gets no more credit for messages while this is so. Everything else flows: keys are
+    /// renewed, receipts and files come and go.
+    pub(crate) fn withhold_credit(&mut self, withheld: bool) {
+        if let Some(stream) = self.streams.get_mut(&StreamId::CONVERSATION) {
+            stream.grant.withhold(withheld);
+        }
+    }
+
     /// Whether the peer has to be told of credit.
     pub(crate) fn has_grants(&self) -> bool {
         self.grant.tell || self.streams.values().any(|stream| stream.grant.tell) || self.opened.has_news()

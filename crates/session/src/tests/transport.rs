@@ -8,9 +8,11 @@ use p2pchat_proto::limits::BODY_MAX;
 use proptest::prelude::*;
 
 use super::pair::{Pair, Who, bad_line, good_line, received};
-use crate::{ACK_DELAY, DATAGRAM_SIZE, Received, SendError, SessionEvent, StreamId};
+use crate::streams::STREAM_WINDOW;
+use crate::{ACK_DELAY, DATAGRAM_SIZE, REKEY_AFTER, Received, SendError, SessionEvent, StreamId};
 
 const CONVERSATION: StreamId = StreamId::CONVERSATION;
+const CONTROL: StreamId = StreamId::CONTROL;
 
 /// Sends `count` bodies each way, `at_once` at a time, and checks that each arrives once and in order.
 fn exchange(seed: u64, line: LinkConfig, count: usize, at_once: usize) -> Pair {
@@ -171,6 +173,39 @@ fn what_waits_is_bounded_and_flows_again() {
     pair.run_for(Duration::from_secs(10));
     assert_eq!(send(&mut pair), Ok(()));
     assert!(pair.run_until(|pair| pair.alice.bodies(CONVERSATION).len() == sent + 1));
+}
+
+#[test]
+fn whoever_takes_no_messages_keeps_the_session_and_all_else_flows() {
+    let mut pair = Pair::up(1, good_line());
+    let send = |pair: &mut Pair, stream, len| {
+        let session = pair.bob.session;
+        pair.bob.endpoint.send(session, stream, 1, &vec![5; len], pair.now)
+    };
+    let mut sent = 0;
+    let mut send_all = |pair: &mut Pair| {
+        while send(pair, CONVERSATION, 1_000).is_ok() {
+            sent += 1;
+        }
+        sent
+    };
+    pair.alice.endpoint.withhold_credit(true);
+    for _ in 0..10 {
+        send_all(&mut pair);
+        pair.run_for(REKEY_AFTER / 5);
+    }
+    let came = pair.alice.bodies(CONVERSATION).len();
+    assert!(came > 0 && came * 1_000 <= STREAM_WINDOW as usize, "{came} arrived");
+    assert_eq!(send(&mut pair, CONTROL, 100), Ok(()));
+    assert!(pair.run_until(|pair| pair.alice.bodies(CONTROL).len() == 1));
+    let info = pair.alice.endpoint.info(pair.alice.session, pair.now).unwrap();
+    assert!(info.epoch > 0, "keys are renewed meanwhile");
+    pair.alice.endpoint.withhold_credit(false);
+    let sent = send_all(&mut pair);
+    assert!(pair.run_until(|pair| pair.alice.bodies(CONVERSATION).len() == sent));
+    for side in [&pair.alice, &pair.bob] {
+        assert_eq!(side.count(|event| matches!(event, SessionEvent::Suspect | SessionEvent::Ended(_))), 0);
+    }
 }
 
 #[test]
