@@ -96,7 +96,7 @@ pub use event::{
     CloseCode, EndReason, Misbehaviour, SendError, SessionEvent, SessionId, StreamError, StreamEvent,
     StreamHead, StreamId, TransferPurpose,
 };
-pub use handshake::HANDSHAKE_GIVE_UP;
+pub use handshake::{DIAL_GIVE_UP, HANDSHAKE_GIVE_UP};
 pub use held::Held;
 pub use replay::REPLAY_WINDOW;
 pub use stats::{PathInfo, SessionInfo, SocketStats};

@@ -7,7 +7,7 @@ use rand::CryptoRng;
 
 use super::fanout::Fanout;
 use super::rates::{PerSecond, UNVALIDATED_PER_SECOND};
-use super::{ConnectionStart, HANDSHAKE_GIVE_UP, Path, is_authentic, with_mac};
+use super::{ConnectionStart, DIAL_GIVE_UP, HANDSHAKE_GIVE_UP, Path, is_authentic, with_mac};
 use crate::allowance::Allowance;
 use crate::connection::{Confirmation, Link};
 use crate::event::Misbehaviour;
@@ -19,6 +19,8 @@ pub(crate) struct Initiating {
     /// One for each introduction that the two may share. The first answer decides.
     attempts: Vec<Attempt>,
     began: Moment,
+    /// When it is over without an answer.
+    unanswered: Moment,
 }
 
 /// INIT of one introduction.
@@ -47,8 +49,10 @@ pub(crate) struct Resp<'a> {
 }
 
 impl Initiating {
-    pub(crate) const fn new(peer: PeerId, attempts: Vec<Attempt>, now: Moment) -> Self {
-        Self { peer, attempts, began: now }
+    pub(crate) fn new(peer: PeerId, attempts: Vec<Attempt>, now: Moment) -> Self {
+        let introduced = attempts.iter().any(|attempt| attempt.base.is_none());
+        let patience = if introduced { HANDSHAKE_GIVE_UP } else { DIAL_GIVE_UP };
+        Self { peer, attempts, began: now, unanswered: now + patience }
     }
 
     pub(crate) fn attempt(
@@ -137,11 +141,11 @@ impl Initiating {
     /// When [`Self::is_over`] or [`Self::poll_transmit`] has something next.
     pub(crate) fn wakeup(&self, budget: &PerSecond<UNVALIDATED_PER_SECOND>) -> Moment {
         let due = self.attempts.iter().filter_map(|attempt| attempt.fanout.wakeup(budget)).min();
-        due.unwrap_or(Moment::NEVER).min(self.give_up())
+        due.unwrap_or(Moment::NEVER).min(self.unanswered)
     }
 
     pub(crate) fn is_over(&self, now: Moment) -> bool {
-        self.give_up() <= now
+        self.unanswered <= now
     }
 
     pub(crate) fn poll_transmit(

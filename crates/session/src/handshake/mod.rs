@@ -24,6 +24,10 @@ use crate::wire::Transmit;
 
 /// Time until a side gives a handshake up (protocol section 4).
 pub const HANDSHAKE_GIVE_UP: Duration = Duration::from_secs(20);
+/// Time until a contact who was dialled and has not answered can be dialled anew: what the schedule of INIT
+/// takes, and the round trip of a slow line (protocol section 4). Whoever was introduced may ask this side
+/// as well, so that handshake is awaited for longer.
+pub const DIAL_GIVE_UP: Duration = Duration::from_secs(12);
 
 /// Where an authentic handshake datagram came from: the path that the session takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

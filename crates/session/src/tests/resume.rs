@@ -10,7 +10,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use super::pair::{Pair, Who, endpoint, good_line, received};
-use crate::{CloseCode, Contact, EndReason, GENERATION_LIFETIME, SessionEvent, SessionId, StreamId};
+use crate::{
+    CloseCode, Contact, DIAL_GIVE_UP, EndReason, GENERATION_LIFETIME, SessionEvent, SessionId, StreamId,
+};
 
 const BOTH: [Who; 2] = [Who::Bob, Who::Alice];
 const TIMINGS: u64 = 1000;
@@ -588,7 +590,7 @@ fn only_one_attempt_at_a_contact_runs_at_once_and_an_ended_one_keeps_nothing() {
     two.pair.tamper = Box::new(|_, _| vec![]);
     let attempt = two.dial(Who::Bob).unwrap();
     assert_eq!(two.dial(Who::Bob), None);
-    two.run_for(Duration::from_secs(25));
+    two.run_for(DIAL_GIVE_UP);
     let ended = two.pair.bob.events.last().map(|(_, id, event)| (*id, event.clone()));
     assert_eq!(ended, Some((attempt, SessionEvent::Ended(EndReason::HandshakeTimedOut))));
     assert_eq!(two.pair.bob.disk, kept);
