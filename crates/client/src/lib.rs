@@ -10,6 +10,7 @@
 //! - [`language`]: the lines that people and scripts type.
 //! - [`desk`]: what those lines mean now: the current conversation, numbered requests and files.
 //! - [`json`]: events as JSON lines. [`sanitise`]: text from outside made safe to show.
+//! - [`invitation`]: one line that says where somebody is and who they are.
 //! - [`profile`]: what one user keeps on this machine.
 //! - [`store`]: what it keeps of conversations.
 //! - [`files`]: sockets, threads and files of transfers.
@@ -23,6 +24,7 @@ mod driver;
 mod endpoints;
 pub mod files;
 mod handle;
+pub mod invitation;
 pub mod json;
 pub mod language;
 pub mod profile;
@@ -33,6 +35,7 @@ pub mod store;
 
 pub use config::{AcceptPolicy, BrokerAddress, Config};
 pub use handle::{Client, Ended, Events, Prepared, prepare, spawn};
+pub use invitation::Invitation;
 pub use p2pchat_crypto::keyfile::Passphrase;
 pub use p2pchat_crypto::{Identity, safety};
 pub use p2pchat_engine::{Command, CommandId, Event, Failure, Target, TransferNumber};

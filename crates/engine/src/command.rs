@@ -6,6 +6,7 @@ use p2pchat_proto::conversation::MessageId;
 use p2pchat_proto::{Name, PeerId, RequestId};
 
 use crate::event::TransferNumber;
+use crate::people::Pin;
 
 /// One thing to do. Every command ends with `Done`, `Failed` or its own answer, under the id that
 /// the front end gave it.
@@ -20,6 +21,13 @@ pub enum Command {
     Connect {
         /// Whom.
         to: Target,
+        /// How long to wait for an answer.
+        wait: Duration,
+    },
+    /// Pin somebody whose identity was told another way than by the broker, and ask them for a chat.
+    ConnectInvited {
+        /// Who, at which broker.
+        pin: Pin,
         /// How long to wait for an answer.
         wait: Duration,
     },

@@ -42,7 +42,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  p2pchat --name alice init --no-passphrase")]
     Init(Init),
     /// Show my id, name, broker and safety words
-    #[command(after_help = "Example:\n  p2pchat --name alice id --qr")]
+    #[command(after_help = "Examples:\n  \
+        p2pchat --name alice id --qr\n  \
+        p2pchat --broker broker.example:7770 id --invite")]
     Id(Id),
     /// Show who is there
     #[command(after_help = "Example:\n  p2pchat list --prefix al")]
@@ -51,7 +53,8 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         p2pchat --name bob connect --to alice\n  \
         echo 'dinner at eight?' | p2pchat connect --to alice\n  \
-        p2pchat connect --to alice --file song.mp3")]
+        p2pchat connect --to alice --file song.mp3\n  \
+        p2pchat connect --to p2pchat://broker.example:7770/#...")]
     Connect(Connect),
     /// Wait for people who want to talk, for as long as it runs
     #[command(after_help = "Example:\n  p2pchat --name alice listen --accept everyone")]
@@ -103,9 +106,12 @@ pub struct Init {
 /// `id`
 #[derive(Debug, Args)]
 pub struct Id {
-    /// Show the id as a QR code, too
+    /// Show the id, or the invitation, as a QR code, too
     #[arg(long)]
     pub qr: bool,
+    /// One line for somebody whom to talk to: the broker with its key, and me with mine
+    #[arg(long)]
+    pub invite: bool,
 }
 
 /// `list`
@@ -122,8 +128,8 @@ pub struct List {
 /// `connect`
 #[derive(Debug, Args)]
 pub struct Connect {
-    /// Whom to ask: a name, or an id of 52 characters
-    #[arg(long, value_name = "NAME|ID")]
+    /// Whom to ask: a name, an id of 52 characters, or an invitation of `id --invite`
+    #[arg(long, value_name = "NAME|ID|INVITE")]
     pub to: String,
     /// A message to send first
     #[arg(long, value_name = "TEXT")]
@@ -136,7 +142,7 @@ pub struct Connect {
 /// `send`
 #[derive(Debug, Args)]
 pub struct Send {
-    /// To whom: names or ids, separated by commas; may repeat
+    /// To whom: names, ids or invitations, separated by commas; may repeat
     #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',', required = true)]
     pub to: Vec<String>,
     /// The message; - reads it from standard input

@@ -6,20 +6,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use directories::UserDirs;
-use p2pchat_client::desk::{Action, Desk, target};
+use p2pchat_client::desk::{Action, Desk};
 use p2pchat_client::files::open_source;
 use p2pchat_client::profile::{Everybody, KnownBrokers, ProfileLock};
 use p2pchat_client::{
-    AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Request, Target, json, spawn,
+    AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Identity, Request, Target, json, spawn,
 };
 use p2pchat_proto::limits::TEXT_MAX;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
+use super::asked::Asked;
 use crate::args;
 use crate::clock::wall_time;
 use crate::control::{self, Call, Door, Envelope, ListCall, Place, SendCall};
-use crate::front::{Connect, Ended, Front, Hall, Input, Listen, Port, Service, Style, Task};
+use crate::front::{self, Connect, Ended, Front, Hall, Input, Listen, Port, Service, Style, Task};
 use crate::output::plain::Plain;
 use crate::output::{self, Screen, Shown, TimeOfDay};
 use crate::profile::Profile;
@@ -69,22 +70,25 @@ fn meant(profile: &Profile, target: Target) -> Result<Target, Failure> {
 }
 
 /// Asks somebody, and talks.
-pub(super) fn connect(profile: Profile, args: &args::Connect) -> Result<u8, Failure> {
-    let to = meant(&profile, target(&args.to)?)?;
+pub(super) fn connect(mut profile: Profile, args: &args::Connect) -> Result<u8, Failure> {
+    let asked = Asked::parse(&args.to)?;
+    asked.choose_broker(&mut profile)?;
     readable(&args.file)?;
     let terminal = Terminal::detect();
-    let mut desk = Desk::new(home_directory()).with_expected(to.clone());
-    if !profile.settings.json {
-        desk = desk.following();
-    }
-    let first = desk.say_first(args.message.as_deref(), &args.file)?;
     let input = input(&profile, terminal);
     let accept =
         if profile.settings.json || terminal.stdin { AcceptPolicy::Ask } else { AcceptPolicy::Contacts };
     let session = Session::open(profile, accept, AcceptPolicy::Ask, true)?;
+    asked.take(&session.config)?;
+    let to = meant(&session.profile, asked.target())?;
+    let mut desk = Desk::new(home_directory()).with_expected(to.clone());
+    if !session.profile.settings.json {
+        desk = desk.following();
+    }
+    let first = desk.say_first(args.message.as_deref(), &args.file)?;
     let settings = &session.profile.settings;
     let (broker, timeout, linger) = (settings.broker.host_port.clone(), settings.timeout, settings.linger);
-    let who = args.to.clone();
+    let who = asked.label(&args.to);
     session.run(move |now| {
         let task = Connect::new(to, &who, &broker, timeout, linger, now);
         Run { task, desk, input, first, bars: false, serves: true }
@@ -125,14 +129,16 @@ pub(super) fn list(profile: Profile, args: &args::List) -> Result<u8, Failure> {
 }
 
 /// Delivers, and ends.
-pub(super) fn send(profile: Profile, args: &args::Send) -> Result<u8, Failure> {
-    let to = |who: &String| {
-        Ok(match meant(&profile, target(who)?)? {
+pub(super) fn send(mut profile: Profile, args: &args::Send) -> Result<u8, Failure> {
+    let asked = args.to.iter().map(|who| Asked::parse(who)).collect::<Result<Vec<_>, Failure>>()?;
+    Asked::choose_one_broker(&asked, &mut profile)?;
+    let to = |asked: &Asked| {
+        Ok(match meant(&profile, asked.target())? {
             Target::Peer(peer) => peer.to_string(),
             Target::Name(name) => name.to_string(),
         })
     };
-    let to = args.to.iter().map(to).collect::<Result<Vec<_>, Failure>>()?;
+    let to = asked.iter().map(to).collect::<Result<Vec<_>, Failure>>()?;
     let text = match args.message.as_deref() {
         Some("-") => Some(standard_input()?),
         text => text.map(str::to_owned),
@@ -145,11 +151,17 @@ pub(super) fn send(profile: Profile, args: &args::Send) -> Result<u8, Failure> {
     service.send(&call, Instant::now())?;
     readable(&args.files)?;
     let bars = Terminal::detect().stderr && !profile.settings.json && !profile.settings.quiet;
-    let lock = match hold_or_call(&profile, Call::Send(call.clone()))? {
+    // Whoever is invited is pinned here and by nobody else.
+    let held = match asked.iter().any(Asked::is_invited) {
+        true => Held::Here(profile.lock()?),
+        false => hold_or_call(&profile, Call::Send(call.clone()))?,
+    };
+    let lock = match held {
         Held::Here(lock) => lock,
         Held::Done(exit) => return Ok(exit),
     };
     let session = Session::with(profile, lock, AcceptPolicy::Nobody, AcceptPolicy::Nobody, false)?;
+    asked.iter().try_for_each(|asked| asked.take(&session.config))?;
     let task = service.send(&call, Instant::now())?;
     session.run(move |_| Run {
         task,
@@ -158,6 +170,21 @@ pub(super) fn send(profile: Profile, args: &args::Send) -> Result<u8, Failure> {
         first: Vec::new(),
         bars,
         serves: false,
+    })
+}
+
+/// Meets the broker once, so that its key is known and the name taken, and leaves again.
+pub(super) fn greet(profile: &Profile, identity: &Arc<Identity>) -> Result<(), Failure> {
+    let _lock = profile.lock()?;
+    let broker = profile.settings.broker.host_port.clone();
+    let (nobody, identity) = (AcceptPolicy::Nobody, Arc::clone(identity));
+    let (client, mut events) = spawn(config(profile, identity, nobody, nobody, false)?)?;
+    runtime()?.block_on(async {
+        let greeted = front::greet(&mut events, &broker).await;
+        drop(client);
+        // The link is closed before somebody else opens one.
+        while events.next().await.is_some() {}
+        greeted
     })
 }
 
@@ -215,22 +242,7 @@ impl Session {
         takes_files: bool,
     ) -> Result<Self, Failure> {
         let identity = profile.identity()?;
-        let settings = &profile.settings;
-        let config = Config {
-            home: profile.home.clone(),
-            identity: Arc::clone(&identity),
-            name: profile.name.clone(),
-            broker: settings.broker.clone(),
-            bind: settings.bind.clone(),
-            advertise: settings.advertise.clone(),
-            bind_tcp: settings.bind_tcp.clone(),
-            advertise_tcp: settings.advertise_tcp.clone(),
-            accept: settings.accept.unwrap_or(accept),
-            require_verified: settings.require_verified,
-            accept_files: settings.accept_files.unwrap_or(accept_files),
-            files_from_connected: takes_files && settings.accept_files.is_none(),
-            download_dir: download_dir(&profile)?,
-        };
+        let config = config(&profile, identity, accept, accept_files, takes_files)?;
         Ok(Self { profile, config, _lock: lock })
     }
 
@@ -267,6 +279,32 @@ impl Session {
             Ok(say_goodbye(ended, settings.json).await)
         })
     }
+}
+
+/// What a client is started with. The policies are what counts where the user wants none.
+fn config(
+    profile: &Profile,
+    identity: Arc<Identity>,
+    accept: AcceptPolicy,
+    accept_files: AcceptPolicy,
+    takes_files: bool,
+) -> Result<Config, Failure> {
+    let settings = &profile.settings;
+    Ok(Config {
+        home: profile.home.clone(),
+        identity,
+        name: profile.name.clone(),
+        broker: settings.broker.clone(),
+        bind: settings.bind.clone(),
+        advertise: settings.advertise.clone(),
+        bind_tcp: settings.bind_tcp.clone(),
+        advertise_tcp: settings.advertise_tcp.clone(),
+        accept: settings.accept.unwrap_or(accept),
+        require_verified: settings.require_verified,
+        accept_files: settings.accept_files.unwrap_or(accept_files),
+        files_from_connected: takes_files && settings.accept_files.is_none(),
+        download_dir: download_dir(profile)?,
+    })
 }
 
 /// Lets other processes of this user use the profile. Where that cannot be, the command goes on without.

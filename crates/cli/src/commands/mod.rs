@@ -1,5 +1,6 @@
 //! What each command does, and how it ends.
 
+mod asked;
 mod chat;
 mod contacts;
 mod history;

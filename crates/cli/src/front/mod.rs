@@ -4,6 +4,7 @@
 //! of both; this is the loop that moves things between them. It ends when the client has ended.
 
 mod connect;
+mod greet;
 mod hall;
 mod list;
 mod listen;
@@ -23,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 pub use connect::Connect;
+pub use greet::greet;
 pub use hall::{Hall, Service};
 pub use list::List;
 pub use listen::Listen;

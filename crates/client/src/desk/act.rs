@@ -10,12 +10,16 @@ use p2pchat_proto::name::NAME_RULE;
 use p2pchat_proto::{Name, PeerId, RequestId};
 
 use super::{Action, Current, Desk, Local, Made, Outcome, Saying, Waiting};
+use crate::invitation::Invitation;
 use crate::json::Tag;
 use crate::language::{Input, Slash};
 use crate::request::Request;
 
 /// How long `/connect` waits for an answer, as long as the command `connect` by itself.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(60);
+
+/// Most characters of what is no name that an error repeats: more than an id has.
+const WHO_SHOWN_MAX: usize = 80;
 
 /// Something that waits for the user's word.
 enum Open {
@@ -39,7 +43,9 @@ pub fn target(who: &str) -> Result<Target, Failure> {
         return Ok(Target::Peer(peer));
     }
     who.parse::<Name>().map(Target::Name).map_err(|_| {
-        Failure::Usage(format!("\"{who}\" is neither a name ({NAME_RULE}) nor an id (52 characters)"))
+        let shown: String = who.chars().take(WHO_SHOWN_MAX).collect();
+        let more = if shown.len() < who.len() { "…" } else { "" };
+        Failure::Usage(format!("\"{shown}{more}\" is neither a name ({NAME_RULE}) nor an id (52 characters) nor an invitation (p2pchat://...)"))
     })
 }
 
@@ -70,11 +76,20 @@ impl Desk {
             Slash::Help(topic) => show(Local::Help(topic), tag, actions),
             Slash::Who => self.ask(Command::People { prefix: String::new() }, tag, actions),
             Slash::Connect(who) => {
-                let to = target(&who)?;
+                let (to, command) = match Invitation::typed(&who)? {
+                    Some(invitation) => {
+                        let to = Target::Name(invitation.name.clone());
+                        (to, Command::ConnectInvited { pin: invitation.into_pin(), wait: ANSWER_WAIT })
+                    }
+                    None => {
+                        let to = target(&who)?;
+                        (to.clone(), Command::Connect { to, wait: ANSWER_WAIT })
+                    }
+                };
                 if self.follows {
-                    self.asked_for = Some(to.clone());
+                    self.asked_for = Some(to);
                 }
-                self.ask(Command::Connect { to, wait: ANSWER_WAIT }, tag, actions);
+                self.ask(command, tag, actions);
             }
             Slash::Accept { what, once } => match self.open(what.as_deref())? {
                 Open::Request(request) => self.ask(Command::Accept { request, once }, tag, actions),

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::object::{Object, rfc3339};
 use crate::desk::{Ledger, Local, Outcome};
+use crate::invitation::Invitation;
 use crate::language::{COMMANDS, Entry};
 use crate::store::KeptMessage;
 
@@ -103,12 +104,20 @@ pub fn local(local: &Local, at: WallTime) -> Option<String> {
 }
 
 /// The line of `init` and `id`.
-pub fn identity(peer: PeerId, name: &Name, broker: &str, words: &str, at: WallTime) -> String {
+pub fn identity(
+    peer: PeerId,
+    name: &Name,
+    broker: &str,
+    words: &str,
+    invitation: Option<&Invitation>,
+    at: WallTime,
+) -> String {
     Object::event("id", at)
         .with("peer", peer.to_string())
         .with("name", name.as_str())
         .with("broker", broker)
         .with("words", words)
+        .with_some("invitation", invitation.map(ToString::to_string))
         .into_line()
 }
 

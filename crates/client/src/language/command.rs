@@ -81,7 +81,7 @@ commands! {
     Help Commands "help" "/help [COMMAND]" "what can be typed" "/help sendf";
     Who Nothing "who" "/who" "who is there" "/who";
     Refresh Nothing "refresh" "/refresh" "ask again who is there" "/refresh";
-    Connect Names "connect" "/connect NAME|ID" "ask somebody for a chat" "/connect alice";
+    Connect Names "connect" "/connect NAME|ID|INVITE" "ask somebody for a chat" "/connect alice";
     Accept Names "accept" "/accept [NAME|N] [--once]"
         "accept a chat by name or a file by number; the only open one without; --once makes no contact"
         "/accept bob";

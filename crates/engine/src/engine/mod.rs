@@ -8,6 +8,7 @@
 mod answering;
 mod asking;
 mod broker;
+mod inviting;
 mod outbox;
 mod report;
 mod reunion;
@@ -171,6 +172,7 @@ impl Engine {
         match command {
             Command::People { prefix } => self.ask_people(id, prefix),
             Command::Connect { to, wait } => self.connect(id, to, wait, now),
+            Command::ConnectInvited { pin, wait } => self.connect_invited(id, pin, wait, now),
             Command::CancelRequest { request } => self.cancel_request(id, request, now),
             Command::Accept { request, once } => self.accept_request(id, request, once, now),
             Command::Decline { request, reason } => self.decline_request(id, request, &reason),

@@ -148,7 +148,7 @@ impl Engine {
         self.say_trust(peer, was);
     }
 
-    fn say_trust(&mut self, peer: PeerId, was: Trust) {
+    pub(super) fn say_trust(&mut self, peer: PeerId, was: Trust) {
         self.trust_is_new(peer);
         let (name, is) = (self.people.shown(peer), self.people.trust(peer));
         let safety = self.safety_words(peer);
