@@ -13,6 +13,16 @@ use crate::event::{Event, Pattern, event};
 use crate::process::{Failure, Line, PROMPT, Process, Stream, command};
 use crate::trace::Trace;
 
+/// Where programs keep things (XDG base directories 0.8, and POSIX for the last), below a home.
+const DIRECTORIES: [(&str, &str); 6] = [
+    ("XDG_DATA_HOME", "data"),
+    ("XDG_CONFIG_HOME", "config"),
+    ("XDG_STATE_HOME", "state"),
+    ("XDG_CACHE_HOME", "cache"),
+    ("XDG_RUNTIME_DIR", "run"),
+    ("TMPDIR", "tmp"),
+];
+
 /// How a peer is started. What is not said is the program's default, except that it binds loopback.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -23,6 +33,7 @@ pub struct Setup {
     bind: Option<SocketAddr>,
     bind_tcp: Option<SocketAddr>,
     json: bool,
+    anonymous: bool,
 }
 
 impl Setup {
@@ -37,6 +48,7 @@ impl Setup {
             bind: Some(loopback),
             bind_tcp: Some(loopback),
             json: true,
+            anonymous: false,
         }
     }
 
@@ -84,13 +96,26 @@ impl Setup {
         self
     }
 
+    /// With `--anonymous`, in a home of the system that holds every directory of which programs know.
+    pub fn anonymous(mut self) -> Self {
+        self.anonymous = true;
+        self
+    }
+
     /// The command line of a subcommand with its own arguments.
     ///
     /// # Errors
     /// If the program was not built.
     pub fn command(&self, subcommand: &[&str]) -> Result<Command, Failure> {
         let mut command = command(&binaries::find(binaries::PEER)?, &self.home);
-        command.arg("--home").arg(&self.home).args(["--name", &self.name]);
+        if self.anonymous {
+            command.arg("--anonymous");
+            for (variable, below) in DIRECTORIES {
+                command.env(variable, self.home.join(below));
+            }
+        } else {
+            command.arg("--home").arg(&self.home).args(["--name", &self.name]);
+        }
         if self.json {
             command.arg("--json");
         }

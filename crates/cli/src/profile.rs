@@ -1,5 +1,6 @@
 //! Which profile a command is for, its name, its config and its identity.
 
+use core::cell::OnceCell;
 use std::env;
 use std::fs::File;
 use std::io::Read as _;
@@ -7,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use p2pchat_client::profile::{Home, ProfileLock, Profiles};
-use p2pchat_client::random::system_rng;
+use p2pchat_client::random::{guest_name, system_rng};
 use p2pchat_client::{Failure, Identity, Passphrase};
 use p2pchat_proto::Name;
 use zeroize::Zeroizing;
@@ -33,6 +34,8 @@ pub struct Profile {
     /// Whether `--home` chose it.
     pub by_home: bool,
     terminal: Terminal,
+    /// Of a profile that is kept nowhere, once it was made.
+    once: OnceCell<Arc<Identity>>,
 }
 
 /// The profile that counts without anybody being asked, if there is one.
@@ -52,6 +55,13 @@ impl Profile {
     /// [`Failure::Usage`] if several could be meant, or `--name` is not the name in `--home`;
     /// [`Failure::Local`] if files cannot be read.
     pub fn choose(global: &Global, terminal: Terminal) -> Result<Self, Failure> {
+        if global.anonymous {
+            // A user without a home directory has no config file either.
+            let profiles = Profiles::of_user().ok();
+            let path = profiles.as_ref().map(Profiles::config_file);
+            let file = path.map_or_else(|| Ok(ConfigFile::default()), ConfigFile::read)?;
+            return Self::anonymous(Settings::new(global, &file)?, terminal);
+        }
         if let Some(directory) = &global.home {
             let home = Home::open(directory)?;
             let path = home.config_file();
@@ -68,12 +78,22 @@ impl Profile {
             return Self::in_home(Home::open(directory)?, directory, global, &file, terminal);
         }
         let settings = Settings::new(global, &file)?;
+        if file.anonymous && global.name.is_none() {
+            return Self::anonymous(settings, terminal);
+        }
         let wanted = global.name.clone().or_else(|| file.name.clone());
         let name = match choose(wanted, file.default_profile.clone(), &profiles.names()?)? {
             Chosen::Name(name) => name,
             Chosen::First => first_name(terminal, settings.json)?,
         };
-        Ok(Self { home: profiles.open(&name)?, name, settings, by_home: false, terminal })
+        let home = profiles.open(&name)?;
+        Ok(Self { home, name, settings, by_home: false, terminal, once: OnceCell::new() })
+    }
+
+    /// A profile in memory, with a name that nobody had before.
+    fn anonymous(settings: Settings, terminal: Terminal) -> Result<Self, Failure> {
+        let name = guest_name(&mut system_rng()?)?;
+        Ok(Self { home: Home::nowhere(), name, settings, by_home: false, terminal, once: OnceCell::new() })
     }
 
     fn in_home(
@@ -83,6 +103,10 @@ impl Profile {
         file: &ConfigFile,
         terminal: Terminal,
     ) -> Result<Self, Failure> {
+        if file.anonymous {
+            let what = "a home is kept, and its config file says anonymous".to_owned();
+            return Err(Failure::Usage(what));
+        }
         let settings = Settings::new(global, file)?;
         let wanted = global.name.clone().or_else(|| file.name.clone());
         let name = match (home.name()?, wanted) {
@@ -95,7 +119,26 @@ impl Profile {
             (Some(name), _) | (None, Some(name)) => name,
             (None, None) => first_name(terminal, settings.json)?,
         };
-        Ok(Self { home, name, settings, by_home: true, terminal })
+        Ok(Self { home, name, settings, by_home: true, terminal, once: OnceCell::new() })
+    }
+
+    /// Whether anything of it is on a disk.
+    pub fn is_kept(&self) -> bool {
+        self.home.directory().is_some()
+    }
+
+    /// The profile, for a command that is about what is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] if it is kept nowhere.
+    pub fn kept(self) -> Result<Self, Failure> {
+        if self.is_kept() {
+            return Ok(self);
+        }
+        Err(Failure::Usage(
+            "with --anonymous nothing is kept, so there is nothing to show or change".to_owned(),
+        ))
     }
 
     /// Holds the profile for this process.
@@ -113,6 +156,13 @@ impl Profile {
     ///
     /// [`Failure::Locked`] where nobody can be asked, and whatever is the matter with the key file.
     pub fn identity(&self) -> Result<Arc<Identity>, Failure> {
+        if !self.is_kept() {
+            if let Some(made) = self.once.get() {
+                return Ok(Arc::clone(made));
+            }
+            let made = Arc::new(self.home.create_identity(None, &mut system_rng()?)?);
+            return Ok(Arc::clone(self.once.get_or_init(|| made)));
+        }
         if !self.home.has_identity() {
             return self.create(false).map(Arc::new);
         }

@@ -19,6 +19,9 @@ pub struct Global {
     /// My name; without --home it selects the profile of that name and makes it if absent
     #[arg(long, global = true, value_name = "NAME", env = "P2PCHAT_NAME", hide_env_values = true)]
     pub name: Option<Name>,
+    /// A one-time identity in memory, called guest-xxxxxx; nothing is kept
+    #[arg(long, global = true, conflicts_with_all = ["home", "name"])]
+    pub anonymous: bool,
     /// The broker; with #KEY it must have that key [default: 127.0.0.1:7770]
     #[arg(
         long,

@@ -32,11 +32,12 @@ impl Asked {
         matches!(self, Self::Invited(_))
     }
 
-    /// Whom to ask for, once the invitation was taken.
-    pub(super) fn target(&self) -> Target {
+    /// Whom to ask for, once the invitation was taken: by name, where the name is pinned, else by identity.
+    pub(super) fn target(&self, profile: &Profile) -> Target {
         match self {
             Self::Known(target) => target.clone(),
-            Self::Invited(invitation) => Target::Name(invitation.name.clone()),
+            Self::Invited(invitation) if profile.is_kept() => Target::Name(invitation.name.clone()),
+            Self::Invited(invitation) => Target::Peer(invitation.peer),
         }
     }
 

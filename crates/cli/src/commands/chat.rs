@@ -80,7 +80,7 @@ pub(super) fn connect(mut profile: Profile, args: &args::Connect) -> Result<u8, 
         if profile.settings.json || terminal.stdin { AcceptPolicy::Ask } else { AcceptPolicy::Contacts };
     let session = Session::open(profile, accept, AcceptPolicy::Ask, true)?;
     asked.take(&session.config)?;
-    let to = meant(&session.profile, asked.target())?;
+    let to = meant(&session.profile, asked.target(&session.profile))?;
     let mut desk = Desk::new(home_directory()).with_expected(to.clone());
     if !session.profile.settings.json {
         desk = desk.following();
@@ -133,7 +133,7 @@ pub(super) fn send(mut profile: Profile, args: &args::Send) -> Result<u8, Failur
     let asked = args.to.iter().map(|who| Asked::parse(who)).collect::<Result<Vec<_>, Failure>>()?;
     Asked::choose_one_broker(&asked, &mut profile)?;
     let to = |asked: &Asked| {
-        Ok(match meant(&profile, asked.target())? {
+        Ok(match meant(&profile, asked.target(&profile))? {
             Target::Peer(peer) => peer.to_string(),
             Target::Name(name) => name.to_string(),
         })

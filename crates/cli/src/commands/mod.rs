@@ -56,15 +56,15 @@ fn dispatch(cli: &Cli, json: &mut bool) -> Result<u8, Failure> {
     match command {
         Command::Completions(args) => pages::completions(args.shell),
         Command::Man(args) => pages::man(&args.dir),
-        Command::Init(args) => identity::init(&profile()?, args),
-        Command::Id(args) => identity::id(&profile()?, args),
+        Command::Init(args) => identity::init(&profile()?.kept()?, args),
+        Command::Id(args) => identity::id(&profile()?.kept()?, args),
         Command::List(args) => chat::list(profile()?, args),
         Command::Connect(args) => chat::connect(profile()?, args),
         Command::Listen => chat::listen(profile()?),
-        Command::Contacts(args) => contacts::run(&profile()?, args),
-        Command::History(args) => history::run(&profile()?, args),
+        Command::Contacts(args) => contacts::run(&profile()?.kept()?, args),
+        Command::History(args) => history::run(&profile()?.kept()?, args),
         Command::Send(args) => chat::send(profile()?, args),
-        Command::Passphrase(args) => passphrase::run(&profile()?, args),
+        Command::Passphrase(args) => passphrase::run(&profile()?.kept()?, args),
     }
 }
 

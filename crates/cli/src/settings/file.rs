@@ -26,6 +26,7 @@ pub struct ConfigFile {
     pub name: Option<Name>,
     #[serde(deserialize_with = "parsed")]
     pub default_profile: Option<Name>,
+    pub anonymous: bool,
     #[serde(deserialize_with = "parsed")]
     pub broker: Option<BrokerAddress>,
     pub plain: bool,
