@@ -5,7 +5,9 @@
 //!   ^   ^                                        |  an answered probe raises the size at once
 //!   |   '--- 3 large ones in a row are lost      v
 //!   |        while small ones arrive           found: searched again after 600 s
-//!   '------- another path
+//!   |------- another path                        ^
+//!   v                                            |
+//! least 548 <--- 8 in a row of the base are lost, while smaller ones arrive; searched again after 60 s
 //! ```
 //!
 //! A session that only chats never sends a probe: nobody would use what it finds. A probe is a packet
@@ -16,8 +18,11 @@ use core::time::Duration;
 
 use p2pchat_proto::Moment;
 
-/// Bytes that every path takes: BASE_PLPMTU (RFC 8899 section 5.1.2; protocol section 12).
+/// Bytes that nearly every path takes: BASE_PLPMTU (RFC 8899 section 5.1.2; protocol section 12).
 pub const DATAGRAM_SIZE: usize = 1200;
+/// Bytes that are left of what every host takes (RFC 791 section 3.1: 576) beside the headers of IPv4 and
+/// UDP; a tunnel in a tunnel may take less than the base.
+pub const DATAGRAM_SIZE_LEAST: usize = 548;
 /// The largest that is tried: an Ethernet frame over IPv6 (protocol section 12; RFC 8200).
 pub const DATAGRAM_SIZE_MAX: usize = 1452;
 /// And where the peer is near: a jumbo frame over IPv4 (protocol section 12).
@@ -33,6 +38,9 @@ const STEP: usize = 16;
 pub(crate) const RAISE_AFTER: Duration = Duration::from_secs(600);
 /// Large datagrams lost in a row, while smaller ones arrive, that make a black hole (our choice).
 const BLACK_HOLE_LOSSES: u32 = 3;
+/// The same for those of the base, which seldom vanish by themselves: with a third of all lost, by chance
+/// once in 6,500 times (our choice).
+const BLACK_HOLE_LOSSES_AT_BASE: u32 = 8;
 /// Time after one until larger sizes are tried again (our choice; a path that changed may change again).
 const SEARCH_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
@@ -50,9 +58,11 @@ pub(crate) struct Mtu {
     next: Moment,
     /// From when on something may ask for a search.
     rest_until: Moment,
-    /// The newest large packet that arrived, and large ones lost since.
-    large_arrived: Option<u64>,
+    /// The newest of the largest packets that arrived: its number and bytes.
+    large_arrived: Option<(u64, u64)>,
+    /// Large ones that were lost since, and the bytes of the smallest of them.
     large_lost: u32,
+    least_lost: u64,
     black_holes: u64,
 }
 
@@ -78,6 +88,7 @@ impl Mtu {
             rest_until: Moment::ZERO,
             large_arrived: None,
             large_lost: 0,
+            least_lost: u64::MAX,
             black_holes: 0,
         }
     }
@@ -135,8 +146,8 @@ impl Mtu {
         if let Some(probe) = self.probe.take() {
             self.size = probe.size;
             self.failures = 0;
-            self.large_arrived = Some(probe.number);
-            self.large_lost = 0;
+            self.forget_losses();
+            self.large_arrived = Some((probe.number, probe.size as u64));
             self.go_on(now);
         }
     }
@@ -149,30 +160,47 @@ impl Mtu {
             return false;
         }
         // The interface takes less than before.
-        bytes > DATAGRAM_SIZE && bytes <= self.size && self.fall_back(now)
+        bytes > self.below() && bytes <= self.size && self.fall_back(now)
     }
 
     /// Packet `number` of `bytes` arrived.
     pub(crate) fn on_arrived(&mut self, number: u64, bytes: u64) {
-        if bytes > DATAGRAM_SIZE as u64 {
-            self.large_arrived = self.large_arrived.max(Some(number));
-            self.large_lost = 0;
+        if bytes >= self.least_lost {
+            self.forget_losses();
+        }
+        if bytes > self.below() as u64 && self.large_arrived.is_none_or(|(_, largest)| bytes >= largest) {
+            let newest = self.large_arrived.map_or(number, |(newest, _)| newest.max(number));
+            self.large_arrived = Some((newest, bytes));
         }
     }
 
     /// Packet `number` of `bytes` was lost, while a later one arrived. Whether that makes a black hole,
     /// and the size is another one now.
     pub(crate) fn on_lost(&mut self, number: u64, bytes: u64, now: Moment) -> bool {
-        if bytes <= DATAGRAM_SIZE as u64 || self.large_arrived.is_some_and(|arrived| arrived > number) {
+        let passed = self.large_arrived.is_some_and(|(newest, largest)| newest > number && largest >= bytes);
+        if bytes <= self.below() as u64 || bytes > self.size as u64 || passed {
             return false;
         }
+        self.least_lost = self.least_lost.min(bytes);
         self.large_lost = self.large_lost.saturating_add(1);
-        self.large_lost >= BLACK_HOLE_LOSSES && self.size > DATAGRAM_SIZE && self.fall_back(now)
+        let enough = if self.size > DATAGRAM_SIZE { BLACK_HOLE_LOSSES } else { BLACK_HOLE_LOSSES_AT_BASE };
+        self.large_lost >= enough && self.fall_back(now)
+    }
+
+    /// What is used where the size does not pass any more; nothing that is as small counts for that.
+    const fn below(&self) -> usize {
+        if self.size > DATAGRAM_SIZE { DATAGRAM_SIZE } else { DATAGRAM_SIZE_LEAST }
+    }
+
+    const fn forget_losses(&mut self) {
+        self.large_lost = 0;
+        self.least_lost = u64::MAX;
     }
 
     fn fall_back(&mut self, now: Moment) -> bool {
-        self.size = DATAGRAM_SIZE;
-        self.large_lost = 0;
+        self.size = self.below();
+        self.forget_losses();
+        self.large_arrived = None;
         self.black_holes = self.black_holes.saturating_add(1);
         self.rest(now + SEARCH_AGAIN_AFTER);
         true

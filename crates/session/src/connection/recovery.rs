@@ -366,6 +366,11 @@ impl Recovery {
         self.pto_count > 0
     }
 
+    /// How many times that was so in a row.
+    pub(crate) const fn unanswered_probes(&self) -> u32 {
+        self.pto_count
+    }
+
     /// When a probe is due: counted from the last packet that asks (RFC 9002 section 6.2.1), but not put
     /// off by more than as much again by a user who goes on writing. Once probes are out, it counts from
     /// the last of those alone.

@@ -6,7 +6,7 @@ use p2pchat_proto::Moment;
 use p2pchat_proto::datagram::TAG_LEN;
 use p2pchat_proto::frame::Frame;
 
-use super::mtu::{DATAGRAM_SIZE, Mtu};
+use super::mtu::{DATAGRAM_SIZE, DATAGRAM_SIZE_LEAST, Mtu};
 use super::path::{Arrival, Sally};
 use super::{Connection, Phase, settle};
 use crate::event::SessionEvent;
@@ -80,10 +80,15 @@ impl Connection {
         self.unheard = 0;
     }
 
-    /// Bytes that a datagram may have now. While nothing is heard, what every path takes: the path may
-    /// have become narrower.
-    pub(super) const fn datagram_size(&self) -> usize {
-        if self.recovery.is_backing_off() { DATAGRAM_SIZE } else { self.recovery.mtu.size() }
+    /// Bytes that a datagram may have now. While nothing is heard, what nearly every path takes, and then
+    /// what every one does: the path may have become narrower.
+    pub(super) fn datagram_size(&self) -> usize {
+        let most = match self.recovery.unanswered_probes() {
+            0 => usize::MAX,
+            1 => DATAGRAM_SIZE,
+            _ => DATAGRAM_SIZE_LEAST,
+        };
+        self.recovery.mtu.size().min(most)
     }
 
     /// A packet that tries a larger size.

@@ -7,7 +7,7 @@ use p2pchat_proto::Moment;
 
 use super::pair::Who;
 use super::wander::{Home, Wanderers, access};
-use crate::{DATAGRAM_SIZE, DATAGRAM_SIZE_MAX};
+use crate::{DATAGRAM_SIZE, DATAGRAM_SIZE_LEAST, DATAGRAM_SIZE_MAX};
 
 /// Longest time without a line while a path takes less than before.
 const GAP_MAX: Duration = Duration::from_secs(2);
@@ -88,6 +88,45 @@ fn a_path_that_swallows_what_it_took_before_stalls_nothing() {
 }
 
 #[test]
+fn a_path_that_takes_less_than_the_base_stalls_long_lines_for_seconds_at_most() {
+    const STALL_MAX: Duration = Duration::from_secs(8);
+    for (seed, (mtu, long)) in (0..).zip([(560, 6_000), (700, 1_150), (1000, 6_000), (1190, 1_190)]) {
+        let mut world = talkers(seed, Some(mtu));
+        world.long = long;
+        let since = world.now;
+        world.talk(25);
+        for who in [Who::Bob, Who::Alice] {
+            let gap = longest_gap(&mut world, who, since);
+            assert!(gap < STALL_MAX, "seed {seed}, {mtu}, {long}: {who:?} without a line for {gap:?}");
+            let info = world.info(who);
+            assert_eq!((info.mtu, info.black_holes, info.suspect), (DATAGRAM_SIZE_LEAST, 1, false));
+        }
+        // Later it is searched for what it takes.
+        world.talk(45);
+        world.long = 6_000;
+        world.talk(5);
+        let found = world.info(Who::Bob).mtu;
+        assert!(found <= mtu && found + 16 > mtu, "seed {seed}: {found} of {mtu}");
+    }
+}
+
+#[test]
+fn a_path_that_takes_less_than_the_base_all_at_once_stalls_as_little() {
+    for seed in 0..3 {
+        let mut world = talkers(seed, None);
+        world.talk(3);
+        narrow(&mut world, Some(800));
+        let since = world.now;
+        world.talk(20);
+        for who in [Who::Bob, Who::Alice] {
+            let gap = longest_gap(&mut world, who, since);
+            assert!(gap < Duration::from_secs(8), "seed {seed}: {who:?} without a line for {gap:?}");
+            assert_eq!(world.info(who).mtu, DATAGRAM_SIZE_LEAST);
+        }
+    }
+}
+
+#[test]
 fn a_path_from_one_side_only_that_swallows_large_ones_stalls_nothing() {
     for way in Way::BOTH {
         let mut world = talkers(1, None);
@@ -120,6 +159,22 @@ fn losses_and_a_queue_that_runs_over_are_seldom_taken_for_a_black_hole() {
         holes += world.info(Who::Bob).black_holes + world.info(Who::Alice).black_holes;
     }
     assert!(holes <= 10, "{holes} in twenty sessions of 20 s at 10 %");
+    for (share, most) in [(0.1, 0), (0.25, 1)] {
+        let mut least = 0;
+        for seed in 0..4 {
+            let mut world = talkers(seed, Some(DATAGRAM_SIZE));
+            let interface = world.bob.interface;
+            let loss = p2pchat_netsim::Loss::Independent { share };
+            let config = LinkConfig { loss, delay: millis(10), ..LinkConfig::default() };
+            for way in Way::BOTH {
+                world.apply(Fault::Line { interface, way, config });
+            }
+            world.talk(20);
+            let sizes = [Who::Bob, Who::Alice].map(|who| world.info(who).mtu);
+            least += sizes.iter().filter(|size| **size < DATAGRAM_SIZE).count();
+        }
+        assert!(least <= most, "{least} of eight below the base with {share} lost");
+    }
 }
 
 #[test]
