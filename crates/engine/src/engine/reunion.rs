@@ -17,9 +17,9 @@ use crate::wish::{RETRY_FIRST, RETRY_MAX};
 /// How long somebody who is wished for is left to the broker alone, where its link is being made. A link
 /// over the slowest lines takes that long.
 const BROKER_FIRST: Duration = Duration::from_secs(1);
-/// Longest pause between two tries at somebody who was lost lately (protocol section 4.8): `connect` of a
-/// contact who began anew lasts 15 s, and may have to come through a filter that only this side's own
-/// datagrams open.
+/// Longest pause between two tries at somebody who was lost lately, where no broker can bring the two together
+/// (protocol section 4, P2P-4.31): `connect` of a contact who began anew lasts 15 s, and may have to come
+/// through a filter that only this side's own datagrams open.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Tries with such pauses: ten minutes, as each lasts [`p2pchat_session::DIAL_GIVE_UP`].
 const TRIES_OFTEN: u32 = 36;
@@ -228,7 +228,8 @@ impl Engine {
     /// Backs off, not in step with the other side.
     fn look_later(&mut self, peer: PeerId, now: Now) {
         let Some(reunion) = self.reunions.get_mut(&peer) else { return };
-        let longest = if reunion.failures < TRIES_OFTEN { PAUSE_MAX } else { RETRY_MAX };
+        let often = reunion.failures < TRIES_OFTEN && !self.link.is_ready();
+        let longest = if often { PAUSE_MAX } else { RETRY_MAX };
         let wait = RETRY_FIRST.saturating_mul(1 << reunion.failures.min(6)).min(longest);
         let early = wait.mul_f64(self.rng.random_range(0.0..0.5));
         reunion.failures = reunion.failures.saturating_add(1);

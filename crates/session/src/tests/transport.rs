@@ -300,7 +300,7 @@ fn a_timeout_costs_two_probes_and_no_more_than_what_is_missing() {
         }
         pair.run_for(Duration::from_millis(1));
         let bytes = bobs_bytes(&pair, before);
-        assert!(bytes < 2 * 1_800, "twice what is missing, and what packets add: {bytes} bytes at once");
+        assert!(bytes < 2 * 1_800, "twice what is missing at most: {bytes} bytes at once");
     }
     pair.say(Who::Bob, b"anybody?");
     let before = pair.sent.len();
