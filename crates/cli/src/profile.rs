@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use p2pchat_client::profile::{Home, ProfileLock, Profiles};
+use p2pchat_client::profile::{Home, Papers, ProfileLock, Profiles};
 use p2pchat_client::random::{guest_name, system_rng};
 use p2pchat_client::{Failure, Identity, Passphrase};
 use p2pchat_proto::Name;
@@ -27,15 +27,15 @@ const NAMELESS: &str = "user";
 pub struct Profile {
     /// Its files.
     pub home: Home,
-    /// The name to register.
-    pub name: Name,
     /// Flags over environment over config.
     pub settings: Settings,
     /// Whether `--home` chose it.
     pub by_home: bool,
+    /// The name that the user said, or that its directory has. What is stored is sealed.
+    said: Option<Name>,
     terminal: Terminal,
-    /// Of a profile that is kept nowhere, once it was made.
-    once: OnceCell<Arc<Identity>>,
+    /// Once it was unlocked.
+    identity: OnceCell<Arc<Identity>>,
 }
 
 /// The profile that counts without anybody being asked, if there is one.
@@ -52,8 +52,7 @@ impl Profile {
     ///
     /// # Errors
     ///
-    /// [`Failure::Usage`] if several could be meant, or `--name` is not the name in `--home`;
-    /// [`Failure::Local`] if files cannot be read.
+    /// [`Failure::Usage`] if several could be meant; [`Failure::Local`] if files cannot be read.
     pub fn choose(global: &Global, terminal: Terminal) -> Result<Self, Failure> {
         if global.anonymous {
             // A user without a home directory has no config file either.
@@ -70,12 +69,12 @@ impl Profile {
                 let what = "the config file in --home names another home".to_owned();
                 return Err(Failure::Usage(what));
             }
-            return Self::in_home(home, directory, global, &file, terminal);
+            return Self::in_home(home, global, &file, terminal);
         }
         let profiles = Profiles::of_user()?;
         let file = ConfigFile::read(profiles.config_file())?;
         if let Some(directory) = &file.home {
-            return Self::in_home(Home::open(directory)?, directory, global, &file, terminal);
+            return Self::in_home(Home::open(directory)?, global, &file, terminal);
         }
         let settings = Settings::new(global, &file)?;
         if file.anonymous && global.name.is_none() {
@@ -87,39 +86,38 @@ impl Profile {
             Chosen::First => first_name(terminal, settings.json)?,
         };
         let home = profiles.open(&name)?;
-        Ok(Self { home, name, settings, by_home: false, terminal, once: OnceCell::new() })
+        Ok(Self { home, settings, by_home: false, said: Some(name), terminal, identity: OnceCell::new() })
     }
 
     /// A profile in memory, with a name that nobody had before.
     fn anonymous(settings: Settings, terminal: Terminal) -> Result<Self, Failure> {
-        let name = guest_name(&mut system_rng()?)?;
-        Ok(Self { home: Home::nowhere(), name, settings, by_home: false, terminal, once: OnceCell::new() })
+        let (home, said) = (Home::nowhere(), Some(guest_name(&mut system_rng()?)?));
+        Ok(Self { home, settings, by_home: false, said, terminal, identity: OnceCell::new() })
     }
 
-    fn in_home(
-        home: Home,
-        directory: &Path,
-        global: &Global,
-        file: &ConfigFile,
-        terminal: Terminal,
-    ) -> Result<Self, Failure> {
+    fn in_home(home: Home, global: &Global, file: &ConfigFile, terminal: Terminal) -> Result<Self, Failure> {
         if file.anonymous {
             let what = "a home is kept, and its config file says anonymous".to_owned();
             return Err(Failure::Usage(what));
         }
         let settings = Settings::new(global, file)?;
-        let wanted = global.name.clone().or_else(|| file.name.clone());
-        let name = match (home.name()?, wanted) {
-            (Some(stored), Some(wanted)) if stored != wanted => {
-                return Err(Failure::Usage(format!(
-                    "{} is the profile of {stored}, not of {wanted}",
-                    directory.display()
-                )));
+        let said = global.name.clone().or_else(|| file.name.clone());
+        Ok(Self { home, settings, by_home: true, said, terminal, identity: OnceCell::new() })
+    }
+
+    /// The name to register.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] if `--name` is not the name in `--home`.
+    pub fn name(&self, papers: &Papers) -> Result<Name, Failure> {
+        match (papers.name(), &self.said) {
+            (Some(stored), Some(said)) if self.by_home && stored != said => {
+                Err(Failure::Usage(format!("{} is the profile of {stored}, not of {said}", self.directory())))
             }
-            (Some(name), _) | (None, Some(name)) => name,
-            (None, None) => first_name(terminal, settings.json)?,
-        };
-        Ok(Self { home, name, settings, by_home: true, terminal, once: OnceCell::new() })
+            (_, Some(name)) | (Some(name), None) => Ok(name.clone()),
+            (None, None) => first_name(self.terminal, self.settings.json),
+        }
     }
 
     /// Whether anything of it is on a disk.
@@ -141,6 +139,33 @@ impl Profile {
         ))
     }
 
+    /// What to call it before it is unlocked.
+    pub fn label(&self) -> String {
+        self.said.as_ref().map_or_else(|| self.directory(), ToString::to_string)
+    }
+
+    fn directory(&self) -> String {
+        self.home.directory().map(|directory| directory.display().to_string()).unwrap_or_default()
+    }
+
+    /// What it keeps, for whoever holds it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::identity`] and of [`Papers::open`].
+    pub fn papers(&self, _held: &ProfileLock) -> Result<Papers, Failure> {
+        Papers::open(&self.home, &self.identity()?)
+    }
+
+    /// The same, for whoever only looks.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::identity`] and of [`Papers::look`].
+    pub fn look(&self) -> Result<Papers, Failure> {
+        Papers::look(&self.home, &self.identity()?)
+    }
+
     /// Holds the profile for this process.
     ///
     /// # Errors
@@ -156,25 +181,30 @@ impl Profile {
     ///
     /// [`Failure::Locked`] where nobody can be asked, and whatever is the matter with the key file.
     pub fn identity(&self) -> Result<Arc<Identity>, Failure> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(Arc::clone(identity));
+        }
         if !self.is_kept() {
-            if let Some(made) = self.once.get() {
-                return Ok(Arc::clone(made));
-            }
             let made = Arc::new(self.home.create_identity(None, &mut system_rng()?)?);
-            return Ok(Arc::clone(self.once.get_or_init(|| made)));
+            return Ok(Arc::clone(self.identity.get_or_init(|| made)));
         }
         if !self.home.has_identity() {
-            return self.create(false).map(Arc::new);
+            return self.create(false);
         }
-        self.home.identity(self.current_passphrase()?.as_ref()).map(Arc::new)
+        let identity = Arc::new(self.home.identity(self.current_passphrase()?.as_ref())?);
+        Ok(Arc::clone(self.identity.get_or_init(|| identity)))
     }
 
-    /// Makes the identity, with a passphrase where the user gives one.
+    /// Makes the identity, with a passphrase where the user gives one. For whoever holds the profile.
     ///
     /// # Errors
     ///
     /// [`Failure::KeyFile`] if there is one already.
-    pub fn create(&self, no_passphrase: bool) -> Result<Identity, Failure> {
+    pub fn create(&self, no_passphrase: bool) -> Result<Arc<Identity>, Failure> {
+        let name = match &self.said {
+            Some(name) => name.clone(),
+            None => first_name(self.terminal, self.settings.json)?,
+        };
         let passphrase = match (&self.settings.passphrase, no_passphrase) {
             (_, true) => None,
             (PassphraseSource::Terminal, false) if self.can_ask() => {
@@ -183,9 +213,9 @@ impl Profile {
             (PassphraseSource::Terminal, false) => None,
             (PassphraseSource::File(_) | PassphraseSource::Descriptor(_), false) => self.passphrase()?,
         };
-        let identity = self.home.create_identity(passphrase.as_ref(), &mut system_rng()?)?;
-        self.home.store_name(&self.name)?;
-        Ok(identity)
+        let identity = Arc::new(self.home.create_identity(passphrase.as_ref(), &mut system_rng()?)?);
+        Papers::open(&self.home, &identity)?.set_name(name)?;
+        Ok(Arc::clone(self.identity.get_or_init(|| identity)))
     }
 
     /// Seals the key file under the passphrase from `source`, whatever it was sealed with.
@@ -234,7 +264,7 @@ impl Profile {
 
     fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
         if self.settings.passphrase == PassphraseSource::Terminal && self.can_ask() {
-            return ask_secret(&format!("Passphrase of {}: ", self.name)).map(Passphrase::new).map(Some);
+            return ask_secret(&format!("Passphrase of {}: ", self.label())).map(Passphrase::new).map(Some);
         }
         given_passphrase(&self.settings.passphrase)
     }

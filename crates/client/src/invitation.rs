@@ -7,7 +7,7 @@ use p2pchat_engine::{Failure, Pin};
 use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
 
 use crate::config::BrokerAddress;
-use crate::profile::{Everybody, Home, KnownBrokers};
+use crate::profile::Papers;
 
 /// What every invitation begins with.
 pub const SCHEME: &str = "p2pchat://";
@@ -125,26 +125,24 @@ impl Invitation {
         bare.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(loopback)
     }
 
-    /// Pins the broker and the person, before either was heard of. Whoever does it holds the home's lock.
+    /// Pins the broker and the person, before either was heard of, in one write.
     ///
     /// # Errors
     /// [`Failure::BrokerKeyChanged`] and [`Failure::KeyChanged`] if another key is known: which one is right
     /// is for the user to decide, and nothing is pinned. [`Failure::NotAllowed`] if the user calls somebody
     /// else so. [`Failure::Local`] and [`Failure::DiskFull`] if it cannot be kept.
-    pub fn take(&self, home: &Home, now: WallTime) -> Result<(), Failure> {
-        let mut brokers = KnownBrokers::load(home)?;
-        let known = BrokerAddress { host_port: self.host_port.clone(), key: None };
-        brokers.check(&known, self.broker)?;
-        let mut everybody = Everybody::load(home)?;
-        everybody.add(self.name.clone(), self.peer, self.broker, now)?;
-        brokers.remember(&self.host_port, self.broker)
+    pub fn take(&self, papers: &mut Papers, now: WallTime) -> Result<(), Failure> {
+        papers.add_at(&self.host_port, self.broker, self.name.clone(), self.peer, now)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Home;
+    use p2pchat_crypto::{Identity, Seed};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     const NOW: WallTime = WallTime(1_800_000_000_000);
 
@@ -214,27 +212,29 @@ mod tests {
     fn it_pins_both_and_nothing_against_what_is_known() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::open(directory.path()).unwrap();
-        invitation().take(&home, NOW).unwrap();
-        invitation().take(&home, NOW).unwrap();
-        let everybody = Everybody::load(&home).unwrap();
-        assert_eq!(everybody.find("alice", Some(BrokerKey([9; 32]))), Ok(PeerId([1; 32])));
+        let me = Arc::new(Identity::from_seed(&Seed::from_bytes([7; 32])));
+        let mut papers = Papers::open(&home, &me).unwrap();
+        invitation().take(&mut papers, NOW).unwrap();
+        invitation().take(&mut papers, NOW).unwrap();
+        let again = Papers::look(&home, &me).unwrap();
+        assert_eq!(again.find("alice", Some(BrokerKey([9; 32]))), Ok(PeerId([1; 32])));
         let other = Invitation { peer: PeerId([2; 32]), ..invitation() };
         let changed = Failure::KeyChanged {
             name: Some("alice".parse().unwrap()),
             pinned: PeerId([1; 32]),
             came: PeerId([2; 32]),
         };
-        assert_eq!(other.take(&home, NOW), Err(changed));
+        assert_eq!(other.take(&mut papers, NOW), Err(changed));
         let other = Invitation { broker: BrokerKey([8; 32]), name: "carol".parse().unwrap(), ..invitation() };
         let changed = Failure::BrokerKeyChanged {
             address: "broker.example:7770".to_owned(),
             pinned: BrokerKey([9; 32]),
             came: BrokerKey([8; 32]),
         };
-        assert_eq!(other.take(&home, NOW), Err(changed));
-        assert_eq!(Everybody::load(&home).unwrap().list().len(), 1);
-        let known = KnownBrokers::load(&home).unwrap();
-        assert_eq!(known.key("broker.example:7770"), Some(BrokerKey([9; 32])));
+        assert_eq!(other.take(&mut papers, NOW), Err(changed));
+        let again = Papers::look(&home, &me).unwrap();
+        assert_eq!(again.list().len(), 1);
+        assert_eq!(again.brokers().key("broker.example:7770"), Some(BrokerKey([9; 32])));
     }
 
     proptest! {

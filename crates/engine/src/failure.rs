@@ -364,12 +364,9 @@ impl Failure {
                 "start one with `p2pchat-broker run`, or name another with --broker HOST:PORT"
             }
             Self::BrokerRefused { .. } => "check --broker HOST:PORT and the versions of both sides",
-            Self::BrokerKeyChanged { pinned, .. } => {
+            Self::BrokerKeyChanged { address, came, .. } => {
                 return Some(
-                    format!(
-                        "ask its operator; if the change is meant, remove the line with {pinned} from known_brokers"
-                    )
-                    .into(),
+                    format!("ask its operator; if the change is meant: --broker {address}#{came}").into(),
                 );
             }
             Self::ClocksDiffer { .. } => "set the clock of the machine that is wrong",
@@ -406,10 +403,10 @@ impl Failure {
             Self::DiskFull { .. } => "make room there, or choose another place with --home or --download-dir",
             Self::Local { .. } => "check the path, the address and their permissions",
             Self::StoreDamaged { aside: Some(_), .. } => {
-                "put a backup in its place, or start again without a history"
+                "put a backup in its place, or start again without what was in it"
             }
             Self::StoreDamaged { aside: None, .. } => {
-                "put a backup in its place, or move it away to start without a history"
+                "put a backup in its place, or move it away to start without what was in it"
             }
             Self::KeyFile { hint, .. } => return Some(hint.clone().into()),
             Self::Locked { .. } => "give it with --passphrase-file or --passphrase-fd, or on a terminal",

@@ -1,6 +1,7 @@
 //! Whom a command is for: a name, an id, or an invitation.
 
 use p2pchat_client::desk::target;
+use p2pchat_client::profile::Papers;
 use p2pchat_client::{Config, Failure, Invitation, Target};
 
 use crate::clock::wall_time;
@@ -96,6 +97,6 @@ impl Asked {
         if invitation.peer == config.identity.peer_id() || invitation.name == config.name {
             return Err(Failure::NotAllowed { what: "a chat with yourself".to_owned() });
         }
-        invitation.take(&config.home, wall_time())
+        invitation.take(&mut Papers::open(&config.home, &config.identity)?, wall_time())
     }
 }

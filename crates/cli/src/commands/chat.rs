@@ -8,9 +8,10 @@ use std::sync::Arc;
 use directories::UserDirs;
 use p2pchat_client::desk::{Action, Desk};
 use p2pchat_client::files::open_source;
-use p2pchat_client::profile::{Everybody, KnownBrokers, ProfileLock};
+use p2pchat_client::profile::ProfileLock;
 use p2pchat_client::{
-    AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Identity, Request, Target, json, spawn,
+    AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Identity, Request, Target, json,
+    language, spawn,
 };
 use p2pchat_proto::limits::TEXT_MAX;
 use tokio::runtime::{Builder, Runtime};
@@ -61,26 +62,20 @@ impl Port for Running {
     }
 }
 
-/// Whom the user calls otherwise than the broker is asked for by identity: events name them as the user does.
-fn meant(profile: &Profile, target: Target) -> Result<Target, Failure> {
-    let Target::Name(name) = &target else { return Ok(target) };
-    let everybody = Everybody::load(&profile.home)?;
-    let broker = KnownBrokers::load(&profile.home)?.expected(&profile.settings.broker);
-    Ok(everybody.renamed(name, broker).map_or(target, Target::Peer))
-}
-
 /// Asks somebody, and talks.
 pub(super) fn connect(mut profile: Profile, args: &args::Connect) -> Result<u8, Failure> {
     let asked = Asked::parse(&args.to)?;
     asked.choose_broker(&mut profile)?;
     readable(&args.file)?;
+    // What is wrong with it is said before the profile is held.
+    args.message.as_deref().map(language::check_text).transpose()?;
     let terminal = Terminal::detect();
     let input = input(&profile, terminal);
     let accept =
         if profile.settings.json || terminal.stdin { AcceptPolicy::Ask } else { AcceptPolicy::Contacts };
     let session = Session::open(profile, accept, AcceptPolicy::Ask, true)?;
     asked.take(&session.config)?;
-    let to = meant(&session.profile, asked.target(&session.profile))?;
+    let to = session.service().meant(asked.target(&session.profile))?;
     let mut desk = Desk::new(home_directory()).with_expected(to.clone());
     if !session.profile.settings.json {
         desk = desk.following();
@@ -121,7 +116,7 @@ pub(super) fn list(profile: Profile, args: &args::List) -> Result<u8, Failure> {
         Held::Done(exit) => return Ok(exit),
     };
     let session = Session::with(profile, lock, AcceptPolicy::Nobody, AcceptPolicy::Nobody, false)?;
-    let service = service(&session.profile);
+    let service = session.service();
     session.run(move |now| {
         let task = service.list(&call, now);
         Run { task, desk: Desk::new(None), input: Input::None, first: Vec::new(), bars: false, serves: false }
@@ -132,13 +127,11 @@ pub(super) fn list(profile: Profile, args: &args::List) -> Result<u8, Failure> {
 pub(super) fn send(mut profile: Profile, args: &args::Send) -> Result<u8, Failure> {
     let asked = args.to.iter().map(|who| Asked::parse(who)).collect::<Result<Vec<_>, Failure>>()?;
     Asked::choose_one_broker(&asked, &mut profile)?;
-    let to = |asked: &Asked| {
-        Ok(match meant(&profile, asked.target(&profile))? {
-            Target::Peer(peer) => peer.to_string(),
-            Target::Name(name) => name.to_string(),
-        })
+    let to = |(asked, who): (&Asked, &String)| match asked.target(&profile) {
+        Target::Peer(peer) if asked.is_invited() => peer.to_string(),
+        Target::Peer(_) | Target::Name(_) => asked.label(who),
     };
-    let to = asked.iter().map(to).collect::<Result<Vec<_>, Failure>>()?;
+    let to = asked.iter().zip(&args.to).map(to).collect();
     let text = match args.message.as_deref() {
         Some("-") => Some(standard_input()?),
         text => text.map(str::to_owned),
@@ -146,9 +139,8 @@ pub(super) fn send(mut profile: Profile, args: &args::Send) -> Result<u8, Failur
     let files: Result<Vec<_>, _> = args.files.iter().map(|path| absolute(path)).collect();
     let timeout = u32::try_from(profile.settings.timeout.as_secs()).unwrap_or(u32::MAX);
     let call = SendCall { to, text, files: files?, wait: args.wait, timeout };
-    let service = service(&profile);
     // What is wrong with it is said before the profile is held.
-    service.send(&call, Instant::now())?;
+    Service::check(&call)?;
     readable(&args.files)?;
     let bars = Terminal::detect().stderr && !profile.settings.json && !profile.settings.quiet;
     // Whoever is invited is pinned here and by nobody else.
@@ -162,7 +154,7 @@ pub(super) fn send(mut profile: Profile, args: &args::Send) -> Result<u8, Failur
     };
     let session = Session::with(profile, lock, AcceptPolicy::Nobody, AcceptPolicy::Nobody, false)?;
     asked.iter().try_for_each(|asked| asked.take(&session.config))?;
-    let task = service.send(&call, Instant::now())?;
+    let task = session.service().send(&call, Instant::now())?;
     session.run(move |_| Run {
         task,
         desk: Desk::new(None),
@@ -175,10 +167,10 @@ pub(super) fn send(mut profile: Profile, args: &args::Send) -> Result<u8, Failur
 
 /// Meets the broker once, so that its key is known and the name taken, and leaves again.
 pub(super) fn greet(profile: &Profile, identity: &Arc<Identity>) -> Result<(), Failure> {
-    let _lock = profile.lock()?;
+    let lock = profile.lock()?;
     let broker = profile.settings.broker.host_port.clone();
     let (nobody, identity) = (AcceptPolicy::Nobody, Arc::clone(identity));
-    let (client, mut events) = spawn(config(profile, identity, nobody, nobody, false)?)?;
+    let (client, mut events) = spawn(config(profile, &lock, identity, nobody, nobody, false)?)?;
     runtime()?.block_on(async {
         let greeted = front::greet(&mut events, &broker).await;
         drop(client);
@@ -207,10 +199,6 @@ fn hold_or_call(profile: &Profile, call: Call) -> Result<Held, Failure> {
         let envelope = Envelope { call, plain: !settings.json, verbose: settings.verbose > 0 };
         control::through(stream, &envelope, settings).await.map(Held::Done)
     })
-}
-
-fn service(profile: &Profile) -> Service {
-    Service { home: profile.home.clone(), broker: profile.settings.broker.clone() }
 }
 
 fn runtime() -> Result<Runtime, Failure> {
@@ -242,13 +230,19 @@ impl Session {
         takes_files: bool,
     ) -> Result<Self, Failure> {
         let identity = profile.identity()?;
-        let config = config(&profile, identity, accept, accept_files, takes_files)?;
+        let config = config(&profile, &lock, identity, accept, accept_files, takes_files)?;
         Ok(Self { profile, config, _lock: lock })
+    }
+
+    /// What other commands of this profile need.
+    fn service(&self) -> Service {
+        let Config { home, identity, broker, .. } = &self.config;
+        Service { home: home.clone(), me: Arc::clone(identity), broker: broker.clone() }
     }
 
     /// Runs the client and the command until both have ended.
     fn run<T: Task>(self, make: impl FnOnce(Instant) -> Run<T>) -> Result<u8, Failure> {
-        let service = service(&self.profile);
+        let service = self.service();
         let settings = self.profile.settings;
         let runtime = runtime()?;
         let terminal = Terminal::detect();
@@ -284,6 +278,7 @@ impl Session {
 /// What a client is started with. The policies are what counts where the user wants none.
 fn config(
     profile: &Profile,
+    held: &ProfileLock,
     identity: Arc<Identity>,
     accept: AcceptPolicy,
     accept_files: AcceptPolicy,
@@ -293,7 +288,7 @@ fn config(
     Ok(Config {
         home: profile.home.clone(),
         identity,
-        name: profile.name.clone(),
+        name: profile.name(&profile.papers(held)?)?,
         broker: settings.broker.clone(),
         bind: settings.bind.clone(),
         advertise: settings.advertise.clone(),

@@ -1,7 +1,7 @@
 //! `contacts`: whom the user knows, and what was decided about them.
 
 use p2pchat_client::event::Trust;
-use p2pchat_client::profile::{Acquaintance, Everybody, KnownBrokers};
+use p2pchat_client::profile::{Acquaintance, Papers};
 use p2pchat_client::safety::SafetyNumber;
 use p2pchat_client::{Failure, json};
 use p2pchat_proto::{BrokerKey, Name, PeerId};
@@ -17,16 +17,21 @@ pub(super) fn run(profile: &Profile, args: &Contacts) -> Result<u8, Failure> {
     let what = args.what.as_ref().unwrap_or(&ContactsWhat::List);
     // A file is read whole, so whoever only looks disturbs nobody.
     let looks = matches!(what, ContactsWhat::List | ContactsWhat::Verify { yes: false, .. });
-    let _lock = if looks { None } else { Some(profile.lock()?) };
-    let broker = KnownBrokers::load(&profile.home)?.expected(&profile.settings.broker);
-    let mut contacts = Open { everybody: Everybody::load(&profile.home)?, broker, profile };
+    // Where there is no identity yet, one is made.
+    let lock = if looks && profile.home.has_identity() { None } else { Some(profile.lock()?) };
+    let papers = match &lock {
+        Some(lock) => profile.papers(lock)?,
+        None => profile.look()?,
+    };
+    let broker = papers.expected(&profile.settings.broker);
+    let mut contacts = Open { papers, broker, profile };
     match what {
         ContactsWhat::List => contacts.list(),
         ContactsWhat::Add { registered, id } => contacts.add(registered, *id),
         ContactsWhat::Rename { who, petname } => {
             contacts.change(who, |all, peer| all.rename(peer, petname.clone()))
         }
-        ContactsWhat::Remove { who } => contacts.change(who, Everybody::remove),
+        ContactsWhat::Remove { who } => contacts.change(who, Papers::remove),
         ContactsWhat::Block { who } => contacts.change(who, |all, peer| all.block(peer, true)),
         ContactsWhat::Unblock { who } => contacts.change(who, |all, peer| all.block(peer, false)),
         ContactsWhat::Verify { who, yes } => contacts.verify(who, *yes),
@@ -35,14 +40,14 @@ pub(super) fn run(profile: &Profile, args: &Contacts) -> Result<u8, Failure> {
 }
 
 struct Open<'a> {
-    everybody: Everybody,
+    papers: Papers,
     broker: Option<BrokerKey>,
     profile: &'a Profile,
 }
 
 impl Open<'_> {
     fn list(&self) -> Result<u8, Failure> {
-        let list = self.everybody.list();
+        let list = self.papers.list();
         if self.profile.settings.json {
             output::print(&json::contacts(&list, wall_time()))?;
             return Ok(0);
@@ -56,23 +61,23 @@ impl Open<'_> {
         if peer == self.profile.identity()?.peer_id() {
             return Err(Failure::NotAllowed { what: "to add yourself".to_owned() });
         }
-        self.everybody.add(name.clone(), peer, self.broker()?, wall_time())?;
+        self.papers.add(name.clone(), peer, self.broker()?, wall_time())?;
         self.show(peer)
     }
 
     fn change(
         &mut self,
         who: &str,
-        change: impl FnOnce(&mut Everybody, PeerId) -> Result<(), Failure>,
+        change: impl FnOnce(&mut Papers, PeerId) -> Result<(), Failure>,
     ) -> Result<u8, Failure> {
-        let peer = self.everybody.find(who, self.broker)?;
-        change(&mut self.everybody, peer)?;
+        let peer = self.papers.find(who, self.broker)?;
+        change(&mut self.papers, peer)?;
         self.show(peer)
     }
 
     fn verify(&mut self, who: &str, yes: bool) -> Result<u8, Failure> {
-        let peer = self.everybody.find(who, self.broker)?;
-        let person = self.everybody.of(peer);
+        let peer = self.papers.find(who, self.broker)?;
+        let person = self.papers.of(peer);
         let number = SafetyNumber::between(self.profile.identity()?.peer_id(), peer);
         if self.profile.settings.json {
             let name = person.name.as_ref();
@@ -90,19 +95,19 @@ impl Open<'_> {
             if !confirmed("Is it the same on the other side? [y/N] ")? {
                 return Ok(1);
             }
-            let _lock = self.profile.lock()?;
+            let lock = self.profile.lock()?;
             // Somebody else may have written meanwhile.
-            self.everybody = Everybody::load(&self.profile.home)?;
-            self.everybody.verified(peer)?;
+            self.papers = self.profile.papers(&lock)?;
+            self.papers.verified(peer)?;
             return self.show(peer);
         }
-        self.everybody.verified(peer)?;
+        self.papers.verified(peer)?;
         self.show(peer)
     }
 
     fn trust(&mut self, name: &Name, came: PeerId, yes: bool) -> Result<u8, Failure> {
         let broker = self.broker()?;
-        let pinned = self.everybody.pinned(name, broker)?;
+        let pinned = self.papers.pinned(name, broker)?;
         if !yes {
             if !self.can_ask() {
                 return Err(Failure::Usage(
@@ -115,7 +120,7 @@ impl Open<'_> {
                 return Ok(1);
             }
         }
-        self.everybody.trust(name, came, broker, wall_time())?;
+        self.papers.trust(name, came, broker, wall_time())?;
         self.show(came)
     }
 
@@ -130,7 +135,7 @@ impl Open<'_> {
     }
 
     fn show(&self, peer: PeerId) -> Result<u8, Failure> {
-        let person = self.everybody.of(peer);
+        let person = self.papers.of(peer);
         if self.profile.settings.json {
             output::print(&json::contact(&person, wall_time()))?;
         } else {

@@ -29,12 +29,13 @@ struct Opened {
 
 /// Shows, searches, exports or forgets.
 pub(super) fn run(profile: &Profile, args: &History) -> Result<u8, Failure> {
-    let _lock = profile.lock()?;
+    let lock = profile.lock()?;
     let Some(book) = Book::of(&profile.home, profile.identity()?)? else {
         return Err(Failure::Usage("a profile that is kept nowhere has no history".to_owned()));
     };
-    let pins = Pins::load(&profile.home)?;
-    let (json, me) = (profile.settings.json, profile.name.to_string());
+    let papers = profile.papers(&lock)?;
+    let (json, me) = (profile.settings.json, profile.name(&papers)?.to_string());
+    let pins = papers.pins().clone();
     let mut opened = Opened { book, pins, json, me, calendar: TimeOfDay::local() };
     match &args.what {
         HistoryWhat::Show(range) => opened.show(range),

@@ -1,6 +1,5 @@
 //! `init` and `id`: who the user is.
 
-use p2pchat_client::profile::KnownBrokers;
 use p2pchat_client::{Failure, Identity, Invitation, json, safety};
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
@@ -35,7 +34,7 @@ pub(super) fn id(profile: &Profile, args: &Id) -> Result<u8, Failure> {
 }
 
 fn broker_key(profile: &Profile) -> Result<Option<p2pchat_proto::BrokerKey>, Failure> {
-    Ok(KnownBrokers::load(&profile.home)?.expected(&profile.settings.broker))
+    Ok(profile.look()?.expected(&profile.settings.broker))
 }
 
 fn invitation(profile: &Profile, identity: &Identity) -> Result<Invitation, Failure> {
@@ -44,7 +43,8 @@ fn invitation(profile: &Profile, identity: &Identity) -> Result<Invitation, Fail
         address: host_port.clone(),
         reason: "its key could not be kept".to_owned(),
     })?;
-    let invitation = Invitation { host_port, broker, name: profile.name.clone(), peer: identity.peer_id() };
+    let name = profile.name(&profile.look()?)?;
+    let invitation = Invitation { host_port, broker, name, peer: identity.peer_id() };
     if invitation.is_local() && !profile.settings.quiet {
         output::print_error(&Shown::notice(&format!(
             "* {} is this machine for whoever reads it; for others: --broker HOST:PORT as they reach it",
@@ -63,8 +63,9 @@ fn show(
     let peer = identity.peer_id();
     let words = safety::peer_words(peer).join(" ");
     let broker = profile.settings.broker.to_string();
+    let name = profile.name(&profile.look()?)?;
     if profile.settings.json {
-        let line = json::identity(peer, &profile.name, &broker, &words, invitation, wall_time());
+        let line = json::identity(peer, &name, &broker, &words, invitation, wall_time());
         return output::print(&line);
     }
     let code = match invitation {
@@ -73,8 +74,8 @@ fn show(
             qr_code(invitation.to_string())
         }
         None => {
-            let name = profile.name.to_string();
-            let rows = [("name", name), ("id", peer.to_string()), ("broker", broker), ("words", words)];
+            let rows =
+                [("name", name.to_string()), ("id", peer.to_string()), ("broker", broker), ("words", words)];
             for line in output::table(&rows.map(|(what, value)| [what.to_owned(), value])) {
                 output::print(&line)?;
             }

@@ -31,7 +31,7 @@ fn show(profile: &Profile) -> Result<(), Failure> {
     if profile.settings.json {
         return output::print(&json::passphrase(locked, wall_time()));
     }
-    let name = &profile.name;
+    let name = profile.label();
     output::print(&if locked {
         format!("the key of {name} needs a passphrase")
     } else {

@@ -146,7 +146,7 @@ impl Driver {
         spare: Spare,
     ) -> Result<Self, Failure> {
         let mut profile = Profile::load(config.home, config.identity.clone())?;
-        let sockets = Sockets::bind(&config.bind, profile.last_port()?)?;
+        let sockets = Sockets::bind(&config.bind, profile.last_port())?;
         profile.keep_port(&sockets);
         check_announced(&config.advertise)?;
         check_announced(&config.advertise_tcp)?;

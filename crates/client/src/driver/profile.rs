@@ -10,16 +10,13 @@ use p2pchat_session::Contact;
 
 use super::udp::Sockets;
 use crate::config::BrokerAddress;
-use crate::profile::{self, Home, KnownBrokers, Marks, Pins};
-use crate::random::system_rng;
+use crate::profile::{self, Home, Papers};
 use crate::store::{Book, KeptMessage};
 
 /// See the module.
 pub(crate) struct Profile {
     home: Home,
-    brokers: KnownBrokers,
-    pins: Pins,
-    marks: Marks,
+    papers: Papers,
     me: Arc<Identity>,
 }
 
@@ -36,39 +33,36 @@ const UNREAD_MAX: usize = 200;
 
 impl Profile {
     pub(crate) fn load(home: Home, me: Arc<Identity>) -> Result<Self, Failure> {
-        let brokers = KnownBrokers::load(&home)?;
-        let pins = Pins::load(&home)?;
-        let marks = Marks::load(&home)?;
-        Ok(Self { home, brokers, pins, marks, me })
+        let papers = Papers::open(&home, &me)?;
+        Ok(Self { home, papers, me })
     }
 
     /// The UDP port of last time.
-    pub(crate) fn last_port(&self) -> Result<Option<u16>, Failure> {
-        self.home.udp_port()
+    pub(crate) const fn last_port(&self) -> Option<u16> {
+        self.papers.udp_port()
     }
 
     /// Keeps the UDP port for next time. A convenience: without room for it, everything else works.
-    pub(crate) fn keep_port(&self, sockets: &Sockets) {
+    pub(crate) fn keep_port(&mut self, sockets: &Sockets) {
         let Some(udp) = sockets.iter().next() else { return };
-        let port = udp.local().port();
-        let known = self.home.udp_port().ok().flatten() == Some(port);
-        if !known && let Err(failure) = self.home.store_udp_port(port) {
+        if let Err(failure) = self.papers.set_udp_port(udp.local().port()) {
             tracing::warn!(code = failure.code(), "the UDP port could not be kept for next time");
         }
     }
 
     /// The key that the broker must have.
     pub(crate) fn broker_key(&self, address: &BrokerAddress) -> Option<BrokerKey> {
-        self.brokers.expected(address)
+        self.papers.expected(address)
     }
 
     pub(crate) fn pin_broker(&mut self, host_port: &str, key: BrokerKey) -> Result<(), Failure> {
-        self.brokers.remember(host_port, key)
+        self.papers.remember_broker(host_port, key)
     }
 
     /// Everybody who is known.
     pub(crate) fn pins(&self) -> Vec<Pin> {
-        self.pins
+        self.papers
+            .pins()
             .iter()
             .map(|pin| Pin { peer: pin.peer, name: pin.name.clone(), broker: pin.broker })
             .collect()
@@ -76,32 +70,33 @@ impl Profile {
 
     /// Who is known at a broker, and what the user calls them.
     pub(crate) fn known(&self, broker: Option<BrokerKey>) -> Vec<(PeerId, Name)> {
-        let here = self.pins.iter().filter(|pin| Some(pin.broker) == broker);
-        let called = |pin: &profile::Pin| self.marks.of(pin.peer).petname.unwrap_or_else(|| pin.name.clone());
+        let here = self.papers.pins().iter().filter(|pin| Some(pin.broker) == broker);
+        let called =
+            |pin: &profile::Pin| self.papers.marks().of(pin.peer).petname.unwrap_or_else(|| pin.name.clone());
         here.map(|pin| (pin.peer, called(pin))).collect()
     }
 
     pub(crate) fn pin(&mut self, pin: Pin, now: WallTime) -> Result<(), Failure> {
         let Pin { peer, name, broker } = pin;
-        self.pins.pin(profile::Pin { name, peer, broker, since: now, may_reconnect: true })
+        self.papers.pin(profile::Pin { name, peer, broker, since: now, may_reconnect: true })
     }
 
     pub(crate) fn repin(&mut self, pin: Pin, instead_of: PeerId, now: WallTime) -> Result<(), Failure> {
         let Pin { peer, name, broker } = pin;
         let pin = profile::Pin { name, peer, broker, since: now, may_reconnect: true };
-        self.pins.repin(pin, instead_of)
+        self.papers.repin(pin, instead_of)
     }
 
     /// Tells the engine what the user decided about people.
     pub(crate) fn remind(&self, engine: &mut Engine, require_verified: bool, now: Now) {
-        self.marks.iter().for_each(|mark| engine.remember_mark(mark.clone(), now));
+        self.papers.marks().iter().for_each(|mark| engine.remember_mark(mark.clone(), now));
         if require_verified {
             engine.require_verified();
         }
     }
 
     pub(crate) fn mark(&mut self, mark: Mark) -> Result<(), Failure> {
-        self.marks.set(mark)
+        self.papers.mark(mark)
     }
 
     /// What was kept of conversations; `None` in a profile that is kept nowhere.
@@ -110,7 +105,7 @@ impl Profile {
         let read = |book: &mut Book| Ok((book.kept()?, book.unread(UNREAD_MAX)?));
         match read(&mut book) {
             Ok((kept, unread)) => {
-                let shown = |message: &KeptMessage| !self.marks.of(message.peer).blocked;
+                let shown = |message: &KeptMessage| !self.papers.marks().of(message.peer).blocked;
                 let unread =
                     unread.into_iter().filter(shown).map(|message| self.shown_late(message)).collect();
                 Ok(Some(Conversations { book, kept, unread }))
@@ -122,18 +117,18 @@ impl Profile {
     fn shown_late(&self, kept: KeptMessage) -> MessageEvent {
         let KeptMessage { peer, message, text, sent_at, mine, .. } = kept;
         // What the user calls them.
-        let pinned = || self.pins.of_peer(peer).next().map(|pin| pin.name.clone());
-        let name = self.marks.of(peer).petname.or_else(pinned);
+        let pinned = || self.papers.pins().of_peer(peer).next().map(|pin| pin.name.clone());
+        let name = self.papers.marks().of(peer).petname.or_else(pinned);
         MessageEvent { peer, name, message, text: text.into(), sent_at, mine, late: true }
     }
 
     /// What was kept of those who may come back, and what was wrong with the rest.
     pub(crate) fn contacts(&mut self) -> (Vec<Contact>, Vec<Failure>) {
-        self.pins.contacts(self.me.store())
+        self.papers.contacts()
     }
 
     /// Keeps what a contact comes back with. It is on the disk when this returns.
     pub(crate) fn keep_contact(&mut self, contact: &Contact) -> Result<(), Failure> {
-        self.pins.keep(contact, self.me.store(), &mut system_rng()?)
+        self.papers.keep(contact)
     }
 }

@@ -1,4 +1,5 @@
-//! What contacts come back with, sealed in the file of the pins until there is a store.
+//! What contacts come back with. Among the papers it is sealed once more, so that its secrets are opened once,
+//! at the start, and lie in no text.
 //!
 //! ```text
 //! version u8 = 1 | Noise static [32] | endpoints: length u16, bytes | generations u8 |
@@ -6,7 +7,7 @@
 //! ```
 //!
 //! Sealed under the key of everything at rest (protocol section 13) for [`PURPOSE`] and the PeerId of the
-//! contact, so that no line serves for somebody else.
+//! contact, so that none serves for somebody else.
 
 use p2pchat_crypto::{ResumptionSecret, StoreKey, Suite};
 use p2pchat_engine::Failure;
@@ -14,11 +15,8 @@ use p2pchat_proto::{PeerId, UdpEndpoints, WallTime, codec};
 use p2pchat_session::{CONTACTS_MAX, Contact, GENERATIONS_MAX, Generation};
 use rand::CryptoRng;
 
-use super::home::damaged;
-use super::pins::{Line, Pins};
+use super::pins::Pins;
 
-/// How a line begins.
-const RESUME: &str = "resume";
 const PURPOSE: &[u8] = b"p2pchat 1 pins";
 const FORMAT: u8 = 1;
 /// Bytes of one generation.
@@ -26,7 +24,7 @@ const GENERATION_LEN: usize = 42;
 /// Most bytes of what is sealed: the head, endpoints at their cap, and the generations.
 const SEALED_MAX: usize = 1 + 32 + 2 + 256 + 1 + GENERATIONS_MAX * GENERATION_LEN + 40;
 
-/// A line as it stands in the file.
+/// What is kept of one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sealed {
     pub(super) peer: PeerId,
@@ -36,7 +34,7 @@ pub(super) struct Sealed {
 impl Sealed {
     pub(super) fn to_text(&self) -> String {
         let hex: String = self.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{RESUME} {} {hex}", self.peer)
+        format!("{} {hex}", self.peer)
     }
 
     fn seal(contact: &Contact, key: &StoreKey, rng: &mut dyn CryptoRng) -> Result<Self, Failure> {
@@ -116,16 +114,10 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-/// The line that `text` is, if it is one of these: sealed or damaged. A person whose name is the same
-/// word has more fields.
-pub(super) fn parse_sealed(text: &str) -> Option<Line> {
-    let mut fields = text.split(' ');
-    let [Some(RESUME), peer, hex, None] = [fields.next(), fields.next(), fields.next(), fields.next()] else {
-        return None;
-    };
-    let peer = peer.and_then(|peer| peer.parse().ok());
-    let sealed = peer.zip(hex.and_then(from_hex)).map(|(peer, bytes)| Sealed { peer, bytes });
-    Some(sealed.map_or_else(|| Line::Damaged(text.to_owned()), Line::Sealed))
+/// The fields of a line.
+pub(super) fn parse(text: &str) -> Option<Sealed> {
+    let (peer, hex) = text.split_once(' ')?;
+    Some(Sealed { peer: peer.parse().ok()?, bytes: from_hex(hex)? })
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
@@ -138,88 +130,76 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 impl Pins {
-    /// What was kept of those who are pinned and may come back. What does not open is set aside: it
-    /// stays in the file as a comment, and a failure for each says so.
-    pub fn contacts(&mut self, key: &StoreKey) -> (Vec<Contact>, Vec<Failure>) {
+    /// What is kept of contacts.
+    pub(super) fn sealed(&self) -> impl Iterator<Item = &Sealed> {
+        self.sealed.iter()
+    }
+
+    /// One that was read, and checked against the others.
+    pub(super) fn push_sealed(&mut self, sealed: Sealed) {
+        self.sealed.push(sealed);
+    }
+
+    /// What was kept of those who are pinned and may come back. What does not open is taken out, and a line
+    /// for each says so.
+    pub(super) fn contacts(&mut self, key: &StoreKey) -> (Vec<Contact>, Vec<String>) {
         let may: std::collections::BTreeSet<PeerId> =
             self.iter().filter(|pin| pin.may_reconnect).map(|pin| pin.peer).collect();
-        let (mut contacts, mut failures) = (Vec::new(), Vec::new());
-        let path = self.home.path(super::pins::FILE).unwrap_or_default();
-        for (number, line) in self.lines.iter_mut().enumerate() {
-            let text = match line {
-                Line::Comment(_) | Line::Pin(_) => continue,
-                Line::Damaged(text) => core::mem::take(text),
-                Line::Sealed(sealed) => match sealed.open(key) {
-                    Some(contact) => {
-                        contacts.extend(Some(contact).filter(|contact| may.contains(&contact.peer)));
-                        continue;
-                    }
-                    None => sealed.to_text(),
-                },
-            };
-            *line = Line::Comment(format!("# does not open: {text}"));
-            let reason = format!(
-                "line {} is damaged, or sealed by another identity; it is set aside as a comment, and the next \
-                 session with this contact goes through the broker",
-                number.saturating_add(1)
-            );
-            failures.push(damaged(&path, reason));
-        }
-        if !failures.is_empty() {
-            failures.extend(self.save().err());
-        }
-        (contacts, failures)
+        let (mut contacts, mut damage) = (Vec::new(), Vec::new());
+        self.sealed.retain(|sealed| match sealed.open(key) {
+            Some(contact) => {
+                contacts.extend(Some(contact).filter(|contact| may.contains(&contact.peer)));
+                true
+            }
+            None => {
+                damage.push(format!(
+                    "what {} comes back with is damaged, or sealed by another identity; it is taken out, and \
+                     the next session with this contact goes through the broker",
+                    sealed.peer.short()
+                ));
+                false
+            }
+        });
+        (contacts, damage)
     }
 
     /// Keeps what a contact comes back with, in the place of what was kept of it; erases that where
     /// there are no generations.
-    ///
-    /// # Errors
-    /// [`Failure::NotAllowed`] if there are too many. [`Failure::Local`] and [`Failure::DiskFull`] if it
-    /// cannot be written.
-    pub fn keep(
+    pub(super) fn keep(
         &mut self,
         contact: &Contact,
         key: &StoreKey,
         rng: &mut dyn CryptoRng,
     ) -> Result<(), Failure> {
-        let place = self.lines.iter().position(|line| match line {
-            Line::Sealed(sealed) => sealed.peer == contact.peer,
-            Line::Comment(_) | Line::Pin(_) | Line::Damaged(_) => false,
-        });
+        let place = self.sealed.iter().position(|sealed| sealed.peer == contact.peer);
         if contact.generations.is_empty() {
-            let Some(place) = place else { return Ok(()) };
-            self.lines.remove(place);
-            return self.save();
-        }
-        let sealed = Line::Sealed(Sealed::seal(contact, key, rng)?);
-        match place.and_then(|place| self.lines.get_mut(place)) {
-            Some(line) => *line = sealed,
-            None => {
-                let kept = self.lines.iter().filter(|line| matches!(line, Line::Sealed(_))).count();
-                if kept >= CONTACTS_MAX {
-                    let what = format!("more than {CONTACTS_MAX} contacts who come back by themselves");
-                    return Err(Failure::NotAllowed { what });
-                }
-                self.lines.push(sealed);
+            if let Some(place) = place {
+                self.sealed.remove(place);
             }
+            return Ok(());
         }
-        self.save()
+        let sealed = Sealed::seal(contact, key, rng)?;
+        if let Some(old) = place.and_then(|place| self.sealed.get_mut(place)) {
+            *old = sealed;
+            return Ok(());
+        }
+        if self.sealed.len() >= CONTACTS_MAX {
+            let what = format!("more than {CONTACTS_MAX} contacts who come back by themselves");
+            return Err(Failure::NotAllowed { what });
+        }
+        self.sealed.push(sealed);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{Home, Pin};
+    use crate::profile::Pin;
     use p2pchat_crypto::{Identity, Seed};
     use p2pchat_proto::BrokerKey;
     use rand::SeedableRng;
     use rand_chacha::ChaCha20Rng;
-    use std::fs;
-    use std::os::unix::fs::MetadataExt;
-
-    const FILE: &str = "pins";
 
     fn identity(n: u8) -> Identity {
         Identity::from_seed(&Seed::from_bytes([n; 32]))
@@ -247,12 +227,10 @@ mod tests {
         Pin { name: format!("p{n}").parse().unwrap(), peer: PeerId([n; 32]), broker, since, may_reconnect }
     }
 
-    fn home() -> (tempfile::TempDir, Home, Pins) {
-        let directory = tempfile::tempdir().unwrap();
-        let home = Home::open(directory.path()).unwrap();
-        let mut pins = Pins::load(&home).unwrap();
+    fn pins() -> Pins {
+        let mut pins = Pins::default();
         (1..=3).for_each(|n| pins.pin(pinned(n, n != 3)).unwrap());
-        (directory, home, pins)
+        pins
     }
 
     fn rng() -> ChaCha20Rng {
@@ -261,67 +239,64 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_a_contact_comes_back_and_is_replaced_and_erased() {
-        let (directory, home, mut pins) = home();
-        let me = identity(1);
+        let (mut pins, me) = (pins(), identity(1));
         for kept in [contact(1, 2), contact(2, 1), contact(3, 2), contact(4, 1)] {
             pins.keep(&kept, me.store(), &mut rng()).unwrap();
         }
-        let load = || Pins::load(&home).unwrap().contacts(me.store());
-        assert_eq!(load(), (vec![contact(1, 2), contact(2, 1)], vec![]), "three may not, four is nobody");
+        let load = |pins: &Pins| pins.clone().contacts(me.store());
+        assert_eq!(
+            load(&pins),
+            (vec![contact(1, 2), contact(2, 1)], vec![]),
+            "three may not, four is nobody"
+        );
         pins.keep(&contact(1, 1), me.store(), &mut rng()).unwrap();
-        assert_eq!(load().0, [contact(1, 1), contact(2, 1)]);
+        assert_eq!(load(&pins).0, [contact(1, 1), contact(2, 1)]);
         pins.keep(&contact(1, 0), me.store(), &mut rng()).unwrap();
-        assert_eq!(load().0, [contact(2, 1)]);
-        assert!(pins.remove(PeerId([2; 32])).unwrap());
-        assert_eq!(load().0, []);
-        assert_eq!(Pins::load(&home).unwrap().iter().count(), 2, "the people stay");
-        let mode = fs::metadata(directory.path().join(FILE)).unwrap().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(load(&pins).0, [contact(2, 1)]);
+        pins.remove(PeerId([2; 32]));
+        assert_eq!(load(&pins).0, []);
+        assert_eq!(pins.iter().count(), 2, "the people stay");
     }
 
     #[test]
-    fn no_secret_stands_in_the_file() {
-        let (directory, _, mut pins) = home();
+    fn whoever_is_replaced_leaves_nothing_to_come_back_with() {
+        let (mut pins, me) = (pins(), identity(1));
+        pins.keep(&contact(1, 2), me.store(), &mut rng()).unwrap();
+        pins.repin(Pin { name: "p1".parse().unwrap(), ..pinned(7, true) }, PeerId([1; 32])).unwrap();
+        assert_eq!(pins.contacts(me.store()), (vec![], vec![]));
+        assert_eq!(pins.sealed().count(), 0);
+    }
+
+    #[test]
+    fn no_secret_stands_in_the_text() {
+        let mut pins = pins();
         pins.keep(&contact(1, 2), identity(1).store(), &mut rng()).unwrap();
-        let text = fs::read_to_string(directory.path().join(FILE)).unwrap();
-        assert!(text.contains("\nresume "));
+        let text: String = pins.sealed().map(Sealed::to_text).collect();
+        assert!(text.starts_with(&PeerId([1; 32]).to_string()));
         for secret in ["00".repeat(8), "01".repeat(8)] {
             assert!(!text.contains(&secret), "{text}");
         }
     }
 
     #[test]
-    fn a_file_without_what_is_kept_loads_as_before() {
-        let (_directory, home, _) = home();
-        let mut pins = Pins::load(&home).unwrap();
-        assert_eq!(pins.contacts(identity(1).store()), (vec![], vec![]));
-        assert_eq!(pins.iter().count(), 3);
-    }
-
-    #[test]
-    fn what_does_not_open_is_set_aside_with_an_error_and_stays_in_the_file() {
-        let (directory, home, mut pins) = home();
-        let path = directory.path().join(FILE);
-        pins.keep(&contact(1, 1), identity(1).store(), &mut rng()).unwrap();
-        pins.keep(&contact(2, 1), identity(1).store(), &mut rng()).unwrap();
-        let good = fs::read_to_string(&path).unwrap();
-        let line = good.lines().find(|line| line.starts_with("resume")).unwrap().to_owned();
-        let flipped = line.replace(&line[100..101], if &line[100..101] == "0" { "1" } else { "0" });
-        let of_two = line.replace(&PeerId([1; 32]).to_string(), &PeerId([3; 32]).to_string());
-        for bad in [flipped, of_two, line[..line.len() - 2].to_owned(), "resume me again".to_owned()] {
-            fs::write(&path, good.replace(&line, &bad)).unwrap();
-            let (contacts, failures) = Pins::load(&home).unwrap().contacts(identity(1).store());
+    fn what_does_not_open_is_taken_out_with_an_error() {
+        let (mut good, me) = (pins(), identity(1));
+        good.keep(&contact(1, 1), me.store(), &mut rng()).unwrap();
+        good.keep(&contact(2, 1), me.store(), &mut rng()).unwrap();
+        let line = good.sealed[0].to_text();
+        let digit = if &line[100..101] == "0" { "1" } else { "0" };
+        let flipped = [&line[..100], digit, &line[101..]].concat();
+        let of_three = line.replace(&PeerId([1; 32]).to_string(), &PeerId([3; 32]).to_string());
+        for bad in [flipped, of_three, line[..line.len() - 2].to_owned(), format!("{} ", PeerId([1; 32]))] {
+            let mut pins = good.clone();
+            pins.sealed[0] = parse(&bad).unwrap();
+            let (contacts, damage) = pins.contacts(me.store());
             assert_eq!(contacts, [contact(2, 1)], "{bad}");
-            let [Failure::Local { reason, .. }] = &failures[..] else { panic!("{failures:?}") };
-            assert!(reason.contains("line 5") && reason.contains("set aside"), "{reason}");
-            let text = fs::read_to_string(&path).unwrap();
-            assert!(text.contains(&format!("# does not open: {bad}\n")), "{text}");
-            let again = Pins::load(&home).unwrap().contacts(identity(1).store());
-            assert_eq!(again, (vec![contact(2, 1)], vec![]), "it is said once");
+            assert!(matches!(&damage[..], [what] if what.contains("taken out")), "{damage:?}");
+            assert_eq!(pins.contacts(me.store()), (vec![contact(2, 1)], vec![]), "it is said once");
         }
-        fs::write(&path, &good).unwrap();
-        let (contacts, failures) = Pins::load(&home).unwrap().contacts(identity(2).store());
-        assert_eq!((contacts.len(), failures.len()), (0, 2), "another identity's");
+        let (contacts, damage) = good.contacts(identity(2).store());
+        assert_eq!((contacts.len(), damage.len()), (0, 2), "another identity's");
     }
 
     #[test]

@@ -4,18 +4,11 @@ use p2pchat_engine::event::Trust;
 use p2pchat_engine::{Failure, Mark};
 use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
 
-use super::home::Home;
-use super::marks::Marks;
-use super::pins::{Pin, Pins};
+use super::papers::{Content, Papers};
+use super::pins::Pin;
+use crate::config::BrokerAddress;
 use crate::desk::target;
 use p2pchat_engine::Target;
-
-/// See the module.
-#[derive(Debug, Clone)]
-pub struct Everybody {
-    pins: Pins,
-    marks: Marks,
-}
 
 /// One person, once for each broker at which they are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,29 +23,21 @@ pub struct Acquaintance {
     pub trust: Trust,
 }
 
-impl Everybody {
-    /// Those of the profile.
-    ///
-    /// # Errors
-    /// [`Failure::Local`] if a file cannot be read or is damaged.
-    pub fn load(home: &Home) -> Result<Self, Failure> {
-        Ok(Self { pins: Pins::load(home)?, marks: Marks::load(home)? })
-    }
-
-    /// All of them: the pinned ones in the order in which they were pinned, then whoever is blocked besides.
+impl Papers {
+    /// Everybody: the pinned ones in the order in which they were pinned, then whoever is blocked besides.
     pub fn list(&self) -> Vec<Acquaintance> {
-        let pinned = self.pins.iter().map(|pin| self.acquaintance(pin.peer, Some(pin.clone())));
-        let others = self.marks.iter().filter(|mark| self.pins.of_peer(mark.peer).next().is_none());
+        let pinned = self.pins().iter().map(|pin| self.acquaintance(pin.peer, Some(pin.clone())));
+        let others = self.marks().iter().filter(|mark| self.pins().of_peer(mark.peer).next().is_none());
         pinned.chain(others.map(|mark| self.acquaintance(mark.peer, None))).collect()
     }
 
     /// What is known of one identity.
     pub fn of(&self, peer: PeerId) -> Acquaintance {
-        self.acquaintance(peer, self.pins.of_peer(peer).next().cloned())
+        self.acquaintance(peer, self.pins().of_peer(peer).next().cloned())
     }
 
     fn acquaintance(&self, peer: PeerId, pin: Option<Pin>) -> Acquaintance {
-        let mark = self.marks.of(peer);
+        let mark = self.marks().of(peer);
         let trust = match (mark.blocked, mark.verified, &pin) {
             (true, _, _) => Trust::Blocked,
             (false, true, _) => Trust::Verified,
@@ -73,12 +58,12 @@ impl Everybody {
             Target::Peer(peer) => return Ok(peer),
             Target::Name(name) => name,
         };
-        let here = || broker.and_then(|broker| self.pins.of_name(broker, &name)).map(|pin| pin.peer);
-        if let Some(peer) = self.marks.called(&name).or_else(here) {
+        let here = || broker.and_then(|broker| self.pins().of_name(broker, &name)).map(|pin| pin.peer);
+        if let Some(peer) = self.marks().called(&name).or_else(here) {
             return Ok(peer);
         }
         let mut named: Vec<PeerId> =
-            self.pins.iter().filter(|pin| pin.name == name).map(|pin| pin.peer).collect();
+            self.pins().iter().filter(|pin| pin.name == name).map(|pin| pin.peer).collect();
         named.sort_unstable();
         named.dedup();
         match named.as_slice() {
@@ -90,22 +75,47 @@ impl Everybody {
 
     /// Whoever has another name than at the broker, by either.
     pub fn renamed(&self, name: &Name, broker: Option<BrokerKey>) -> Option<PeerId> {
-        let here = || broker.and_then(|broker| self.pins.of_name(broker, name)).map(|pin| pin.peer);
-        let renamed = |peer: &PeerId| self.marks.of(*peer).petname.is_some();
-        self.marks.called(name).or_else(|| here().filter(renamed))
+        let here = || broker.and_then(|broker| self.pins().of_name(broker, name)).map(|pin| pin.peer);
+        let renamed = |peer: &PeerId| self.marks().of(*peer).petname.is_some();
+        self.marks().called(name).or_else(|| here().filter(renamed))
     }
 
     /// Pins an identity that was told another way than by a broker.
     ///
     /// # Errors
-    /// Those of [`Pins::pin`]; [`Failure::NotAllowed`] if the user calls somebody else so.
+    /// Those of [`Self::pin`]; [`Failure::NotAllowed`] if the user calls somebody else so.
     pub fn add(&mut self, name: Name, peer: PeerId, broker: BrokerKey, now: WallTime) -> Result<(), Failure> {
-        if self.marks.called(&name).is_some_and(|other| other != peer) {
+        let pin = self.pin_of(name, peer, broker, now)?;
+        self.pin(pin)
+    }
+
+    /// The same together with the broker at `host_port` whose name it is, in one write.
+    ///
+    /// # Errors
+    /// Those of [`Self::add`]; [`Failure::BrokerKeyChanged`] if another key is known of it.
+    pub fn add_at(
+        &mut self,
+        host_port: &str,
+        broker: BrokerKey,
+        name: Name,
+        peer: PeerId,
+        now: WallTime,
+    ) -> Result<(), Failure> {
+        self.brokers().check(&BrokerAddress { host_port: host_port.to_owned(), key: None }, broker)?;
+        let pin = self.pin_of(name, peer, broker, now)?;
+        self.change(|Content { brokers, pins, .. }| {
+            pins.pin(pin)?;
+            brokers.remember(host_port, broker)
+        })
+    }
+
+    fn pin_of(&self, name: Name, peer: PeerId, broker: BrokerKey, now: WallTime) -> Result<Pin, Failure> {
+        if self.marks().called(&name).is_some_and(|other| other != peer) {
             return Err(Failure::NotAllowed { what: format!("to call a second person {name}") });
         }
-        let known = self.pins.of_peer(peer).find(|pin| pin.broker == broker);
+        let known = self.pins().of_peer(peer).find(|pin| pin.broker == broker);
         let may_reconnect = known.is_none_or(|pin| pin.may_reconnect);
-        self.pins.pin(Pin { name, peer, broker, since: now, may_reconnect })
+        Ok(Pin { name, peer, broker, since: now, may_reconnect })
     }
 
     /// Calls somebody otherwise. Their name at the broker takes that back.
@@ -115,12 +125,12 @@ impl Everybody {
     /// by that name.
     pub fn rename(&mut self, peer: PeerId, name: Name) -> Result<(), Failure> {
         self.known(peer)?;
-        if self.pins.iter().any(|pin| pin.name == name && pin.peer != peer) {
+        if self.pins().iter().any(|pin| pin.name == name && pin.peer != peer) {
             return Err(Failure::NotAllowed { what: format!("to call a second person {name}") });
         }
-        let own = self.pins.of_peer(peer).any(|pin| pin.name == name);
+        let own = self.pins().of_peer(peer).any(|pin| pin.name == name);
         let petname = (!own).then_some(name);
-        self.marks.set(Mark { petname, ..self.marks.of(peer) })
+        self.mark(Mark { petname, ..self.marks().of(peer) })
     }
 
     /// Forgets somebody, who is a stranger from then on. A block stays.
@@ -129,17 +139,20 @@ impl Everybody {
     /// [`Failure::UnknownPeer`] of somebody who is not pinned.
     pub fn remove(&mut self, peer: PeerId) -> Result<(), Failure> {
         self.known(peer)?;
-        let blocked = self.marks.of(peer).blocked;
-        self.marks.set(Mark { blocked, ..Mark::none(peer) })?;
-        self.pins.remove(peer).map(drop)
+        self.change(|Content { pins, marks, .. }| {
+            let blocked = marks.of(peer).blocked;
+            marks.set(Mark { blocked, ..Mark::none(peer) })?;
+            pins.remove(peer);
+            Ok(())
+        })
     }
 
     /// Blocks somebody, known or not, or takes it back.
     ///
     /// # Errors
-    /// Those of [`Marks::set`].
+    /// Those of [`Self::mark`].
     pub fn block(&mut self, peer: PeerId, blocked: bool) -> Result<(), Failure> {
-        self.marks.set(Mark { blocked, ..self.marks.of(peer) })
+        self.mark(Mark { blocked, ..self.marks().of(peer) })
     }
 
     /// The safety number was compared, and was the same on both sides.
@@ -148,7 +161,7 @@ impl Everybody {
     /// [`Failure::UnknownPeer`] of somebody who is not pinned.
     pub fn verified(&mut self, peer: PeerId) -> Result<(), Failure> {
         self.known(peer)?;
-        self.marks.set(Mark { verified: true, ..self.marks.of(peer) })
+        self.mark(Mark { verified: true, ..self.marks().of(peer) })
     }
 
     /// Takes another identity in the place of the one that is pinned under a name, which is a stranger from
@@ -168,7 +181,7 @@ impl Everybody {
             return Ok(());
         }
         let pin = Pin { name: name.clone(), peer: came, broker, since: now, may_reconnect: true };
-        self.pins.repin(pin, pinned)
+        self.repin(pin, pinned)
     }
 
     /// Who is pinned under a name at that broker, whatever the user calls whom.
@@ -176,12 +189,12 @@ impl Everybody {
     /// # Errors
     /// [`Failure::UnknownPeer`] if the name is not pinned there.
     pub fn pinned(&self, name: &Name, broker: BrokerKey) -> Result<PeerId, Failure> {
-        let pin = self.pins.of_name(broker, name);
+        let pin = self.pins().of_name(broker, name);
         pin.map(|pin| pin.peer).ok_or_else(|| Failure::UnknownPeer { who: name.to_string() })
     }
 
     fn known(&self, peer: PeerId) -> Result<(), Failure> {
-        match self.pins.of_peer(peer).next() {
+        match self.pins().of_peer(peer).next() {
             Some(_) => Ok(()),
             None => Err(Failure::UnknownPeer { who: peer.short() }),
         }
@@ -191,6 +204,9 @@ impl Everybody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Home;
+    use p2pchat_crypto::{Identity, Seed};
+    use std::sync::Arc;
 
     const HERE: BrokerKey = BrokerKey([9; 32]);
     const ELSEWHERE: BrokerKey = BrokerKey([8; 32]);
@@ -202,10 +218,14 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn knowing_alice() -> (tempfile::TempDir, Home, Everybody) {
+    fn me() -> Arc<Identity> {
+        Arc::new(Identity::from_seed(&Seed::from_bytes([7; 32])))
+    }
+
+    fn knowing_alice() -> (tempfile::TempDir, Home, Papers) {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::open(directory.path()).unwrap();
-        let mut everybody = Everybody::load(&home).unwrap();
+        let mut everybody = Papers::open(&home, &me()).unwrap();
         everybody.add(name("alice"), ALICE, HERE, NOW).unwrap();
         (directory, home, everybody)
     }
@@ -218,7 +238,7 @@ mod tests {
         assert_eq!(everybody.find("alice", Some(ELSEWHERE)), Ok(OTHER));
         assert!(matches!(everybody.find("alice", None), Err(Failure::Usage(_))));
         everybody.rename(OTHER, name("cousin")).unwrap();
-        let everybody = Everybody::load(&home).unwrap();
+        let everybody = Papers::open(&home, &me()).unwrap();
         let renamed = ["alice", "cousin"].map(|who| everybody.renamed(&name(who), Some(ELSEWHERE)));
         assert_eq!(renamed, [Some(OTHER), Some(OTHER)]);
         assert_eq!(everybody.renamed(&name("alice"), Some(HERE)), None);
@@ -247,7 +267,7 @@ mod tests {
         assert_eq!(everybody.of(ALICE).trust, Trust::Verified);
         everybody.block(ALICE, true).unwrap();
         everybody.remove(ALICE).unwrap();
-        let mut everybody = Everybody::load(&home).unwrap();
+        let mut everybody = Papers::open(&home, &me()).unwrap();
         let blocked = Acquaintance { peer: ALICE, name: None, pin: None, trust: Trust::Blocked };
         assert_eq!(everybody.list(), [blocked]);
         everybody.block(ALICE, false).unwrap();
@@ -268,7 +288,7 @@ mod tests {
         let (_directory, home, mut everybody) = knowing_alice();
         everybody.verified(ALICE).unwrap();
         everybody.trust(&name("alice"), OTHER, HERE, NOW).unwrap();
-        let everybody = Everybody::load(&home).unwrap();
+        let everybody = Papers::open(&home, &me()).unwrap();
         assert_eq!(everybody.find("alice", Some(HERE)), Ok(OTHER));
         assert_eq!(everybody.of(OTHER).trust, Trust::Pinned);
         assert_eq!(everybody.of(ALICE).pin, None);
@@ -281,7 +301,7 @@ mod tests {
         // Whoever registered that name became a contact in a chat.
         let [bob, new] = [3, 4].map(|n| PeerId([n; 32]));
         let pin = Pin { name: name("bob"), peer: bob, broker: HERE, since: NOW, may_reconnect: true };
-        everybody.pins.pin(pin).unwrap();
+        everybody.pin(pin).unwrap();
         assert_eq!(everybody.find("bob", Some(HERE)), Ok(ALICE));
         assert_eq!(everybody.pinned(&name("bob"), HERE), Ok(bob));
         everybody.trust(&name("bob"), new, HERE, NOW).unwrap();

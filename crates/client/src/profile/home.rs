@@ -13,12 +13,8 @@ use super::lock::ProfileLock;
 
 /// Name of the key file.
 pub(super) const IDENTITY: &str = "identity.key";
-const NAME: &str = "name";
-const UDP_PORT: &str = "udp_port";
 const STORE: &str = "store.redb";
 const CONFIG: &str = "config.toml";
-/// Most bytes of a file of one line.
-const LINE_MAX: usize = 256;
 
 /// The profiles of the user who runs this process.
 #[derive(Debug, Clone)]
@@ -126,44 +122,6 @@ impl Home {
         self.directory.as_deref().map_or(Ok(ProfileLock::on_nothing()), ProfileLock::on)
     }
 
-    /// The name that is stored, if one is.
-    ///
-    /// # Errors
-    /// [`Failure::Local`] if the file cannot be read or holds no name.
-    pub fn name(&self) -> Result<Option<Name>, Failure> {
-        let Some((path, line)) = self.read_line(NAME)? else { return Ok(None) };
-        line.parse().map(Some).map_err(|error: p2pchat_proto::name::InvalidName| Failure::Local {
-            what: format!("read {}", path.display()),
-            reason: error.to_string(),
-        })
-    }
-
-    /// Stores the name.
-    ///
-    /// # Errors
-    /// [`Failure::Local`], [`Failure::DiskFull`].
-    pub fn store_name(&self, name: &Name) -> Result<(), Failure> {
-        self.write(NAME, format!("{name}\n").as_bytes())
-    }
-
-    /// The UDP port of last time, if there was one. A file that says anything else counts as none:
-    /// any free port is as good.
-    ///
-    /// # Errors
-    /// [`Failure::Local`] if the file is there and cannot be read.
-    pub fn udp_port(&self) -> Result<Option<u16>, Failure> {
-        let line = self.read_line(UDP_PORT)?;
-        Ok(line.and_then(|(_, line)| line.parse().ok()).filter(|port| *port != 0))
-    }
-
-    /// Stores the UDP port for the next time.
-    ///
-    /// # Errors
-    /// [`Failure::Local`], [`Failure::DiskFull`].
-    pub fn store_udp_port(&self, port: u16) -> Result<(), Failure> {
-        self.write(UDP_PORT, format!("{port}\n").as_bytes())
-    }
-
     /// Where conversations are kept, if anywhere.
     pub(crate) fn store(&self) -> Option<PathBuf> {
         self.path(STORE)
@@ -187,17 +145,6 @@ impl Home {
             Err(_) => Err(damaged(&path, "it is not UTF-8".into())),
         }
     }
-
-    /// Replaces the content of a file.
-    pub(super) fn write(&self, file: &str, content: &[u8]) -> Result<(), Failure> {
-        let Some(path) = self.path(file) else { return Ok(()) };
-        disk::replace(&path, content).map_err(|error| error.failure("write", &path))
-    }
-
-    fn read_line(&self, file: &str) -> Result<Option<(PathBuf, String)>, Failure> {
-        let text = self.read_text(file, LINE_MAX)?;
-        Ok(text.map(|(path, text)| (path, text.trim_end().to_owned())))
-    }
 }
 
 /// A file whose content is not what it should be.
@@ -216,38 +163,9 @@ mod tests {
     }
 
     #[test]
-    fn a_home_keeps_name_and_port() {
-        let directory = tempfile::tempdir().unwrap();
-        let home = Home::open(&directory.path().join("new")).unwrap();
-        assert_eq!((home.name().unwrap(), home.udp_port().unwrap()), (None, None));
-        home.store_name(&name("alice")).unwrap();
-        home.store_udp_port(7001).unwrap();
-        assert_eq!((home.name().unwrap(), home.udp_port().unwrap()), (Some(name("alice")), Some(7001)));
-    }
-
-    #[test]
-    fn nowhere_keeps_nothing_and_locks_nothing() {
+    fn nowhere_locks_nothing() {
         let home = Home::nowhere();
-        home.store_name(&name("guest-1")).unwrap();
-        assert_eq!(home.name().unwrap(), None);
         let (_first, _second) = (home.lock().unwrap(), home.lock().unwrap());
-    }
-
-    #[test]
-    fn a_damaged_name_is_an_error_and_a_damaged_port_is_none() {
-        let directory = tempfile::tempdir().unwrap();
-        let home = Home::open(directory.path()).unwrap();
-        for (content, reason) in
-            [(&b"Not A Name"[..], "a name is"), (b"\xff", "UTF-8"), (&[b'a'; 300], "large")]
-        {
-            home.write(NAME, content).unwrap();
-            let Err(Failure::Local { reason: seen, .. }) = home.name() else { panic!("{reason}") };
-            assert!(seen.contains(reason), "{seen}");
-        }
-        for content in ["", "0", "65536", "x"] {
-            home.write(UDP_PORT, content.as_bytes()).unwrap();
-            assert_eq!(home.udp_port().unwrap(), None, "{content}");
-        }
     }
 
     #[test]
@@ -269,7 +187,7 @@ mod tests {
             let home = profiles.open(&name(profile)).unwrap();
             assert_eq!(home.config_file(), Some(profiles.config_file()));
             if profile != "empty" {
-                home.write(IDENTITY, b"key").unwrap();
+                fs::write(home.path(IDENTITY).unwrap(), "key").unwrap();
             }
         }
         let stray = root.path().join("data/profiles/Not A Name");
@@ -318,7 +236,7 @@ mod tests {
     fn a_lock_removes_what_a_crash_left_and_follows_no_link() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::open(directory.path()).unwrap();
-        let left = directory.path().join("pins.1-0.tmp");
+        let left = directory.path().join("papers.1-0.tmp");
         fs::write(&left, "half").unwrap();
         drop(home.lock().unwrap());
         assert!(!left.exists());

@@ -1,4 +1,4 @@
-//! What one user keeps on this machine: the identity, the known brokers, the pinned people.
+//! What one user keeps on this machine: the identity, the known brokers, people.
 //!
 //! # Where
 //!
@@ -10,11 +10,9 @@
 //! | file | what it is | who may read it |
 //! | --- | --- | --- |
 //! | `identity.key` | the sealed seed, see [`p2pchat_crypto::keyfile`] | the owner only, else it is refused |
-//! | `known_brokers` | the key that each broker had the first time, see [`KnownBrokers`] | |
-//! | `pins` | who is behind a name, and, sealed, what contacts come back with, see [`Pins`] | |
-//! | `people` | whom the user verified, blocked or calls otherwise, see [`Marks`] | |
-//! | `name` | one line: the name that is registered | |
-//! | `udp_port` | one line: the UDP port of last time | |
+//! | `papers` | sealed: name, port, brokers, people, see [`Papers`] | |
+//! | `store.redb` | sealed: conversations, see [`crate::store`] | |
+//! | `control.sock` | while a chat is open, for the user's other processes | the owner only |
 //! | `lock` | empty; locked by the process that uses the profile, see [`ProfileLock`] | |
 //! | `config.toml` | the configuration, where it is not in a directory of its own | |
 //!
@@ -31,15 +29,19 @@ mod brokers;
 mod contacts;
 mod disk;
 mod everybody;
+mod former;
 mod home;
 mod identity;
 mod lock;
 mod marks;
+mod papers;
 mod pins;
+mod text;
 
-pub use brokers::KnownBrokers;
-pub use everybody::{Acquaintance, Everybody};
+pub use brokers::{BROKERS_MAX, KnownBrokers};
+pub use everybody::Acquaintance;
 pub use home::{Home, Profiles};
 pub use lock::ProfileLock;
 pub use marks::{MARKS_MAX, Marks};
+pub use papers::Papers;
 pub use pins::{PINS_MAX, Pin, Pins};

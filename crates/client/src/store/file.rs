@@ -48,7 +48,7 @@ pub(super) fn reopen(path: &Path) -> Result<Database, StoreError> {
 
 /// Gives a damaged file another name, which nothing uses, so that it can be looked at and nothing
 /// overwrites it.
-pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     for number in 0..ASIDE_MAX {
         let aside = path.with_extension(format!("damaged-{number}"));
         if aside.symlink_metadata().is_err() {

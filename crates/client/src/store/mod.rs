@@ -23,4 +23,5 @@ mod thread;
 
 pub use book::{Book, KeptMessage, Summary};
 pub use error::StoreError;
+pub(crate) use file::set_aside;
 pub(crate) use thread::{Answer, Store};

@@ -1,21 +1,28 @@
 //! Commands out of calls: the same for a process that does them itself and for one that is asked to.
 
+use std::sync::Arc;
+
 use p2pchat_client::desk::target;
 use p2pchat_client::event::Delivery;
-use p2pchat_client::profile::{Home, KnownBrokers, Pins};
-use p2pchat_client::{BrokerAddress, Failure, Target, language};
-use p2pchat_proto::PeerId;
+use p2pchat_client::profile::{Home, Papers};
+use p2pchat_client::{BrokerAddress, Failure, Identity, Target, language};
+use p2pchat_proto::{BrokerKey, PeerId};
 use tokio::time::{Duration, Instant};
 
 use crate::args::Wait;
 use crate::control::{Call, ListCall, SendCall};
 use crate::front::{Address, List, Parcel, Send, Task};
 
+/// Most people that one `send` is for: more than anybody names in one line.
+const RECIPIENTS_MAX: usize = 256;
+
 /// What commands need to know of a profile.
 #[derive(Debug, Clone)]
 pub struct Service {
     /// Its files.
     pub home: Home,
+    /// Whose they are.
+    pub me: Arc<Identity>,
     /// Where it is registered.
     pub broker: BrokerAddress,
 }
@@ -29,39 +36,52 @@ impl Service {
     pub(super) fn task(&self, call: &Call, now: Instant) -> Result<(Box<dyn Task>, Vec<Target>), Failure> {
         match call {
             Call::Send(call) => {
-                let to: Result<Vec<_>, _> = call.to.iter().map(|who| target(who)).collect();
-                Ok((Box::new(self.send(call, now)?), to?))
+                Self::check(call)?;
+                let to = self.addresses(call)?;
+                let targets = to.iter().map(|address| address.target.clone()).collect();
+                Ok((Box::new(self.deliver(to, call, now)?), targets))
             }
             Call::List(call) => Ok((Box::new(self.list(call, now)), Vec::new())),
         }
+    }
+
+    /// What can be told of a `send` without the profile.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`], and what [`language::check_text`] finds.
+    pub fn check(call: &SendCall) -> Result<(), Failure> {
+        if call.to.len() > RECIPIENTS_MAX {
+            return Err(Failure::Usage(format!("at most {RECIPIENTS_MAX} people at once")));
+        }
+        call.to.iter().try_for_each(|who| target(who).map(drop))?;
+        call.text.as_deref().map(language::check_text).transpose()?;
+        if call.to.is_empty() || (call.text.is_none() && call.files.is_empty()) {
+            return Err(Failure::Usage("nothing to send: give -m TEXT or a file".to_owned()));
+        }
+        if call.files.iter().any(|path| !path.is_absolute()) {
+            return Err(Failure::Usage("a file is named by its whole path here".to_owned()));
+        }
+        Ok(())
     }
 
     /// `send`
     ///
     /// # Errors
     ///
-    /// [`Failure::Usage`], what [`language::check_text`] finds, and what is the matter with the profile.
+    /// Those of [`Self::check`], and what is the matter with the profile.
     pub fn send(&self, call: &SendCall, now: Instant) -> Result<Send, Failure> {
-        let mut to: Vec<Address> = Vec::new();
-        for who in &call.to {
-            let target = target(who)?;
-            if !to.iter().any(|address| address.target == target) {
-                let known = self.known(&target)?;
-                to.push(Address { target, known, label: who.clone() });
-            }
-        }
-        let text = call.text.as_deref().map(language::check_text).transpose()?;
-        if to.is_empty() || (text.is_none() && call.files.is_empty()) {
-            return Err(Failure::Usage("nothing to send: give -m TEXT or a file".to_owned()));
-        }
-        if call.files.iter().any(|path| !path.is_absolute()) {
-            return Err(Failure::Usage("a file is named by its whole path here".to_owned()));
-        }
+        Self::check(call)?;
+        self.deliver(self.addresses(call)?, call, now)
+    }
+
+    fn deliver(&self, to: Vec<Address>, call: &SendCall, now: Instant) -> Result<Send, Failure> {
         let wait = match call.wait {
             Wait::Sent => Delivery::Sent,
             Wait::Stored => Delivery::Stored,
             Wait::Read => Delivery::Read,
         };
+        let text = call.text.as_deref().map(language::check_text).transpose()?;
         let parcel = Parcel { text, files: call.files.clone(), wait };
         let timeout = Duration::from_secs(call.timeout.into());
         Ok(Send::new(to, parcel, &self.broker.host_port, timeout, now))
@@ -72,14 +92,113 @@ impl Service {
         List::new(&call.prefix, call.all, &self.broker.host_port, now)
     }
 
+    /// Whom the user calls otherwise than the broker is asked for by identity: events name them as the
+    /// user does.
+    ///
+    /// # Errors
+    ///
+    /// What is the matter with the profile.
+    pub fn meant(&self, target: Target) -> Result<Target, Failure> {
+        let known = Known::of(self)?;
+        Ok(known.meant(target))
+    }
+
+    /// Each of those whom a `send` is for, once.
+    fn addresses(&self, call: &SendCall) -> Result<Vec<Address>, Failure> {
+        let known = Known::of(self)?;
+        let mut to: Vec<Address> = Vec::new();
+        for who in &call.to {
+            let target = known.meant(target(who)?);
+            if !to.iter().any(|address| address.target == target) {
+                to.push(Address { known: known.pinned(&target), target, label: who.clone() });
+            }
+        }
+        Ok(to)
+    }
+}
+
+/// Who is known, read once for a command.
+struct Known {
+    papers: Papers,
+    /// The broker that will be asked, where its key is known.
+    broker: Option<BrokerKey>,
+}
+
+impl Known {
+    fn of(service: &Service) -> Result<Self, Failure> {
+        let papers = Papers::look(&service.home, &service.me)?;
+        let broker = papers.expected(&service.broker);
+        Ok(Self { papers, broker })
+    }
+
+    fn meant(&self, target: Target) -> Target {
+        let Target::Name(name) = &target else { return target };
+        self.papers.renamed(name, self.broker).map_or(target, Target::Peer)
+    }
+
     /// The identity that is pinned for whom the user means, at the broker that will be asked.
-    fn known(&self, target: &Target) -> Result<Option<PeerId>, Failure> {
-        let pins = Pins::load(&self.home)?;
-        let broker = KnownBrokers::load(&self.home)?.expected(&self.broker);
+    fn pinned(&self, target: &Target) -> Option<PeerId> {
+        let pins = self.papers.pins();
         let pin = match target {
             Target::Peer(peer) => pins.of_peer(*peer).next(),
-            Target::Name(name) => broker.and_then(|broker| pins.of_name(broker, name)),
+            Target::Name(name) => self.broker.and_then(|broker| pins.of_name(broker, name)),
         };
-        Ok(pin.map(|pin| pin.peer))
+        pin.map(|pin| pin.peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use p2pchat_client::Passphrase;
+    use p2pchat_client::profile::Pin;
+    use p2pchat_client::random::system_rng;
+    use p2pchat_proto::WallTime;
+    use std::path::PathBuf;
+
+    const BROKER: BrokerKey = BrokerKey([9; 32]);
+
+    fn call(to: &[&str]) -> SendCall {
+        let to = to.iter().map(|who| (*who).to_owned()).collect();
+        SendCall { to, text: Some("hi".into()), files: Vec::new(), wait: Wait::Stored, timeout: 1 }
+    }
+
+    #[test]
+    fn whom_the_user_renamed_is_asked_by_identity_once_and_shown_as_typed() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::open(directory.path()).unwrap();
+        let passphrase = Passphrase::new("secret".into());
+        let me = Arc::new(home.create_identity(Some(&passphrase), &mut system_rng().unwrap()).unwrap());
+        let mut papers = Papers::open(&home, &me).unwrap();
+        let broker: BrokerAddress = "127.0.0.1:7770".parse().unwrap();
+        papers.remember_broker(&broker.host_port, BROKER).unwrap();
+        let [alice, bob] = [1, 2].map(|n| PeerId([n; 32]));
+        for (name, peer) in [("alice", alice), ("bob", bob)] {
+            let (name, since) = (name.parse().unwrap(), WallTime(0));
+            papers.pin(Pin { name, peer, broker: BROKER, since, may_reconnect: true }).unwrap();
+        }
+        papers.rename(alice, "sister".parse().unwrap()).unwrap();
+        let service = Service { home, me, broker };
+        let to = service.addresses(&call(&["sister", "bob", "alice", "stranger", "bob"])).unwrap();
+        let to: Vec<_> = to.into_iter().map(|to| (to.label, to.target, to.known)).collect();
+        let name = |name: &str| Target::Name(name.parse().unwrap());
+        let expected = [
+            ("sister".to_owned(), Target::Peer(alice), Some(alice)),
+            ("bob".to_owned(), name("bob"), Some(bob)),
+            ("stranger".to_owned(), name("stranger"), None),
+        ];
+        assert_eq!(to, expected);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_send_is_told_without_the_profile() {
+        let many: Vec<String> = (0..=RECIPIENTS_MAX).map(|n| format!("p{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(Service::check(&call(&many[1..])), Ok(()));
+        let relative = SendCall { files: vec![PathBuf::from("a")], ..call(&["alice"]) };
+        let nothing = SendCall { text: None, ..call(&["alice"]) };
+        for wrong in [call(&many), call(&[]), call(&["Not A Name"]), relative, nothing] {
+            assert!(matches!(Service::check(&wrong), Err(Failure::Usage(_))), "{wrong:?}");
+        }
     }
 }

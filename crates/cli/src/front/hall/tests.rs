@@ -4,6 +4,7 @@ use p2pchat_client::event::{
     SocketReport, Trust,
 };
 use p2pchat_client::profile::Home;
+use p2pchat_client::random::system_rng;
 use p2pchat_client::{Command, Target};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
 use p2pchat_proto::{PeerId, WallTime};
@@ -27,7 +28,8 @@ struct Guests {
 impl Guests {
     fn new() -> Self {
         let broker = "b:1".parse().unwrap();
-        let hall = Hall::behind(None, Service { home: Home::nowhere(), broker });
+        let me = Home::nowhere().create_identity(None, &mut system_rng().unwrap()).unwrap().into();
+        let hall = Hall::behind(None, Service { home: Home::nowhere(), me, broker });
         Self { hall, desk: Desk::new(None), now: Instant::now() }
     }
 
