@@ -228,7 +228,7 @@ impl Connection {
     /// What waits for an acknowledgement goes again, from the oldest on, as far as a packet has room
     /// beside what is to be sent anyhow.
     fn repeat_oldest(&mut self) {
-        let enough = self.datagram_size().min(DATAGRAM_SIZE) as u64;
+        let enough = DATAGRAM_SIZE as u64;
         for content in self.recovery.oldest_in_flight() {
             let sendable = self.streams.sendable();
             if sendable.urgent >= enough {
