@@ -54,6 +54,8 @@ pub enum Event {
         id: CommandId,
         /// Every session there is.
         sessions: Vec<SessionReport>,
+        /// Everybody who is looked for or asked and is not there yet.
+        sought: Vec<Sought>,
         /// Counters of the UDP socket.
         socket: SocketReport,
     },
@@ -444,6 +446,15 @@ pub struct PathReport {
     pub spurious: u64,
     /// Times that probes went out because nothing was acknowledged.
     pub timeouts: u64,
+}
+
+/// Somebody who is looked for, in [`Event::Info`]: by identity, by name, or both.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sought {
+    /// What the user calls them.
+    pub name: Option<Name>,
+    /// Who they are, where that is known.
+    pub peer: Option<PeerId>,
 }
 
 /// Counters of the UDP socket in [`Event::Info`].

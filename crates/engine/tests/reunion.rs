@@ -75,6 +75,16 @@ fn reasons(member: &Member) -> Vec<String> {
     member.events.iter().filter_map(reason).collect()
 }
 
+/// Whom somebody is said to look for.
+fn sought(world: &mut World, who: usize) -> Vec<String> {
+    world.command(who, Command::Info);
+    let sought = world.people[who].events.iter().rev().find_map(|event| match event {
+        Event::Info { sought, .. } => Some(sought),
+        _ => None,
+    });
+    sought.unwrap().iter().map(|one| one.name.as_ref().unwrap().to_string()).collect()
+}
+
 #[test]
 fn after_an_outage_both_come_back_without_the_broker() {
     for seed in 0..20 {
@@ -86,12 +96,14 @@ fn after_an_outage_both_come_back_without_the_broker() {
         assert!(world.people.iter().all(|member| member.sessions().contains(&SessionState::Lost)));
         let said = reasons(&world.people[BOB]);
         assert!(said[0].contains("directly") && said[1].contains("there is no broker"), "{said:?}");
+        assert_eq!(sought(&mut world, BOB), ["alice"]);
         world.net.partition(alice, bob, false);
         world.run_until(MINUTE * 2, "both are up again", both_up);
         world.run_until(MINUTE, "it arrives", |world| world.people[ALICE].heard() == ["during"]);
         talk(&mut world);
         world.run_for(MINUTE);
         assert!(both_up(&world));
+        assert!(sought(&mut world, BOB).is_empty());
     }
 }
 

@@ -136,7 +136,7 @@ fn two_people_meet_and_talk() {
     assert_eq!(world.people[BOB].pins, [pin(ALICE, "alice")]);
     let id = world.command(BOB, Command::Info);
     let info = world.people[BOB].events.iter().find_map(|event| match event {
-        Event::Info { id: of, sessions, socket } if *of == id => Some((sessions.clone(), *socket)),
+        Event::Info { id: of, sessions, socket, .. } if *of == id => Some((sessions.clone(), *socket)),
         _ => None,
     });
     let (sessions, socket) = info.expect("an answer");

@@ -67,7 +67,9 @@ impl Plain {
             Event::Receipt(event) => self.receipt(event, desk).into_iter().collect(),
             Event::File(event) => self.file(event, desk).into_iter().collect(),
             Event::Trust(event) => trust(event, desk),
-            Event::Info { id: _, sessions, socket } => info::info(sessions, socket, &self.clock),
+            Event::Info { id: _, sessions, sought, socket } => {
+                info::info(sessions, sought, socket, &self.clock)
+            }
             Event::Error(failure) => vec![Shown::failure(failure)],
             Event::Done { .. } | Event::Failed { .. } | Event::Stopped(_) => Vec::new(),
         }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use p2pchat_engine::event::{
     BrokerEvent, BrokerState, Delivery, Direction, FileEvent, FileState, MessageEvent, PathKind, PathReport,
     Person, PersonStatus, Ready, ReceiptEvent, RequestEvent, RequestState, SessionEvent, SessionLink,
-    SessionReport, SessionState, SocketReport, Trust, TrustEvent,
+    SessionReport, SessionState, SocketReport, Sought, Trust, TrustEvent,
 };
 use p2pchat_engine::{Event, Failure};
 use p2pchat_proto::{Name, PeerId, WallTime};
@@ -33,8 +33,9 @@ pub fn event(event: &Event, at: WallTime) -> Option<String> {
         Event::Receipt(event) => receipt(event, at),
         Event::File(event) => file(event, at),
         Event::Trust(event) => trust(event, at),
-        Event::Info { id: _, sessions, socket } => Object::event("info", at)
+        Event::Info { id: _, sessions, sought, socket } => Object::event("info", at)
             .with("sessions", sessions.iter().map(session_in_info).collect::<Vec<_>>())
+            .with("sought", sought.iter().map(sought_in_info).collect::<Vec<_>>())
             .with("socket", socket_in_info(socket)),
         Event::Error(failure) => return Some(error(failure, at)),
         Event::Done { .. } | Event::Failed { .. } | Event::Stopped(_) => return None,
@@ -380,6 +381,13 @@ fn direction(direction: Direction) -> &'static str {
         Direction::In => "in",
         Direction::Out => "out",
     }
+}
+
+fn sought_in_info(sought: &Sought) -> Value {
+    Object::default()
+        .with_some("peer", sought.peer.map(|peer| peer.to_string()))
+        .with_some("name", sought.name.as_ref().map(|name| name.as_str()))
+        .into_value()
 }
 
 fn session_in_info(report: &SessionReport) -> Value {

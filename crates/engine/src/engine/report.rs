@@ -1,5 +1,6 @@
 //! How everything is: sessions, the path each takes, the counters of the socket.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use p2pchat_crypto::Suite;
@@ -8,7 +9,9 @@ use p2pchat_proto::PeerId;
 use p2pchat_session::{SessionId, SessionInfo};
 
 use super::Engine;
-use crate::event::{CommandId, Event, PathKind, PathReport, SessionLink, SessionReport, SocketReport};
+use crate::event::{
+    CommandId, Event, PathKind, PathReport, SessionLink, SessionReport, SocketReport, Sought,
+};
 use crate::now::Now;
 use crate::sizes::Sizes;
 
@@ -43,7 +46,20 @@ impl Engine {
             repeated: stats.repeated,
             dropped: stats.dropped,
         };
-        self.events.push_back(Event::Info { id, sessions, socket });
+        let sought = self.sought();
+        self.events.push_back(Event::Info { id, sessions, sought, socket });
+    }
+
+    /// Everybody who is looked for where they were last, or asked for by way of the broker.
+    fn sought(&self) -> Vec<Sought> {
+        let known = |peer: PeerId| Sought { name: self.people.shown(peer), peer: Some(peer) };
+        let wished = self.wishes.values().map(|wish| {
+            let pinned = || self.people.pinned_as(wish.name.as_ref()?);
+            let unknown = || Sought { name: wish.name.clone(), peer: None };
+            wish.peer.or_else(pinned).map_or_else(unknown, known)
+        });
+        let all: BTreeSet<Sought> = self.reunions.keys().copied().map(known).chain(wished).collect();
+        all.into_iter().collect()
     }
 
     /// Where a session runs, once it does.

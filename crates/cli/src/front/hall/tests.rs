@@ -101,7 +101,8 @@ async fn an_answer_goes_to_whoever_asked_and_to_nobody_else() {
     let (mut first, mut second) = (guests.comes(1), guests.comes(2));
     let [(asked, _)] = guests.says(1, "/info").try_into().unwrap();
     assert!(guests.says(2, "").is_empty());
-    let info = |id| Event::Info { id, sessions: Vec::new(), socket: SocketReport::default() };
+    let info =
+        |id| Event::Info { id, sessions: Vec::new(), sought: Vec::new(), socket: SocketReport::default() };
     assert_eq!(guests.happens(&info(asked)).0, Share::Nothing);
     assert_eq!((names(&mut first), names(&mut second)), (vec!["info".to_owned()], Vec::new()));
     // The process's own front end counts from 1.
@@ -265,7 +266,12 @@ async fn who_leaves_has_what_they_asked_for_answered_first() {
     let gone = Knock::Gone { seat: 1, failure: None };
     guests.hall.answer(Call::Knock(gone), &guests.desk, guests.now);
     assert_eq!(guests.hall.guests.len(), 1);
-    guests.happens(&Event::Info { id: asked, sessions: Vec::new(), socket: SocketReport::default() });
+    guests.happens(&Event::Info {
+        id: asked,
+        sessions: Vec::new(),
+        sought: Vec::new(),
+        socket: SocketReport::default(),
+    });
     assert_eq!(names(&mut lines), ["info"]);
     assert!(guests.hall.guests.is_empty());
 }

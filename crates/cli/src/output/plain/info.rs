@@ -1,13 +1,23 @@
 //! `/info` in few lines a session.
 
-use p2pchat_client::event::{PathReport, SessionReport, SocketReport};
+use p2pchat_client::event::{PathReport, SessionReport, SocketReport, Sought};
+use p2pchat_proto::PeerId;
 
 use super::{describe, session_state, trust_text};
 use crate::output::{Shown, TimeOfDay, bytes, duration};
 
-pub(super) fn info(sessions: &[SessionReport], socket: &SocketReport, clock: &TimeOfDay) -> Vec<Shown> {
+pub(super) fn info(
+    sessions: &[SessionReport],
+    sought: &[Sought],
+    socket: &SocketReport,
+    clock: &TimeOfDay,
+) -> Vec<Shown> {
     let mut lines: Vec<String> = sessions.iter().flat_map(|report| session(report, clock)).collect();
-    if sessions.is_empty() {
+    for Sought { name, peer } in sought {
+        let who = name.as_ref().map(ToString::to_string).or_else(|| peer.as_ref().map(PeerId::short));
+        lines.push(format!("{}: looked for", who.unwrap_or_default()));
+    }
+    if lines.is_empty() {
         lines.push("No sessions.".to_owned());
     }
     lines.push(format!(

@@ -1,7 +1,7 @@
 use core::time::Duration;
 
 use super::*;
-use p2pchat_client::event::{PathReport, SessionReport, SocketReport};
+use p2pchat_client::event::{PathReport, SessionReport, SocketReport, Sought};
 use p2pchat_client::sanitise::needs_escape;
 use p2pchat_client::{CommandId, Failure, Target};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
@@ -272,7 +272,7 @@ fn people_are_a_table_and_info_says_everything() {
         dropped: 5,
     };
     assert_shown(
-        Event::Info { id: CommandId(1), sessions: vec![report], socket },
+        Event::Info { id: CommandId(1), sessions: vec![report], sought: Vec::new(), socket },
         &[
             "alice: up · lan 127.0.0.1:1 to 127.0.0.1:2 · 0.4 ms · AES-256-GCM · loss 5.1 % · key 3 for 40 s · pinned",
             "  packets: 1 sent, 2 received, 3 sent again, 8 wrongly taken for lost",
@@ -282,6 +282,25 @@ fn people_are_a_table_and_info_says_everything() {
             "socket: 1 received, 2 answered (1 of them again), 3 with a wrong MAC, 6 beyond the limits, 4 key exchanges, 5 dropped",
         ],
     );
+}
+
+#[test]
+fn info_without_a_session_names_who_is_looked_for() {
+    let socket = "socket: 0 received, 0 answered (0 of them again), 0 with a wrong MAC, 0 beyond the limits, 0 key \
+                  exchanges, 0 dropped";
+    let info = |sought| Event::Info {
+        id: CommandId(1),
+        sessions: Vec::new(),
+        sought,
+        socket: SocketReport::default(),
+    };
+    assert_shown(info(Vec::new()), &["No sessions.", socket]);
+    let bob = PeerId([9; 32]);
+    let sought = vec![
+        Sought { name: None, peer: Some(bob) },
+        Sought { name: Some("alice".parse().unwrap()), peer: None },
+    ];
+    assert_shown(info(sought), &[&format!("{}: looked for", bob.short()), "alice: looked for", socket]);
 }
 
 #[test]

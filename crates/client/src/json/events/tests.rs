@@ -191,11 +191,13 @@ fn trust_and_info() {
         repeated: 7,
         dropped: 5,
     };
-    let line = line_of(&Event::Info { id: CommandId(1), sessions: vec![asks], socket });
+    let line = line_of(&Event::Info { id: CommandId(1), sessions: vec![asks], sought: Vec::new(), socket });
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(value["sessions"][0]["may_return"], false);
     assert_eq!(value["sessions"][0].get("may_return_until"), None);
-    let line = line_of(&Event::Info { id: CommandId(1), sessions: vec![report], socket });
+    let sought = [(Some(ALICE), None), (None, Some("bob".parse().unwrap()))];
+    let sought = sought.map(|(peer, name)| Sought { peer, name }).to_vec();
+    let line = line_of(&Event::Info { id: CommandId(1), sessions: vec![report], sought, socket });
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
     let expected = serde_json::json!({
         "event": "info",
@@ -208,6 +210,7 @@ fn trust_and_info() {
             "rtt_min_ms": 1.25, "rtt_var_ms": 0.25, "pto_ms": 27.0, "window": 14720, "threshold": 9000,
             "in_flight": 1200, "pace": 2_097_152, "reductions": 7, "spurious": 8, "timeouts": 9
         }],
+        "sought": [{ "peer": "ALICE" }, { "name": "bob" }],
         "socket": {
             "received": 1, "answered": 2, "mac_failed": 3, "key_exchanges": 4, "limited": 6, "repeated": 7,
             "dropped": 5
