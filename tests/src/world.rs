@@ -90,6 +90,19 @@ impl World {
         up(alice, bob, MEETING)
     }
 
+    /// Two who never met become contacts: `asker` asks and `listener` accepts by a word. Waits until their
+    /// session is up.
+    ///
+    /// # Errors
+    /// If they do not meet in time.
+    pub fn acquaint(&self, listener: &Setup, asker: &Setup) -> Result<(Peer, Peer), Failure> {
+        let mut alice = listen(listener)?;
+        let bob = asker.start(&["connect", "--to", alice.name()])?;
+        alice.wait(&event("request").with("direction", "in").with("state", "open"), MEETING)?;
+        alice.send_line("/accept")?;
+        up(alice, bob, MEETING)
+    }
+
     /// Where a session between two people begins most of the time: alice takes everything, bob asked.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use p2pchat_harness::actions::say;
-use p2pchat_harness::event::{Event, event, message, receipt, session};
+use p2pchat_harness::event::{Event, event, message, receipt};
 use p2pchat_harness::peer::{Outcome, Peer, Setup};
 use p2pchat_harness::process::PROMPT;
 use p2pchat_harness::world::{MEETING, World, listen};
@@ -31,12 +31,7 @@ impl Two {
     fn talking() -> (Self, Peer, Peer) {
         let world = World::new().unwrap();
         let [alice, bob] = ["alice", "bob"].map(|name| world.person(name).unwrap());
-        let mut at_alices = listen(&alice).unwrap();
-        let mut at_bobs = bob.start(&["connect", "--to", "alice"]).unwrap();
-        at_alices.expect(&event("request").with("direction", "in").with("state", "open"), MEETING);
-        at_alices.send_line("/accept").unwrap();
-        at_alices.expect(&session("up"), MEETING);
-        at_bobs.expect(&session("up"), MEETING);
+        let (at_alices, at_bobs) = world.acquaint(&alice, &bob).unwrap();
         (Self { alice, bob, _world: world }, at_alices, at_bobs)
     }
 }

@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use p2pchat_harness::actions::say;
-use p2pchat_harness::event::{event, session};
+use p2pchat_harness::event::event;
 use p2pchat_harness::peer::{Peer, Setup};
 use p2pchat_harness::process::PROMPT;
-use p2pchat_harness::world::{MEETING, World, listen};
+use p2pchat_harness::world::{MEETING, World};
 
 /// Two who know each other, neither of whom runs.
 struct Apart {
@@ -19,12 +19,7 @@ impl Apart {
         let world = World::new().unwrap();
         // On the port of last time, so that whoever knows them finds them there.
         let [alice, bob] = ["alice", "bob"].map(|name| world.person(name).unwrap().bind_everywhere());
-        let mut at_alices = listen(&alice).unwrap();
-        let mut at_bobs = bob.start(&["connect", "--to", "alice"]).unwrap();
-        at_alices.expect(&event("request").with("direction", "in").with("state", "open"), MEETING);
-        at_alices.send_line("/accept").unwrap();
-        at_alices.expect(&session("up"), MEETING);
-        at_bobs.expect(&session("up"), MEETING);
+        let (mut at_alices, mut at_bobs) = world.acquaint(&alice, &bob).unwrap();
         say(&mut at_bobs, &mut at_alices, "hello").unwrap();
         end(at_bobs);
         end(at_alices);

@@ -39,5 +39,5 @@ pub use invitation::Invitation;
 pub use p2pchat_crypto::keyfile::Passphrase;
 pub use p2pchat_crypto::{Identity, safety};
 pub use p2pchat_engine::{Command, CommandId, Event, Failure, Target, TransferNumber};
-pub use p2pchat_engine::{command, event, failure};
+pub use p2pchat_engine::{command, event, failure, history};
 pub use request::Request;

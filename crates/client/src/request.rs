@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::store::Recall;
 use p2pchat_engine::{Command, TransferNumber};
 use p2pchat_proto::PeerId;
 
@@ -24,6 +25,8 @@ pub enum Request {
         /// Where to put it; `None` for the download directory.
         dir: Option<PathBuf>,
     },
+    /// Ask what is kept; [`p2pchat_engine::Event::Recalled`] answers.
+    Recall(Recall),
     /// Close every session and end. The last event is `Stopped`.
     Stop,
 }

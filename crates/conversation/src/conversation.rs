@@ -26,6 +26,8 @@ pub(crate) struct Conversation {
     /// before it needs the conversation.
     shown_early: BTreeMap<DeviceEpoch, u64>,
     outbox: Outbox,
+    /// Of one's own messages, everything before is not to be delivered in a session to come.
+    given_up: u64,
     inbox: Inbox,
     session: Option<Session>,
     /// Sessions so far.
@@ -55,7 +57,18 @@ impl Conversation {
     pub(crate) fn new(me: PeerId, epoch: DeviceEpoch, peer: PeerId, next: u64) -> Self {
         let (outbox, inbox) = (Outbox::new(next), Inbox::default());
         let shown_early = BTreeMap::new();
-        Self { me, epoch, peer, loading: true, shown_early, outbox, inbox, session: None, sessions: 0 }
+        Self {
+            me,
+            epoch,
+            peer,
+            loading: true,
+            shown_early,
+            outbox,
+            given_up: 0,
+            inbox,
+            session: None,
+            sessions: 0,
+        }
     }
 
     /// Messages that the peer does not store.
@@ -91,12 +104,29 @@ impl Conversation {
         self.session = None;
         self.outbox.stop();
         out.drop_sends(self.peer);
+        self.give_up(out);
+    }
+
+    /// Nothing of what waits now is to be delivered in a session to come.
+    pub(crate) fn forget(&mut self, out: &mut Outputs) {
+        self.given_up = self.outbox.committed();
+        self.give_up(out);
+    }
+
+    /// Lets go of what is given up, unless numbers of it were named in a session that goes on.
+    fn give_up(&mut self, out: &mut Outputs) {
+        let named = matches!(self.session, Some(Session::Stated { .. } | Session::Synced { .. }));
+        if !self.loading && !named {
+            let gone = self.outbox.give_up(self.given_up);
+            self.receipts(gone, Delivery::Failed, out);
+        }
     }
 
     pub(crate) fn loaded(&mut self, rows: Rows, out: &mut Outputs) -> Result<(), LoadError> {
         self.inbox.restore(&rows.held);
         self.outbox.restore(rows.outbox, rows.read)?;
         self.loading = false;
+        self.give_up(out);
         for (epoch, seq) in core::mem::take(&mut self.shown_early) {
             self.shown(epoch, seq, out);
         }

@@ -98,6 +98,14 @@ impl Conversations {
         }
     }
 
+    /// What was said with `peer` is forgotten: what waits for them is given up, what a session carries already
+    /// once it is over, as the numbers of one session leave no gap.
+    pub fn forget(&mut self, peer: PeerId) {
+        if let Some(conversation) = self.peers.get_mut(&peer) {
+            conversation.forget(&mut self.out);
+        }
+    }
+
     /// The answer to a query. An answer to no query is ignored.
     ///
     /// # Errors

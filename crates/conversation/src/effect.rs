@@ -85,6 +85,8 @@ pub enum Delivery {
     Stored,
     /// The other side was shown it.
     Read,
+    /// It was given up here and will not be delivered.
+    Failed,
 }
 
 /// How far messages of one epoch got at their receiver.

@@ -82,6 +82,11 @@ impl Outbox {
         self.handed
     }
 
+    /// The number after the last message that is durable here.
+    pub(crate) const fn committed(&self) -> u64 {
+        self.committed
+    }
+
     pub(crate) const fn marks(&self) -> Marks {
         Marks { stored: self.first, read: self.read }
     }
@@ -140,6 +145,20 @@ impl Outbox {
     /// A session takes messages from the first that the peer does not store, except `held`.
     pub(crate) fn start(&mut self, held: Vec<SeqRange>) {
         self.sending = Some(Sending { cursor: self.first, in_flight: 0, skip: held });
+    }
+
+    /// Lets go of everything before `upto`, while no session takes messages: they count as handed over, as the
+    /// other side may have got any of them before. What is not durable stays. The numbers of those gone.
+    pub(crate) fn give_up(&mut self, upto: u64) -> Range<u64> {
+        let before = self.first;
+        while self.first < upto.min(self.committed)
+            && let Some(entry) = self.entries.pop_front()
+        {
+            self.bytes -= entry.text.len();
+            self.first += 1;
+        }
+        self.handed = self.handed.max(self.first);
+        before..self.first
     }
 
     /// No session takes messages.

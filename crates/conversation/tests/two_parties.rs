@@ -393,3 +393,42 @@ fn a_peer_that_lost_its_store_gets_what_it_had_not_stored_and_nothing_twice() {
     let arrived: Vec<_> = pair.nodes[0].arrived.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(arrived, ["from the former life", "from the new life"]);
 }
+
+#[test]
+fn what_is_forgotten_while_nobody_is_connected_never_arrives_and_what_is_said_after_it_does() {
+    let mut pair = Pair::new();
+    let gone = pair.nodes[0].compose("not any more");
+    pair.settle();
+    pair.nodes[0].conversations.forget(PeerId([2; 32]));
+    let kept = pair.nodes[0].compose("but this");
+    pair.settle();
+    assert_eq!(pair.nodes[0].receipts[&gone], [Delivery::Queued, Delivery::Failed]);
+    assert_eq!(pair.nodes[0].conversations.undelivered(PeerId([2; 32])), 1);
+    pair.connect();
+    pair.settle();
+    let arrived: Vec<_> = pair.nodes[1].arrived.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(arrived, ["but this"]);
+    assert_eq!(pair.nodes[0].receipts[&kept].last(), Some(&Delivery::Read));
+}
+
+#[test]
+fn what_is_forgotten_in_a_session_is_still_delivered_there_and_in_no_later_one() {
+    let mut pair = Pair::new();
+    pair.connect();
+    pair.settle();
+    let on_its_way = pair.nodes[0].compose("on its way");
+    while pair.nodes[0].answer() || pair.nodes[0].commit(1) {}
+    pair.nodes[0].conversations.forget(PeerId([2; 32]));
+    pair.settle();
+    assert_eq!(pair.nodes[0].receipts[&on_its_way].last(), Some(&Delivery::Read));
+    let lost = pair.nodes[0].compose("lost with the session");
+    while pair.nodes[0].answer() || pair.nodes[0].commit(1) {}
+    pair.nodes[0].conversations.forget(PeerId([2; 32]));
+    pair.break_at(0);
+    assert_eq!(pair.nodes[0].receipts[&lost].last(), Some(&Delivery::Failed));
+    pair.connect();
+    pair.nodes[0].compose("and on");
+    pair.settle();
+    let arrived: Vec<_> = pair.nodes[1].arrived.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(arrived, ["on its way", "and on"]);
+}

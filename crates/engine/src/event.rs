@@ -5,12 +5,14 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use p2pchat_proto::conversation::MessageId;
 use p2pchat_proto::{BrokerKey, Name, PeerId, RequestId, WallTime};
 
 use crate::failure::Failure;
+use crate::history::Recalled;
 
 /// Number of a command, drawn by the front end; its outcome carries it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +61,13 @@ pub enum Event {
         /// Counters of the UDP socket.
         socket: SocketReport,
     },
+    /// Answer to a question about what is kept, which a driver asks its store.
+    Recalled {
+        /// The command.
+        id: CommandId,
+        /// The answer.
+        answer: Recalled,
+    },
     /// A command succeeded.
     Done {
         /// Which.
@@ -94,6 +103,8 @@ pub struct Ready {
     pub udp: Option<SocketAddr>,
     /// Bound IPv6 address.
     pub udp6: Option<SocketAddr>,
+    /// Where other processes of the same user reach this one.
+    pub control: Option<PathBuf>,
     /// Who is known at this broker from earlier, and by which name.
     pub known: Vec<(PeerId, Name)>,
 }

@@ -25,6 +25,7 @@ mod effect;
 mod engine;
 pub mod event;
 pub mod failure;
+pub mod history;
 mod link;
 mod now;
 mod people;

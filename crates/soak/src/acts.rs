@@ -305,6 +305,7 @@ impl World {
             | Event::People { .. }
             | Event::Trust(_)
             | Event::File(_)
+            | Event::Recalled { .. }
             | Event::Stopped(_) => {}
         }
         Ok(())

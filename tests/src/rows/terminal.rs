@@ -1,6 +1,7 @@
 //! What reaches a terminal, a log and JSON.
 
 mod input;
+mod past;
 mod screen;
 mod sinks;
 
@@ -31,6 +32,12 @@ pub const ROWS: &[Row] = &[
         attack: "hostile text in log, JSON and errors",
         expected: "escaped in each; the log holds none of it",
         run: sinks::all,
+    },
+    Row {
+        id: "I5-PAST",
+        attack: "hostile text in the history: shown, found, exported, and in a chat",
+        expected: "escaped in each; JSON gives every text back",
+        run: past::all,
     },
     Row {
         id: "I12",

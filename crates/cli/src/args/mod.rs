@@ -195,10 +195,12 @@ pub enum HistoryWhat {
         /// Whose: a name, or an id of 52 characters
         #[arg(long, value_name = "NAME|ID")]
         with: String,
-        /// As what
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        /// As what: text by default, in JSON mode one object a line
+        #[arg(long, value_enum)]
+        format: Option<Format>,
     },
+    /// For whom messages wait, how many, and since when
+    Waiting,
     /// Remove a conversation from this machine, with what still waits to be delivered
     Forget {
         /// Whose: a name, or an id of 52 characters

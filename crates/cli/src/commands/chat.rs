@@ -14,10 +14,10 @@ use p2pchat_client::{
     language, spawn,
 };
 use p2pchat_proto::limits::TEXT_MAX;
-use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use super::asked::Asked;
+use super::{runtime, start_failed};
 use crate::args;
 use crate::clock::wall_time;
 use crate::control::{self, Call, Door, Envelope, ListCall, Place, SendCall};
@@ -199,14 +199,6 @@ fn hold_or_call(profile: &Profile, call: Call) -> Result<Held, Failure> {
         let envelope = Envelope { call, plain: !settings.json, verbose: settings.verbose > 0 };
         control::through(stream, &envelope, settings).await.map(Held::Done)
     })
-}
-
-fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_current_thread().enable_all().build().map_err(|error| start_failed(&error))
-}
-
-fn start_failed(error: &io::Error) -> Failure {
-    Failure::Local { what: "start".to_owned(), reason: error.to_string() }
 }
 
 impl Session {

@@ -9,10 +9,12 @@ mod pages;
 mod passphrase;
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use p2pchat_client::{Failure, json};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Cli, Command};
 use crate::clock::wall_time;
@@ -66,6 +68,14 @@ fn dispatch(cli: &Cli, json: &mut bool) -> Result<u8, Failure> {
         Command::Send(args) => chat::send(profile()?, args),
         Command::Passphrase(args) => passphrase::run(&profile()?.kept()?, args),
     }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| start_failed(&error))
+}
+
+fn start_failed(error: &io::Error) -> Failure {
+    Failure::Local { what: "start".to_owned(), reason: error.to_string() }
 }
 
 /// Says how a command ended that never had a client.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use p2pchat_client::Failure;
 use p2pchat_client::sanitise::needs_escape;
+use p2pchat_client::store::Place;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -32,6 +33,8 @@ pub enum Call {
     Send(SendCall),
     /// `list`
     List(ListCall),
+    /// What `history` needs, piece by piece
+    History(HistoryCall),
 }
 
 /// `send`
@@ -58,6 +61,63 @@ pub struct ListCall {
     pub all: bool,
     /// Only names that begin so.
     pub prefix: String,
+}
+
+/// A question about what is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum HistoryCall {
+    /// Some messages of one conversation: a `history` line.
+    Look {
+        /// A name or an id.
+        with: String,
+        /// Words that stand in each.
+        #[serde(default)]
+        words: Vec<String>,
+        /// From so many on, no more are looked for.
+        limit: usize,
+        /// Where.
+        place: HistoryPlace,
+    },
+    /// Every conversation: `conversations` lines.
+    Talks {},
+    /// Removes one: a `forgotten` line.
+    Forget {
+        /// A name or an id.
+        with: String,
+    },
+}
+
+/// A place in a conversation; the numbers are those of `next`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HistoryPlace {
+    /// Back from the end.
+    End,
+    /// Back from there.
+    Before(u64),
+    /// On from there.
+    From(u64),
+}
+
+impl From<Place> for HistoryPlace {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::End => Self::End,
+            Place::Before(page) => Self::Before(page),
+            Place::From(page) => Self::From(page),
+        }
+    }
+}
+
+impl From<HistoryPlace> for Place {
+    fn from(place: HistoryPlace) -> Self {
+        match place {
+            HistoryPlace::End => Self::End,
+            HistoryPlace::Before(page) => Self::Before(page),
+            HistoryPlace::From(page) => Self::From(page),
+        }
+    }
 }
 
 /// What a process that serves a call says, as the other one takes it.
@@ -121,10 +181,7 @@ pub fn write(shown: &Shown) -> String {
 ///
 /// [`Failure::Local`] for what no process of this program says.
 pub fn read(line: &str) -> Result<Said, Failure> {
-    let wrong = || Failure::Local {
-        what: "use the running p2pchat".to_owned(),
-        reason: "it says what this one does not understand; are both of one version?".to_owned(),
-    };
+    let wrong = super::reach::strange;
     if line.chars().any(needs_escape) {
         return Err(wrong());
     }

@@ -105,6 +105,11 @@ impl Door {
         Ok(Self { directory: directory.to_owned(), listener, knocks, knocking, last_seat: 0 })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        socket::path(&self.directory)
+    }
+
     /// What happens next. Nothing is lost where this is not waited for to the end.
     pub async fn next(&mut self) -> Knock {
         loop {

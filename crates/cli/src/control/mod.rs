@@ -13,10 +13,10 @@ mod socket;
 
 use core::time::Duration;
 
-pub use call::{Call, Envelope, ListCall, Said, SendCall, is_call, read, write};
+pub use call::{Call, Envelope, HistoryCall, HistoryPlace, ListCall, Said, SendCall, is_call, read, write};
 pub use door::{Door, Knock, Visitor};
 pub use lines::LineBuffer;
-pub use reach::{Place, hold, through};
+pub use reach::{Answer, Place, ask, hold, strange, through};
 pub use socket::{connect, listen};
 
 /// Connections at once. Commands of one user end soon; what only listens gives way to what speaks.

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use p2pchat_client::profile::{Home, ProfileLock};
 use p2pchat_client::{Failure, json};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Envelope, IDLE_MAX, LineBuffer, READ_AT_ONCE, Said, read, socket};
+use super::{Call, Envelope, IDLE_MAX, LineBuffer, READ_AT_ONCE, Said, read, socket};
 use crate::clock::wall_time;
-use crate::output::{Closed, Screen};
+use crate::output::{self, Closed, Screen};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::terminal::Terminal;
@@ -22,6 +23,8 @@ use crate::terminal::Terminal;
 const HOLD_WAIT: Duration = Duration::from_secs(2);
 /// How often meanwhile.
 const HOLD_EVERY: Duration = Duration::from_millis(50);
+/// How long an answer may take that needs nobody else: past the other side's wait for its store.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// Who does what is wanted.
 #[derive(Debug)]
@@ -97,6 +100,65 @@ pub async fn through(
     match screen.fault() {
         Some(error) => Err(crate::output::not_written(error)),
         None => outcome,
+    }
+}
+
+/// What a process that serves a call answers, where the caller makes something of it.
+#[derive(Debug)]
+pub enum Answer {
+    /// Its events, but for what every process says.
+    Events(Vec<Value>),
+    /// It could not do it, and has said so; the exit status.
+    Refused(u8),
+}
+
+/// Has a call done by the process at the other end, and gives what it answers; a failure is shown.
+///
+/// # Errors
+///
+/// [`Failure::Local`] if that process leaves before the end, or says what this one does not understand.
+pub async fn ask(mut stream: UnixStream, call: Call, json: bool) -> Result<Answer, Failure> {
+    let envelope = Envelope { call, plain: false, verbose: false };
+    let line = format!("{}\n", envelope.line()?);
+    let told = timeout(IDLE_MAX, stream.write_all(line.as_bytes())).await;
+    told.map_err(|_| broken(&io::ErrorKind::TimedOut.into()))?.map_err(|error| broken(&error))?;
+    let (mut buffer, mut bytes) = (LineBuffer::default(), vec![0; READ_AT_ONCE]);
+    let (mut events, mut errors) = (Vec::new(), Vec::new());
+    loop {
+        let came = timeout(ANSWER_MAX, stream.read(&mut bytes)).await;
+        let came = came.map_err(|_| broken(&io::ErrorKind::TimedOut.into()))?;
+        let len = came.map_err(|error| broken(&error))?;
+        if len == 0 {
+            return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
+        }
+        for line in buffer.take(bytes.get(..len).unwrap_or_default())? {
+            match read(&line)? {
+                Said::Line(shown) => errors.push(shown),
+                Said::Stopped(0) => return Ok(Answer::Events(events)),
+                Said::Stopped(exit) => {
+                    if json {
+                        output::print(&line)?;
+                    }
+                    errors.iter().for_each(output::print_error);
+                    return Ok(Answer::Refused(exit));
+                }
+                Said::Event => {
+                    let event: Value = serde_json::from_str(&line).map_err(|_| strange())?;
+                    if json && event.get("event").and_then(Value::as_str) == Some("error") {
+                        output::print(&line)?;
+                    }
+                    events.push(event);
+                }
+            }
+        }
+    }
+}
+
+/// What was said is not what this version of the program expects.
+pub fn strange() -> Failure {
+    Failure::Local {
+        what: "use the running p2pchat".to_owned(),
+        reason: "it says what this one does not understand; are both of one version?".to_owned(),
     }
 }
 

@@ -42,6 +42,11 @@ impl Directory {
     }
 }
 
+/// Where it is in the directory of a profile.
+pub(super) fn path(directory: &Path) -> PathBuf {
+    directory.join(SOCKET)
+}
+
 /// Waits for connections in the directory of a profile that this process holds: a socket that is there
 /// is that of a process that has ended, and is replaced. Anything else of that name stays.
 ///

@@ -208,6 +208,7 @@ impl Task for Connect {
             | Event::Receipt(_)
             | Event::Trust(_)
             | Event::Info { .. }
+            | Event::Recalled { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Error(_)

@@ -39,6 +39,7 @@ pub async fn greet(events: &mut Events, broker: &str) -> Result<(), Failure> {
                 | Event::File(_)
                 | Event::Trust(_)
                 | Event::Info { .. }
+                | Event::Recalled { .. }
                 | Event::Done { .. }
                 | Event::Failed { .. },
             ) => {}

@@ -52,6 +52,7 @@ impl Task for List {
             | Event::File(_)
             | Event::Trust(_)
             | Event::Info { .. }
+            | Event::Recalled { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Error(_)
@@ -97,6 +98,7 @@ impl Task for List {
             | Event::File(_)
             | Event::Trust(_)
             | Event::Info { .. }
+            | Event::Recalled { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Stopped(_) => None,

@@ -52,6 +52,7 @@ impl Task for Listen {
             | Event::File(_)
             | Event::Trust(_)
             | Event::Info { .. }
+            | Event::Recalled { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Error(_)

@@ -8,6 +8,7 @@ mod greet;
 mod hall;
 mod list;
 mod listen;
+mod recall;
 mod send;
 mod task;
 
@@ -28,6 +29,7 @@ pub use greet::greet;
 pub use hall::{Hall, Service};
 pub use list::List;
 pub use listen::Listen;
+pub use recall::Ask;
 pub use send::{Address, Parcel, Send};
 pub use task::{Step, Task};
 
@@ -263,7 +265,8 @@ impl<P: Port, T: Task> Front<P, T> {
         };
         let dotted =
             self.end.is_none() && self.task.waits_for_broker() && matches!(self.style, Style::Plain(_));
-        let reads = self.end.is_none() && !self.desk.is_full();
+        // Before the client runs, nobody is known by name.
+        let reads = self.end.is_none() && self.desk.me().is_some() && !self.desk.is_full();
         tokio::select! {
             biased;
             signal = signals.next() => Woken::Signal(signal),
@@ -276,7 +279,10 @@ impl<P: Port, T: Task> Front<P, T> {
         }
     }
 
-    async fn event(&mut self, event: Event) {
+    async fn event(&mut self, mut event: Event) {
+        if let (Event::Ready(ready), Some(hall)) = (&mut event, &self.hall) {
+            ready.control = hall.path();
+        }
         let share = self.hall.as_mut().map_or(Share::All, |hall| hall.observe(&event, Instant::now()));
         self.ask_for_hall().await;
         match share {

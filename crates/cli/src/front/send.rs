@@ -406,6 +406,7 @@ impl Task for Send {
             | Event::Message(_)
             | Event::Trust(_)
             | Event::Info { .. }
+            | Event::Recalled { .. }
             | Event::Error(_)
             | Event::Stopped(_) => {}
         }

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::output::{Colors, Sink, Stream, TimeOfDay};
-use p2pchat_client::event::{BrokerEvent, Delivery, ReceiptEvent, SessionEvent, Stopped, Trust};
+use p2pchat_client::event::{BrokerEvent, Delivery, Ready, ReceiptEvent, SessionEvent, Stopped, Trust};
 use p2pchat_client::{Command, Target};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
 use p2pchat_proto::{PeerId, WallTime};
@@ -58,6 +58,10 @@ fn stage<T: Task>(task: T, desk: Desk, style: Style) -> (Stage, Front<Script, T>
     let port = Script { requests: asked, events: happened };
     let mut front = Front::new(port, desk, task, screen, style, Input::Stream);
     front.typed = Some(typed);
+    let name = "me".parse().unwrap();
+    let ready =
+        Ready { peer: PeerId([9; 32]), name, udp: None, udp6: None, control: None, known: Vec::new() };
+    events.send(Event::Ready(ready)).unwrap();
     (Stage { events, requests, lines, paper }, front)
 }
 
@@ -158,7 +162,7 @@ async fn a_script_delivers_and_ends_with_nothing_under_way() {
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(events, ["broker", "session", "conversation", "message", "done", "receipt"]);
+    assert_eq!(events, ["ready", "broker", "session", "conversation", "message", "done", "receipt"]);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod above;
 pub mod oneshot;
+mod past;
 pub mod plain;
 mod screen;
 mod text;
@@ -16,6 +17,7 @@ use std::io::{self, Write as _};
 use p2pchat_client::{Failure, sanitise};
 
 pub use above::Above;
+pub use past::{Past, forgotten, waiting};
 pub(crate) use plain::trust_text as trust;
 pub use screen::{Closed, Colors, Screen, Sink};
 pub use text::{TimeOfDay, bytes, duration, safety_lines, table};

@@ -11,7 +11,7 @@ use p2pchat_client::event::{
 use p2pchat_client::language::COMMANDS;
 use p2pchat_client::{Event, TransferNumber};
 
-use super::{Role, Shown, Stream, TimeOfDay, bytes, duration, safety_lines, table};
+use super::{Past, Role, Shown, Stream, TimeOfDay, bytes, duration, forgotten, safety_lines, table, waiting};
 
 mod info;
 
@@ -71,7 +71,10 @@ impl Plain {
                 info::info(sessions, sought, socket, &self.clock)
             }
             Event::Error(failure) => vec![Shown::failure(failure)],
-            Event::Done { .. } | Event::Failed { .. } | Event::Stopped(_) => Vec::new(),
+            // A desk or a task shows it.
+            Event::Recalled { .. } | Event::Done { .. } | Event::Failed { .. } | Event::Stopped(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -112,6 +115,21 @@ impl Plain {
                 vec![Shown::notice("* you talk to nobody; /switch NAME or /connect NAME")]
             }
             Local::Ledger(entries) => vec![Shown::event(&format!("* {}", ledger(entries)))],
+            Local::History(page) if page.messages.is_empty() => {
+                vec![Shown::notice("* nothing of that is kept")]
+            }
+            Local::History(page) => {
+                let me = desk.me().map_or_else(|| "me".to_owned(), |me| me.name.to_string());
+                let mut past = Past::new(&self.clock, &me, desk.people().label(page.peer));
+                let lines = page.messages.iter().flat_map(|kept| past.text(kept));
+                lines.map(|line| Shown::data(&line)).collect()
+            }
+            Local::Waiting(talks) | Local::Talks(talks) => {
+                waiting(talks, &self.clock).iter().map(|line| Shown::data(line)).collect()
+            }
+            Local::Forgotten { peer, messages } => {
+                vec![Shown::data(&forgotten(&desk.people().label(*peer), *messages))]
+            }
             Local::Timestamps(on) => vec![Shown::notice(&format!("* timestamps {}", on_off(*on)))],
             Local::ReadReceipts(on) => vec![Shown::notice(&format!("* read receipts {}", on_off(*on)))],
         }

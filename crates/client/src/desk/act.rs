@@ -14,6 +14,7 @@ use crate::invitation::Invitation;
 use crate::json::Tag;
 use crate::language::{Input, Slash};
 use crate::request::Request;
+use crate::store::Recall;
 
 /// How long `/connect` waits for an answer, as long as the command `connect` by itself.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -133,6 +134,11 @@ impl Desk {
             Slash::Save { transfer, dir } => self.ask(Request::SaveFile { transfer, dir }, tag, actions),
             Slash::Cancel(what) => self.cancel(what.as_deref(), tag, actions)?,
             Slash::Message { to, text } => self.message(&to, &text, tag, actions)?,
+            Slash::History { limit } => {
+                self.look(self.talking_to(to)?, Vec::new(), Some(limit), tag, actions);
+            }
+            Slash::Search(words) => self.look(self.talking_to(to)?, words, None, tag, actions),
+            Slash::Waiting => self.ask(Request::Recall(Recall::Talks), tag, actions),
             Slash::Block(who) => {
                 let who = self.anybody(&who)?;
                 self.ask(Command::Block { who }, tag, actions);
@@ -277,6 +283,16 @@ impl Desk {
             return Ok(Recipient::Expected);
         }
         self.people.resolve(who).map(Recipient::Peer)
+    }
+
+    /// With whom the conversation is that a line names; the one asked for from the start may not be there yet.
+    fn talking_to(&self, to: Option<&str>) -> Result<PeerId, Failure> {
+        match (self.recipient(to)?, &self.expected) {
+            (Recipient::Peer(peer), _) => Ok(peer),
+            (Recipient::Expected, Some(Target::Peer(peer))) => Ok(*peer),
+            (Recipient::Expected, Some(Target::Name(name))) => self.people.resolve(name.as_str()),
+            (Recipient::Expected, None) => Err(Failure::NoConversation),
+        }
     }
 
     /// Who is meant by `/switch`: a number counts conversations, else a name or an id.

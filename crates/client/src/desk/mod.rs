@@ -10,6 +10,7 @@
 //! Lines for the expected person wait here until the session is up.
 
 mod act;
+mod history;
 mod ledger;
 mod pending;
 mod people;
@@ -21,6 +22,7 @@ use p2pchat_crypto::safety::SafetyNumber;
 use p2pchat_engine::event::{
     Delivery, Direction, FileEvent, FileState, Ready, RequestEvent, RequestState, SessionEvent, SessionState,
 };
+use p2pchat_engine::history::{Page, Talk};
 use p2pchat_engine::{Command, CommandId, Event, Failure, Target, TransferNumber};
 use p2pchat_proto::conversation::MessageId;
 use p2pchat_proto::{Name, PeerId, RequestId};
@@ -30,6 +32,7 @@ use crate::language;
 use crate::request::Request;
 
 pub use act::{ANSWER_WAIT, target};
+use history::Looking;
 pub use ledger::Ledger;
 use pending::Pending;
 pub use people::{Conversation, People};
@@ -115,6 +118,19 @@ pub enum Local {
     },
     /// How far a message to several people got.
     Ledger(Ledger),
+    /// Messages that were kept.
+    History(Page),
+    /// Conversations in which something waits.
+    Waiting(Vec<Talk>),
+    /// Every conversation.
+    Talks(Vec<Talk>),
+    /// A conversation was removed.
+    Forgotten {
+        /// With whom.
+        peer: PeerId,
+        /// How many messages are gone.
+        messages: u64,
+    },
     /// `/timestamps`
     Timestamps(bool),
     /// `/read-receipts`
@@ -145,6 +161,7 @@ pub struct Desk {
     files: BTreeMap<TransferNumber, FileEvent>,
     waiting: VecDeque<Waiting>,
     pending: Pending,
+    looking: BTreeMap<CommandId, Looking>,
     undelivered: BTreeSet<(PeerId, MessageId)>,
     /// Messages that were taken less those that came up: one comes up once it is stored here, mostly
     /// after the outcome of its line.
@@ -185,6 +202,7 @@ impl Desk {
             files: BTreeMap::new(),
             waiting: VecDeque::new(),
             pending: Pending::default(),
+            looking: BTreeMap::new(),
             undelivered: BTreeSet::new(),
             taken: 0,
             taken_files: BTreeSet::new(),
@@ -269,6 +287,7 @@ impl Desk {
             Event::File(file) => self.file_changed(file),
             Event::Trust(trust) => self.people.learn(trust.peer, trust.name.as_ref()),
             Event::Info { id, .. } => self.finish(*id, Ok(Made::default()), &mut actions),
+            Event::Recalled { id, answer } => self.recalled(*id, answer, &mut actions),
             Event::Done { id, message, transfer, request } => {
                 self.taken = self.taken.saturating_add(message.is_some().into());
                 self.taken_files.extend(transfer.filter(|number| !self.files.contains_key(number)));
@@ -279,7 +298,10 @@ impl Desk {
                 };
                 self.finish(*id, Ok(made), &mut actions);
             }
-            Event::Failed { id, failure } => self.finish(*id, Err(failure.clone()), &mut actions),
+            Event::Failed { id, failure } => {
+                self.looking.remove(id);
+                self.finish(*id, Err(failure.clone()), &mut actions);
+            }
             Event::Broker(_) | Event::Error(_) | Event::Stopped(_) => {}
         }
         actions
@@ -371,6 +393,11 @@ impl Desk {
             Current::Nobody | Current::Expected => None,
             Current::Peer(peer) => Some(peer),
         }
+    }
+
+    /// Who the user is, once the client runs.
+    pub fn me(&self) -> Option<&Ready> {
+        self.me.as_ref()
     }
 
     /// Who is who.

@@ -59,6 +59,11 @@ impl Pending {
         self.commands.len()
     }
 
+    /// Whether a command is of a line.
+    pub(super) fn knows(&self, id: CommandId) -> bool {
+        self.commands.contains_key(&id)
+    }
+
     pub(super) fn next_id(&mut self) -> CommandId {
         self.last_id += 1;
         CommandId(self.last_id)

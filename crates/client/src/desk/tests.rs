@@ -140,7 +140,7 @@ fn a_line_may_name_its_recipient() {
 fn whoever_is_known_from_earlier_is_known_by_name_without_a_broker() {
     let mut desk = Desk::new(None);
     let (name, known) = ("alice".parse().unwrap(), vec![(BOB, "bob".parse().unwrap())]);
-    desk.observe(&Event::Ready(Ready { peer: ALICE, name, udp: None, udp6: None, known }));
+    desk.observe(&Event::Ready(Ready { peer: ALICE, name, udp: None, udp6: None, control: None, known }));
     let actions = desk.interpret(Line { tag: None, to: Some("bob".into()), text: "hi".into() });
     assert_eq!(command(&actions).1, Command::Message { to: BOB, text: "hi".into() });
 }

@@ -48,7 +48,7 @@ pub(crate) fn event(event: &Event) {
             let code = stopped.failure.as_ref().map(|failure| failure.code());
             info!(code, "stopped");
         }
-        Event::People { .. } | Event::Info { .. } | Event::Done { .. } => {}
+        Event::People { .. } | Event::Info { .. } | Event::Recalled { .. } | Event::Done { .. } => {}
     }
 }
 

@@ -9,6 +9,7 @@ mod clock;
 pub(crate) mod log;
 mod network;
 mod profile;
+mod recall;
 mod tcp;
 mod udp;
 pub(crate) mod waiting;
@@ -39,7 +40,7 @@ use network::NetworkNews;
 use profile::{Conversations, Profile};
 use tcp::{BrokerConnection, Report};
 use udp::{Batch, Sent, Sockets};
-use waiting::{Batch as EventBatch, Spare, Waiting};
+use waiting::{Batch as EventBatch, Spare, Waiting, turn_of_others};
 
 /// Reports of file transfers that may wait for the driver.
 const CARRIER_QUEUE: usize = 256;
@@ -222,7 +223,7 @@ impl Driver {
 
     fn announce_ready(&mut self, peer: PeerId, name: Name, known: Vec<(PeerId, Name)>) {
         let [udp, udp6] = [&self.sockets.v4, &self.sockets.v6].map(|udp| udp.as_ref().map(udp::Udp::local));
-        self.say(Event::Ready(Ready { peer, name, udp, udp6, known }));
+        self.say(Event::Ready(Ready { peer, name, udp, udp6, control: None, known }));
     }
 
     fn say(&mut self, event: Event) {
@@ -412,22 +413,10 @@ impl Driver {
             }
             Request::SendFile { to, path } => self.send_file(id, to, &path),
             Request::SaveFile { transfer, dir } => self.save_file(id, transfer, dir),
+            Request::Recall(question) => self.store.recall(id, question),
             Request::Stop => self.stopping = true,
         }
     }
-}
-
-/// Lets every task of this thread that can go on do so, once.
-async fn turn_of_others() {
-    let mut had_it = false;
-    core::future::poll_fn(|context| {
-        if core::mem::replace(&mut had_it, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Makes a directory for files where there is none.
@@ -472,6 +461,7 @@ impl Driver {
         match answer {
             Answer::Committed(batch) => self.engine.committed(batch, self.now),
             Answer::Loaded(query, rows) => self.engine.loaded(query, rows, self.now),
+            Answer::Recalled(id, answer) => self.recalled(id, answer),
             Answer::Trouble(failure) => self.say(Event::Error(failure)),
             Answer::Recovered => tracing::info!("the store takes writes again"),
             Answer::Broken(failure) => {

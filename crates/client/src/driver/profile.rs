@@ -114,11 +114,15 @@ impl Profile {
         }
     }
 
+    /// What the user calls somebody.
+    pub(crate) fn name(&self, peer: PeerId) -> Option<Name> {
+        let pinned = || self.papers.pins().of_peer(peer).next().map(|pin| pin.name.clone());
+        self.papers.marks().of(peer).petname.or_else(pinned)
+    }
+
     fn shown_late(&self, kept: KeptMessage) -> MessageEvent {
         let KeptMessage { peer, message, text, sent_at, mine, .. } = kept;
-        // What the user calls them.
-        let pinned = || self.papers.pins().of_peer(peer).next().map(|pin| pin.name.clone());
-        let name = self.papers.marks().of(peer).petname.or_else(pinned);
+        let name = self.name(peer);
         MessageEvent { peer, name, message, text: text.into(), sent_at, mine, late: true }
     }
 

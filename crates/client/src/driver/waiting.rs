@@ -106,6 +106,19 @@ impl Waiting {
     }
 }
 
+/// Lets every task of this thread that can go on do so, once.
+pub(super) async fn turn_of_others() {
+    let mut had_it = false;
+    core::future::poll_fn(|context| {
+        if core::mem::replace(&mut had_it, true) {
+            return core::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        core::task::Poll::Pending
+    })
+    .await;
+}
+
 #[cfg(test)]
 mod tests {
     use p2pchat_engine::CommandId;

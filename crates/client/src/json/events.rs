@@ -15,7 +15,6 @@ use super::object::{Object, rfc3339};
 use crate::desk::{Ledger, Local, Outcome};
 use crate::invitation::Invitation;
 use crate::language::{COMMANDS, Entry};
-use crate::store::KeptMessage;
 
 /// The line of an event. `None` for those whose line depends on more than the event: outcomes of
 /// commands (see [`outcome`]) and the end (see [`stopped`]).
@@ -38,7 +37,10 @@ pub fn event(event: &Event, at: WallTime) -> Option<String> {
             .with("sought", sought.iter().map(sought_in_info).collect::<Vec<_>>())
             .with("socket", socket_in_info(socket)),
         Event::Error(failure) => return Some(error(failure, at)),
-        Event::Done { .. } | Event::Failed { .. } | Event::Stopped(_) => return None,
+        // A desk or a task shows it.
+        Event::Recalled { .. } | Event::Done { .. } | Event::Failed { .. } | Event::Stopped(_) => {
+            return None;
+        }
     };
     Some(object.into_line())
 }
@@ -99,6 +101,10 @@ pub fn local(local: &Local, at: WallTime) -> Option<String> {
             .with_some("peer", peer.map(|peer| peer.to_string()))
             .with_some("name", name.as_ref().map(|name| name.as_str())),
         Local::Ledger(ledger) => return Some(self::ledger(ledger, at)),
+        Local::History(page) => return Some(super::history(page, at)),
+        Local::Waiting(talks) => return Some(super::talks("waiting", talks, at)),
+        Local::Talks(talks) => return Some(super::talks("conversations", talks, at)),
+        Local::Forgotten { peer, messages } => return Some(super::forgotten(*peer, *messages, at)),
         Local::Timestamps(_) | Local::ReadReceipts(_) => return None,
     };
     Some(object.into_line())
@@ -125,25 +131,6 @@ pub fn identity(
 /// The line of `passphrase`: whether the key needs one.
 pub fn passphrase(locked: bool, at: WallTime) -> String {
     Object::event("passphrase", at).with("locked", locked).into_line()
-}
-
-/// The line of a message in the history: that of `message`, with how far it got.
-pub fn kept(kept: &KeptMessage, name: Option<&Name>) -> String {
-    Object::event("message", kept.kept_at)
-        .with("conversation", kept.peer.to_string())
-        .with("peer", kept.message.author.to_string())
-        .with_some("name", name.filter(|_| !kept.mine).map(|name| name.as_str()))
-        .with("message", kept.message.to_string())
-        .with("text", kept.text.as_str())
-        .with("sent_at", rfc3339(kept.sent_at))
-        .with("mine", kept.mine)
-        .with_some("state", kept.state.map(delivery))
-        .into_line()
-}
-
-/// The line of a conversation that was removed.
-pub fn forgotten(peer: PeerId, messages: u64, at: WallTime) -> String {
-    Object::event("forgotten", at).with("peer", peer.to_string()).with("messages", messages).into_line()
 }
 
 /// The last line. `failure` is why the process ends otherwise than the user wanted.
@@ -181,6 +168,7 @@ fn ready(event: &Ready, at: WallTime) -> Object {
         .with("version", env!("CARGO_PKG_VERSION"))
         .with_some("udp", event.udp.map(|address| address.to_string()))
         .with_some("udp6", event.udp6.map(|address| address.to_string()))
+        .with_some("control", event.control.as_ref().map(|path| path.display().to_string()))
 }
 
 fn broker(event: &BrokerEvent, at: WallTime) -> Object {
@@ -291,7 +279,7 @@ fn message(event: &MessageEvent, at: WallTime) -> Object {
         .with("late", event.late)
 }
 
-const fn delivery(state: Delivery) -> &'static str {
+pub(super) const fn delivery(state: Delivery) -> &'static str {
     match state {
         Delivery::Queued => "queued",
         Delivery::Sent => "sent",

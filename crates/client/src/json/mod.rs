@@ -9,10 +9,15 @@
 
 mod contacts;
 mod events;
+mod history;
 mod line;
 mod object;
 
 pub use contacts::{contact, contacts, safety};
-pub use events::{error, event, forgotten, identity, kept, ledger, local, outcome, passphrase, stopped};
+pub use events::{error, event, identity, ledger, local, outcome, passphrase, stopped};
+pub use history::{forgotten, history, kept, read_forgotten, read_history, read_talks, talks};
 pub use line::{Line, LineError, Tag, parse};
 pub use object::rfc3339;
+
+/// Conversations in one line at most, where another process reads it.
+pub const TALKS_IN_LINE: usize = 1_000;

@@ -20,6 +20,9 @@ pub enum Verb {
     Save,
     Cancel,
     Message,
+    History,
+    Search,
+    Waiting,
     Block,
     Unblock,
     Verify,
@@ -99,6 +102,10 @@ commands! {
         "/cancel 1";
     Message Names "msg" "/msg NAME[,NAME...] TEXT" "one message to one or more people"
         "/msg alice,carol see you at noon";
+    History Nothing "history" "/history [N]" "the last messages of this conversation, 20 without N" "/history 50";
+    Search Nothing "search" "/search WORD..." "messages of this conversation that contain all words"
+        "/search dinner eight";
+    Waiting Nothing "waiting" "/waiting" "for whom messages of mine wait, and since when" "/waiting";
     Block Names "block" "/block NAME|ID" "take nothing more from somebody and send them nothing" "/block mallory";
     Unblock Names "unblock" "/unblock NAME|ID" "take a block back" "/unblock mallory";
     Verify Names "verify" "/verify [NAME] [yes]"

@@ -22,6 +22,11 @@ use words::Words;
 /// (normalised Damerau-Levenshtein: half of the letters in their places).
 const NEAREST_SIMILARITY: f64 = 0.5;
 
+/// Messages that `/history` shows without a number: about a screen.
+pub const HISTORY_DEFAULT: usize = 20;
+/// Most messages that `/history` shows; `p2pchat history show` has no limit.
+pub const HISTORY_MAX: usize = 500;
+
 /// The word that confirms.
 const YES: &str = "yes";
 
@@ -91,6 +96,15 @@ pub enum Slash {
         /// What.
         text: String,
     },
+    /// `/history [N]`
+    History {
+        /// At most so many.
+        limit: usize,
+    },
+    /// `/search WORD…`
+    Search(Vec<String>),
+    /// `/waiting`
+    Waiting,
     /// `/block NAME`
     Block(String),
     /// `/unblock NAME`
@@ -224,6 +238,9 @@ impl Arguments<'_> {
             Verb::Save => Slash::Save { transfer: self.number()?, dir: self.path()? },
             Verb::Cancel => Slash::Cancel(self.optional()?),
             Verb::Message => self.message()?,
+            Verb::History => Slash::History { limit: self.limit()? },
+            Verb::Search => Slash::Search(self.search_words()?),
+            Verb::Waiting => Slash::Waiting,
             Verb::Block => Slash::Block(self.required()?),
             Verb::Unblock => Slash::Unblock(self.required()?),
             Verb::Verify => self.verify()?,
@@ -267,6 +284,21 @@ impl Arguments<'_> {
     fn number(&mut self) -> Result<TransferNumber, Failure> {
         let number = self.required()?;
         number.parse().map(TransferNumber).map_err(|_| self.usage())
+    }
+
+    fn limit(&mut self) -> Result<usize, Failure> {
+        let Some(number) = self.optional()? else { return Ok(HISTORY_DEFAULT) };
+        number.parse().ok().filter(|limit| (1..=HISTORY_MAX).contains(limit)).ok_or_else(|| {
+            Failure::Usage(format!("usage: {}, where N is from 1 to {HISTORY_MAX}", self.entry.usage))
+        })
+    }
+
+    fn search_words(&mut self) -> Result<Vec<String>, Failure> {
+        let mut words = vec![self.required()?];
+        while let Some(word) = self.optional()? {
+            words.push(word);
+        }
+        Ok(words)
     }
 
     fn on_or_off(&mut self) -> Result<bool, Failure> {

@@ -1,12 +1,13 @@
 //! What is kept of all conversations, called in place: [`Book::apply`] and reading.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use p2pchat_conversation::{HeldRow, Marks, OutboxRow, Rows, Write};
 use p2pchat_crypto::Identity;
 use p2pchat_engine::event::Delivery;
+use p2pchat_engine::history::{KeptMessage, Talk};
 use p2pchat_engine::{Failure, Kept};
 use p2pchat_proto::conversation::{DeviceEpoch, EPOCHS_MAX, MessageId};
 use p2pchat_proto::kept::{
@@ -27,25 +28,6 @@ use super::pages::{Keys, PAGES, Pages, Readable, Still, Thing, Writable};
 /// Bytes of a log that are read at once on the way back, about 200 lines of a chat.
 const BACKWARDS: u64 = 32 * 1024;
 
-/// One message as the history shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptMessage {
-    /// With whom the conversation is.
-    pub peer: PeerId,
-    /// The message.
-    pub message: MessageId,
-    /// Whether this user wrote it.
-    pub mine: bool,
-    /// Its text.
-    pub text: String,
-    /// When it was written, by its author's clock.
-    pub sent_at: WallTime,
-    /// When it became durable here.
-    pub kept_at: WallTime,
-    /// How far it got, where this user wrote it.
-    pub state: Option<Delivery>,
-}
-
 /// A conversation, as a list of them shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
@@ -55,13 +37,22 @@ pub struct Summary {
     pub messages: u64,
     /// This user's messages that the other side does not store.
     pub waiting: u64,
+    /// When the first of those was written.
+    pub since: Option<WallTime>,
+}
+
+impl From<Summary> for Talk {
+    fn from(summary: Summary) -> Self {
+        let Summary { peer, messages, waiting, since } = summary;
+        Self { peer, name: None, messages, waiting, since }
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Book {
     path: PathBuf,
-    keys: Keys,
+    pub(super) keys: Keys,
     epoch: DeviceEpoch,
     /// None after a write that failed: redb refuses everything from then on, also when the disk has
     /// room again, until the file is opened anew.
@@ -200,9 +191,12 @@ impl Book {
         let epoch = self.epoch;
         self.read(|pages| {
             let summary = |head: Head| {
-                let mut waiting = 0;
-                for_each_waiting(pages, &head, epoch, |_| waiting += 1)?;
-                Ok(Summary { peer: head.peer, messages: head.messages, waiting })
+                let (mut waiting, mut since) = (0, None);
+                for_each_waiting(pages, &head, epoch, |Placed { entry, .. }| {
+                    waiting += 1;
+                    since.get_or_insert(entry.sent_at);
+                })?;
+                Ok(Summary { peer: head.peer, messages: head.messages, waiting, since })
             };
             all_heads(pages)?.into_iter().map(summary).collect()
         })
@@ -281,37 +275,6 @@ impl Book {
         })
     }
 
-    /// The messages of one conversation, or of all, in whose text all `words` stand, whatever their case:
-    /// the newest `limit` of each, in its order.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn search(
-        &mut self,
-        with: Option<PeerId>,
-        words: &[String],
-        limit: usize,
-    ) -> Result<Vec<KeptMessage>, StoreError> {
-        let words: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
-        let peers = match with {
-            Some(peer) => vec![peer],
-            None => self.read(all_heads)?.into_iter().map(|head| head.peer).collect(),
-        };
-        let mut found = Vec::new();
-        for peer in peers {
-            let mut newest = VecDeque::new();
-            self.each(peer, |kept| {
-                let text = kept.text.to_lowercase();
-                if words.iter().all(|word| text.contains(word)) {
-                    newest.push_back(kept);
-                    newest.drain(..newest.len().saturating_sub(limit));
-                }
-            })?;
-            found.extend(newest);
-        }
-        Ok(found)
-    }
-
     /// Removes every message of one conversation, also those that wait, and gives the room back. What
     /// was received and sent stays known by its number, so that nothing of it comes again. How many
     /// messages there were.
@@ -344,7 +307,7 @@ impl Book {
         })
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &mut self,
         read: impl FnOnce(&Pages<'_, Still>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -535,7 +498,7 @@ fn renumber(
     pages.put_whole(Thing::Head(head.peer), &head, rng)
 }
 
-fn head_of<T: Readable>(pages: &Pages<'_, T>, peer: PeerId) -> Result<Option<Head>, StoreError> {
+pub(super) fn head_of<T: Readable>(pages: &Pages<'_, T>, peer: PeerId) -> Result<Option<Head>, StoreError> {
     pages.whole(Thing::Head(peer))
 }
 
@@ -562,7 +525,7 @@ fn for_each_waiting<T: Readable>(
     Ok(())
 }
 
-fn kept(me: PeerId, head: &Head, entry: Entry) -> KeptMessage {
+pub(super) fn kept(me: PeerId, head: &Head, entry: Entry) -> KeptMessage {
     let (author, to) = if entry.mine { (me, head.peer) } else { (head.peer, me) };
     let state = entry.mine.then(|| match head.marks(entry.epoch) {
         Some(marks) if entry.seq < marks.read => Delivery::Read,

@@ -110,6 +110,40 @@ impl<'p, T: Readable> Reader<'p, T> {
     }
 }
 
+/// The entries that begin in the pages from `from` to before `to`, in their order. Pages are counted and
+/// not bytes, so that no number that somebody names leads into the middle of an entry.
+pub(super) fn entries_in<T: Readable>(
+    pages: &Pages<'_, T>,
+    head: &Head,
+    from: u64,
+    to: u64,
+    mut take: impl FnMut(Entry),
+) -> Result<(), StoreError> {
+    let end = to.saturating_mul(PAGE).min(head.log_end);
+    let mut number = from;
+    let start = loop {
+        let begin = number.saturating_mul(PAGE);
+        if begin >= end {
+            return Ok(());
+        }
+        if begin <= head.log_start {
+            break head.log_start;
+        }
+        let page = Page::parse(&pages.page_of(Thing::Log(head.peer), number)?)?;
+        if page.first != NONE {
+            break begin + u64::from(page.first);
+        }
+        number += 1;
+    };
+    let mut reader = Reader::new(pages, head, start);
+    while reader.at < end
+        && let Some(placed) = reader.next()?
+    {
+        take(placed.entry);
+    }
+    Ok(())
+}
+
 /// A place from which at most about `bytes` of the log's end can be read, an entry's beginning; the
 /// log's own where none is nearer.
 pub(super) fn place_before<T: Readable>(
@@ -205,4 +239,9 @@ impl Writer {
 /// The number of the page in which a place lies.
 pub(super) const fn page_at(place: u64) -> u64 {
     place / PAGE
+}
+
+/// The number after that of the last page of a log that ends at a place.
+pub(super) const fn page_after(end: u64) -> u64 {
+    end.div_ceil(PAGE)
 }

@@ -17,11 +17,14 @@ mod file;
 mod log;
 mod pages;
 mod quiet;
+mod recall;
 #[cfg(test)]
 mod tests;
 mod thread;
 
-pub use book::{Book, KeptMessage, Summary};
+pub use book::{Book, Summary};
 pub use error::StoreError;
 pub(crate) use file::set_aside;
+pub use p2pchat_engine::history::KeptMessage;
+pub use recall::{Found, Look, Newest, Place, Recall};
 pub(crate) use thread::{Answer, Store};

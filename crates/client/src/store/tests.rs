@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
 use super::error::StoreError;
-use super::{Book, KeptMessage};
+use super::{Book, KeptMessage, Look, Newest, Place};
 
 const THEIRS: DeviceEpoch = DeviceEpoch(77);
 
@@ -353,7 +353,7 @@ fn how_many_conversations_there_are_cannot_be_told_from_how_long_they_are() {
 }
 
 #[test]
-fn words_are_found_in_any_case_and_order_in_one_conversation_or_all() {
+fn words_are_found_in_any_case_and_order_and_the_newest_of_them_count() {
     let (_directory, path) = home();
     let mut book = open(&path);
     let writes = [
@@ -363,15 +363,61 @@ fn words_are_found_in_any_case_and_order_in_one_conversation_or_all() {
         arrived(3, 0, "dinner at eight, too"),
     ];
     apply(&mut book, &writes);
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let found = |book: &mut Book, with, limit| {
-        let found = book.search(with, &words(&["eight", "DINNER"]), limit).unwrap();
+        let words = ["eight", "DINNER"].map(str::to_owned).to_vec();
+        let found = book.newest(&Look { peer: peer(with), words, limit, place: Place::End }).unwrap();
         found.into_iter().map(|kept| kept.text).collect::<Vec<_>>()
     };
-    assert_eq!(found(&mut book, Some(peer(2)), 9), ["Dinner at eight?", "EIGHT is fine for dinner"]);
-    assert_eq!(found(&mut book, Some(peer(2)), 1), ["EIGHT is fine for dinner"]);
-    assert_eq!(found(&mut book, None, 9).len(), 3);
-    assert_eq!(found(&mut book, Some(peer(4)), 9), [""; 0]);
+    assert_eq!(found(&mut book, 2, 9), ["Dinner at eight?", "EIGHT is fine for dinner"]);
+    assert_eq!(found(&mut book, 2, 1), ["EIGHT is fine for dinner"]);
+    assert_eq!(found(&mut book, 3, 9).len(), 1);
+    assert_eq!(found(&mut book, 4, 9), [""; 0]);
+}
+
+#[test]
+fn piece_by_piece_either_way_a_conversation_is_whole_whatever_the_lengths() {
+    /// Two of the longest messages: what one answer may have beside a few short ones.
+    const ANSWER_MAX: usize = 2 * TEXT_MAX;
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let lengths = [0, 1, 3_990, 4_030, 4_031, 20_000, TEXT_MAX, 7, 40];
+    let text = |seq: u64| "x".repeat(lengths[usize::try_from(seq).unwrap() % lengths.len()]);
+    let writes: Vec<_> = (0..90).map(|seq| arrived(2, seq, &text(seq))).collect();
+    apply(&mut book, &writes);
+    for start in [Place::From(0), Place::End] {
+        let mut look = Look { peer: peer(2), words: Vec::new(), limit: 5, place: start };
+        let mut seqs = Vec::new();
+        loop {
+            let found = book.look(&look).unwrap();
+            assert!(found.messages.iter().map(|kept| kept.text.len()).sum::<usize>() <= ANSWER_MAX);
+            let these: Vec<_> = found.messages.iter().map(|kept| kept.message.seq).collect();
+            seqs = match start {
+                Place::From(_) => [seqs, these].concat(),
+                Place::End | Place::Before(_) => [these, seqs].concat(),
+            };
+            let Some(next) = found.next else { break };
+            look = look.going_on(next);
+        }
+        assert_eq!(seqs, (0..90).collect::<Vec<_>>(), "{start:?}");
+    }
+    let few = Look { peer: peer(2), words: Vec::new(), limit: 3, place: Place::End };
+    assert_eq!(book.newest(&few).unwrap(), book.last(peer(2), 3).unwrap());
+    assert_eq!(Newest::new(9).within(0).take(book.last(peer(2), 3).unwrap(), Some(1)), None);
+}
+
+#[test]
+fn no_number_that_somebody_names_leads_into_the_middle_of_a_message() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let writes: Vec<_> = (0..40).map(|seq| arrived(2, seq, &"y".repeat(5_000))).collect();
+    apply(&mut book, &writes);
+    for number in (0..60).chain([u64::MAX / 4_030, u64::MAX - 1, u64::MAX]) {
+        for place in [Place::From(number), Place::Before(number)] {
+            let look = Look { peer: peer(2), words: vec!["Y".to_owned()], limit: usize::MAX, place };
+            let found = book.look(&look).unwrap();
+            assert!(found.messages.iter().all(|kept| kept.text.len() == 5_000), "{place:?}");
+        }
+    }
 }
 
 #[test]

@@ -6,12 +6,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use p2pchat_conversation::{BatchId, Memory, QueryId, Rows, Write};
-use p2pchat_engine::Failure;
+use p2pchat_engine::history::{Page, Recalled, Talk};
+use p2pchat_engine::{CommandId, Failure};
 use p2pchat_proto::PeerId;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::book::Book;
 use super::error::StoreError;
+use super::recall::{Found, Recall};
 use crate::random::system_rng;
 
 /// How long after a write that failed the next try is made. A full disk is noticed at once, and nobody
@@ -25,6 +27,8 @@ pub(crate) enum Answer {
     Committed(BatchId),
     /// What was asked for.
     Loaded(QueryId, Rows),
+    /// What a front end asked for; names are added to it elsewhere.
+    Recalled(CommandId, Result<Recalled, Failure>),
     /// Writing fails for now; it is tried again until it succeeds.
     Trouble(Failure),
     /// Writing succeeds again.
@@ -36,6 +40,7 @@ pub(crate) enum Answer {
 enum Job {
     Commit(BatchId, Vec<Write>),
     Load(QueryId, PeerId),
+    Recall(CommandId, Recall),
 }
 
 /// Where conversations are kept. What waits for it is bounded by what conversations have under way.
@@ -94,6 +99,17 @@ impl Store {
         }
     }
 
+    /// Answers a front end; [`Answer::Recalled`] does.
+    pub(crate) fn recall(&mut self, id: CommandId, question: Recall) {
+        match &mut self.place {
+            Place::Memory(_, answers) => {
+                let nowhere = Failure::Usage("a profile that is kept nowhere has no history".to_owned());
+                let _ = answers.send(Answer::Recalled(id, Err(nowhere)));
+            }
+            Place::File(jobs) => hand(jobs, Job::Recall(id, question)),
+        }
+    }
+
     /// The next answer that is there.
     pub(crate) fn answer(&mut self) -> Option<Answer> {
         let answer = self.answers.try_recv().ok()?;
@@ -117,7 +133,7 @@ impl Store {
         match &answer {
             Answer::Committed(batch) if self.owed != Some(*batch) => {}
             Answer::Committed(_) | Answer::Trouble(_) | Answer::Broken(_) => self.owed = None,
-            Answer::Loaded(..) | Answer::Recovered => {}
+            Answer::Loaded(..) | Answer::Recalled(..) | Answer::Recovered => {}
         }
         answer
     }
@@ -160,6 +176,11 @@ impl Worker {
             let done = match job {
                 Job::Commit(batch, writes) => self.commit(batch, writes),
                 Job::Load(query, peer) => self.load(query, peer),
+                Job::Recall(id, question) => {
+                    let answer = self.recall(question).map_err(|error| self.book.failure(error));
+                    self.say(Answer::Recalled(id, answer));
+                    Ok(())
+                }
             };
             if let Err(error) = done {
                 self.say(Answer::Broken(self.book.failure(error)));
@@ -202,6 +223,21 @@ impl Worker {
         let rows = self.book.rows(peer)?;
         self.say(Answer::Loaded(query, rows));
         Ok(())
+    }
+
+    /// An error here is the answer: whoever asked hears it, and what is written goes on.
+    fn recall(&mut self, question: Recall) -> Result<Recalled, StoreError> {
+        Ok(match question {
+            Recall::Look(look) => {
+                let Found { messages, next } = self.book.look(&look)?;
+                Recalled::Page(Page { peer: look.peer, name: None, messages, next })
+            }
+            Recall::Talks => Recalled::Talks(self.book.summaries()?.into_iter().map(Talk::from).collect()),
+            Recall::Forget { peer } => {
+                let mut rng = system_rng().map_err(|_| StoreError::Randomness)?;
+                Recalled::Forgotten { peer, name: None, messages: self.book.forget(peer, &mut rng)? }
+            }
+        })
     }
 
     /// Says that writing fails, once until it succeeds again.

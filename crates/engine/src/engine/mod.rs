@@ -277,6 +277,12 @@ impl Engine {
         self.settle(now);
     }
 
+    /// The store has forgotten what was said with `peer`: what waits for them is not delivered any more.
+    pub fn forgotten(&mut self, peer: PeerId, now: Now) {
+        self.conversations.forget(peer);
+        self.settle(now);
+    }
+
     /// What [`Effect::Load`] asked for.
     pub fn loaded(&mut self, query: QueryId, rows: Rows, now: Now) {
         if self.conversations.loaded(query, rows).is_err() {

@@ -457,6 +457,7 @@ fn delivery(state: conversation::Delivery) -> Delivery {
         conversation::Delivery::Sent => Delivery::Sent,
         conversation::Delivery::Stored => Delivery::Stored,
         conversation::Delivery::Read => Delivery::Read,
+        conversation::Delivery::Failed => Delivery::Failed,
     }
 }
 

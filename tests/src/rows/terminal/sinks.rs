@@ -14,9 +14,9 @@ use crate::rows::{Defence, Lab, NotRun, Seen};
 use crate::world::{MEETING, World, listen};
 
 /// In every hostile text, so that it is known where it went.
-const TOKEN: &str = "heron-of-pier-93";
+pub(super) const TOKEN: &str = "heron-of-pier-93";
 /// What a log or a screen would obey, or show as something else.
-const HOSTILE: [&str; 7] = [
+pub(super) const HOSTILE: [&str; 7] = [
     "\u{1b}[2J\u{1b}]0;owned\u{7}",
     "\n2026-01-01T00:00:00.000000Z  INFO p2pchat: forged",
     "\r\u{8}\u{7f}",
@@ -68,7 +68,7 @@ pub(super) fn all(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
 }
 
 /// The texts of others' messages, as a script reads them.
-fn came_as(json: &[u8]) -> Vec<String> {
+pub(super) fn came_as(json: &[u8]) -> Vec<String> {
     let events = lines(json).filter_map(|line| serde_json::from_str::<Value>(&line).ok());
     let others = events.filter(|event| event["event"] == "message" && event["mine"] == false);
     others.map(|event| event["text"].as_str().unwrap_or_default().to_owned()).collect()

@@ -119,7 +119,8 @@ impl Guest {
         } else if is_call(&line) && first {
             match Envelope::parse(&line).and_then(|envelope| self.begin(&envelope, service, now)) {
                 Ok(()) => self.catch_up(seen, core::iter::empty(), &mut asks, now),
-                Err(failure) => self.refuse(failure),
+                // A call that cannot begin has ended.
+                Err(failure) => self.finish(Some(failure)),
             }
         } else if self.desk.is_full() {
             self.refuse(Failure::NotAllowed { what: "another line while so many are under way".to_owned() });
@@ -394,7 +395,7 @@ impl Own {
             Request::Engine(Command::Message { to, .. }) | Request::SendFile { to, .. } => {
                 add(&mut self.peers, Some(*to));
             }
-            Request::Engine(_) | Request::SaveFile { .. } | Request::Stop => {}
+            Request::Engine(_) | Request::SaveFile { .. } | Request::Recall(_) | Request::Stop => {}
         }
     }
 
@@ -413,6 +414,7 @@ impl Own {
             | Event::Session(_)
             | Event::Trust(_)
             | Event::Info { .. }
+            | Event::Recalled { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Error(_)
@@ -440,7 +442,11 @@ impl Own {
             Event::Trust(event) => self.is_about(event.peer, desk),
             Event::Error(_) => self.hears(event, desk),
             Event::Message(_) | Event::Receipt(_) | Event::Request(_) | Event::File(_) => self.owns(event),
-            Event::Presence(_) | Event::Done { .. } | Event::Failed { .. } | Event::Stopped(_) => false,
+            Event::Presence(_)
+            | Event::Recalled { .. }
+            | Event::Done { .. }
+            | Event::Failed { .. }
+            | Event::Stopped(_) => false,
         }
     }
 

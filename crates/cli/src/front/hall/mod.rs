@@ -8,6 +8,7 @@ mod tests;
 
 use core::fmt;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use p2pchat_client::desk::Desk;
 use p2pchat_client::{CommandId, Event, Failure, Request, json};
@@ -67,10 +68,17 @@ impl Hall {
         Self { door, service, seen: Seen::default(), guests: BTreeMap::new(), asks: Vec::new() }
     }
 
+    /// Where others come in.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.door.as_ref().map(Door::path)
+    }
+
     /// Waits for somebody, or for the next deadline of those who are here.
     pub(super) async fn next(&mut self) -> Call {
         let deadline = self.guests.values().filter_map(Guest::deadline).min();
-        let Some(door) = &mut self.door else { return core::future::pending().await };
+        // Whoever came before the client ran waits a moment: then it is known who is who.
+        let door = self.door.as_mut().filter(|_| self.seen.ready().is_some());
+        let Some(door) = door else { return core::future::pending().await };
         tokio::select! {
             biased;
             () = at(deadline) => Call::Deadline,
@@ -177,7 +185,8 @@ fn answered(event: &Event) -> Option<CommandId> {
         Event::Done { id, .. }
         | Event::Failed { id, .. }
         | Event::People { id, .. }
-        | Event::Info { id, .. } => Some(*id),
+        | Event::Info { id, .. }
+        | Event::Recalled { id, .. } => Some(*id),
         Event::Ready(_)
         | Event::Broker(_)
         | Event::Presence(_)

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use p2pchat_client::desk::target;
 use p2pchat_client::event::Delivery;
 use p2pchat_client::profile::{Home, Papers};
+use p2pchat_client::store::{Look, Recall};
 use p2pchat_client::{BrokerAddress, Failure, Identity, Target, language};
 use p2pchat_proto::{BrokerKey, PeerId};
 use tokio::time::{Duration, Instant};
 
 use crate::args::Wait;
-use crate::control::{Call, ListCall, SendCall};
-use crate::front::{Address, List, Parcel, Send, Task};
+use crate::control::{Call, HistoryCall, ListCall, SendCall};
+use crate::front::{Address, Ask, List, Parcel, Send, Task};
 
 /// Most people that one `send` is for: more than anybody names in one line.
 const RECIPIENTS_MAX: usize = 256;
@@ -42,6 +43,7 @@ impl Service {
                 Ok((Box::new(self.deliver(to, call, now)?), targets))
             }
             Call::List(call) => Ok((Box::new(self.list(call, now)), Vec::new())),
+            Call::History(call) => Ok((Box::new(Ask::new(self.question(call)?, now)), Vec::new())),
         }
     }
 
@@ -114,6 +116,34 @@ impl Service {
             }
         }
         Ok(to)
+    }
+
+    /// What `history` asks.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Papers::find`].
+    fn question(&self, call: &HistoryCall) -> Result<Recall, Failure> {
+        Ok(match call {
+            HistoryCall::Look { with, words, limit, place } => Recall::Look(Look {
+                peer: self.person(with)?,
+                words: words.clone(),
+                limit: *limit,
+                place: (*place).into(),
+            }),
+            HistoryCall::Talks {} => Recall::Talks,
+            HistoryCall::Forget { with } => Recall::Forget { peer: self.person(with)? },
+        })
+    }
+
+    /// Whom a name or an id means.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Papers::find`].
+    fn person(&self, who: &str) -> Result<PeerId, Failure> {
+        let Known { papers, broker } = Known::of(self)?;
+        papers.find(who, broker)
     }
 }
 

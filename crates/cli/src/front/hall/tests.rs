@@ -57,6 +57,7 @@ impl Guests {
             name,
             udp: None,
             udp6: None,
+            control: None,
             known: Vec::new(),
         }));
         let state = BrokerState::Connected;

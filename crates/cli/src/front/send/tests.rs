@@ -199,7 +199,14 @@ fn no_answer_in_time_is_5_and_no_broker_is_3() {
 
 fn ready() -> Event {
     let name = "bob".parse().unwrap();
-    Event::Ready(p2pchat_client::event::Ready { peer: CAROL, name, udp: None, udp6: None, known: Vec::new() })
+    Event::Ready(p2pchat_client::event::Ready {
+        peer: CAROL,
+        name,
+        udp: None,
+        udp6: None,
+        control: None,
+        known: Vec::new(),
+    })
 }
 
 #[test]

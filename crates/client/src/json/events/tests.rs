@@ -35,7 +35,7 @@ fn link() -> SessionLink {
 #[test]
 fn ready_and_broker() {
     let (name, udp) = (alice().unwrap(), "0.0.0.0:4000".parse().ok());
-    let ready = Ready { peer: ALICE, name, udp, udp6: None, known: Vec::new() };
+    let ready = Ready { peer: ALICE, name, udp, udp6: None, control: None, known: Vec::new() };
     let expected = format!(
         r#"{{"event":"ready","peer":"ALICE","name":"alice","version":"{}","udp":"0.0.0.0:4000"}}"#,
         env!("CARGO_PKG_VERSION")

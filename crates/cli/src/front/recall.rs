@@ -1,0 +1,102 @@
+//! What `history` asks of a chat that is open: one question, one answer.
+
+use p2pchat_client::desk::{Action, Desk, Local};
+use p2pchat_client::history::Recalled;
+use p2pchat_client::json::TALKS_IN_LINE;
+use p2pchat_client::store::Recall;
+use p2pchat_client::{CommandId, Event, Failure, Request};
+use tokio::time::{Duration, Instant};
+
+use super::task::{Step, Task};
+
+/// How long the store may take: with a disk that takes nothing, what is to be written goes first.
+const STORE_WAIT: Duration = Duration::from_secs(10);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ask {
+    question: Recall,
+    command: Option<CommandId>,
+    until: Instant,
+}
+
+impl Ask {
+    /// That question.
+    pub fn new(question: Recall, now: Instant) -> Self {
+        Self { question, command: None, until: now + STORE_WAIT }
+    }
+}
+
+impl Task for Ask {
+    fn event(&mut self, event: &Event, desk: &mut Desk, _: Instant) -> Vec<Step> {
+        match event {
+            Event::Ready(_) if self.command.is_none() => {
+                let id = desk.next_id();
+                self.command = Some(id);
+                vec![Step::Do(Action::Ask { id, request: Request::Recall(self.question.clone()) })]
+            }
+            Event::Recalled { id, answer } if Some(*id) == self.command => {
+                let lines = lines(answer).into_iter().map(|local| Step::Do(Action::Show(local)));
+                lines.chain([Step::Stop(None)]).collect()
+            }
+            Event::Failed { id, failure } if Some(*id) == self.command => {
+                vec![Step::Stop(Some(failure.clone()))]
+            }
+            Event::Ready(_)
+            | Event::Broker(_)
+            | Event::Presence(_)
+            | Event::People { .. }
+            | Event::Request(_)
+            | Event::Session(_)
+            | Event::Message(_)
+            | Event::Receipt(_)
+            | Event::File(_)
+            | Event::Trust(_)
+            | Event::Info { .. }
+            | Event::Recalled { .. }
+            | Event::Done { .. }
+            | Event::Failed { .. }
+            | Event::Error(_)
+            | Event::Stopped(_) => Vec::new(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.until)
+    }
+
+    fn timeout(&mut self, _: &mut Desk, _: Instant) -> Vec<Step> {
+        vec![Step::Stop(Some(Failure::Local {
+            what: "read the history".to_owned(),
+            reason: "the store of the running p2pchat does not answer; is its disk full?".to_owned(),
+        }))]
+    }
+
+    fn input_ended(&mut self, _: Instant) -> bool {
+        false
+    }
+
+    fn settled(&mut self, _: &Desk) -> Option<Step> {
+        None
+    }
+
+    fn waits_for_broker(&self) -> bool {
+        false
+    }
+
+    fn shown(&self, _: Event) -> Option<Event> {
+        None
+    }
+}
+
+fn lines(answer: &Recalled) -> Vec<Local> {
+    match answer {
+        Recalled::Page(page) => vec![Local::History(page.clone())],
+        Recalled::Talks(talks) => {
+            talks.chunks(TALKS_IN_LINE).map(|talks| Local::Talks(talks.to_vec())).collect()
+        }
+        Recalled::Forgotten { peer, messages, .. } => {
+            vec![Local::Forgotten { peer: *peer, messages: *messages }]
+        }
+    }
+}
