@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use p2pchat_client::profile::{Home, Papers, ProfileLock, Profiles};
 use p2pchat_client::random::{guest_name, system_rng};
-use p2pchat_client::{Failure, Identity, Passphrase};
-use p2pchat_proto::Name;
+use p2pchat_client::{Failure, Identity, Passphrase, Seed};
+use p2pchat_proto::{Name, PeerId};
 use zeroize::Zeroizing;
 
 use crate::args::Global;
@@ -201,6 +201,23 @@ impl Profile {
     ///
     /// [`Failure::KeyFile`] if there is one already.
     pub fn create(&self, no_passphrase: bool) -> Result<Arc<Identity>, Failure> {
+        self.make(no_passphrase, |home, passphrase| home.create_identity(passphrase, &mut system_rng()?))
+    }
+
+    /// The same with an identity that was made elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::create`].
+    pub fn adopt(&self, seed: &Seed) -> Result<Arc<Identity>, Failure> {
+        self.make(false, |home, passphrase| home.import_identity(seed, passphrase, &mut system_rng()?))
+    }
+
+    fn make(
+        &self,
+        no_passphrase: bool,
+        make: impl FnOnce(&Home, Option<&Passphrase>) -> Result<Identity, Failure>,
+    ) -> Result<Arc<Identity>, Failure> {
         let name = match &self.said {
             Some(name) => name.clone(),
             None => first_name(self.terminal, self.settings.json)?,
@@ -213,7 +230,7 @@ impl Profile {
             (PassphraseSource::Terminal, false) => None,
             (PassphraseSource::File(_) | PassphraseSource::Descriptor(_), false) => self.passphrase()?,
         };
-        let identity = Arc::new(self.home.create_identity(passphrase.as_ref(), &mut system_rng()?)?);
+        let identity = Arc::new(make(&self.home, passphrase.as_ref())?);
         Papers::open(&self.home, &identity)?.set_name(name)?;
         Ok(Arc::clone(self.identity.get_or_init(|| identity)))
     }
@@ -254,6 +271,24 @@ impl Profile {
         self.home.change_passphrase(current.as_ref(), None, &mut system_rng()?)
     }
 
+    /// Seals the identity under `passphrase` into a new file at `to`; who it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Home::export_identity`].
+    pub fn export(&self, to: &Path, passphrase: &Passphrase) -> Result<PeerId, Failure> {
+        let current = self.current_passphrase()?;
+        let identity = Arc::new(self.home.identity(current.as_ref())?);
+        self.identity.get_or_init(|| identity);
+        let name = self.name(&self.look()?)?;
+        self.home.export_identity(current.as_ref(), &name, to, passphrase, &mut system_rng()?)
+    }
+
+    /// Whoever can be asked here.
+    pub fn asker(&self) -> Asker {
+        Asker::new(self.terminal, self.settings.json)
+    }
+
     fn current_passphrase(&self) -> Result<Option<Passphrase>, Failure> {
         if self.home.identity_is_locked()? { self.passphrase() } else { Ok(None) }
     }
@@ -267,6 +302,60 @@ impl Profile {
             return ask_secret(&format!("Passphrase of {}: ", self.label())).map(Passphrase::new).map(Some);
         }
         given_passphrase(&self.settings.passphrase)
+    }
+}
+
+/// Asks for the passphrases of files that go elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    can_ask: bool,
+}
+
+impl Asker {
+    /// In JSON mode nobody is asked.
+    pub fn new(terminal: Terminal, json: bool) -> Self {
+        Self { can_ask: !json && terminal.can_ask() }
+    }
+
+    /// A new one.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] where nobody can be asked, or if it is empty.
+    pub fn passphrase_to_seal(self, source: &PassphraseSource) -> Result<Passphrase, Failure> {
+        let given = match self.asks(source) {
+            true => new_passphrase("Passphrase for the file: ")?,
+            false => given_passphrase(source)?,
+        };
+        given.ok_or_else(|| self.nothing_given())
+    }
+
+    /// The one that a file was sealed with.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] where nobody can be asked.
+    pub fn passphrase_to_open(self, source: &PassphraseSource, file: &Path) -> Result<Passphrase, Failure> {
+        let given = match self.asks(source) {
+            true => Some(Passphrase::new(ask_secret(&format!("Passphrase of {}: ", file.display()))?)),
+            false => given_passphrase(source)?,
+        };
+        given.ok_or_else(|| self.nothing_given())
+    }
+
+    fn asks(self, source: &PassphraseSource) -> bool {
+        self.can_ask && *source == PassphraseSource::Terminal
+    }
+
+    fn nothing_given(self) -> Failure {
+        Failure::Usage(match self.can_ask {
+            true => "without a passphrase nothing is exported".to_owned(),
+            false => {
+                "nobody can be asked for the passphrase of the file: use --export-passphrase-file FILE or \
+                      --export-passphrase-fd N"
+                    .to_owned()
+            }
+        })
     }
 }
 

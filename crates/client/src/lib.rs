@@ -37,7 +37,7 @@ pub use config::{AcceptPolicy, BrokerAddress, Config};
 pub use handle::{Client, Ended, Events, Prepared, prepare, spawn};
 pub use invitation::Invitation;
 pub use p2pchat_crypto::keyfile::Passphrase;
-pub use p2pchat_crypto::{Identity, safety};
+pub use p2pchat_crypto::{Identity, Seed, safety};
 pub use p2pchat_engine::{Command, CommandId, Event, Failure, Target, TransferNumber};
 pub use p2pchat_engine::{command, event, failure, history};
 pub use request::Request;

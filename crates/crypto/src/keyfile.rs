@@ -33,7 +33,7 @@ pub const KEY_FILE_LEN: usize = HEADER_LEN + SEED_LEN + TAG_LEN;
 
 /// What new files cost to open: 64 MiB, three passes, one lane (protocol section 1; RFC 9106
 /// section 4, the second recommended option, with one lane as we compute on one).
-const NEW_COST: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
+pub(crate) const NEW_COST: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
 /// Most that a file may ask for, four times of each: it comes from outside, and memory and time
 /// are taken before anything in it can be authenticated.
 const MAX_COST: Cost = Cost { memory_kib: 256 * 1024, passes: 12, lanes: 4 };
@@ -150,15 +150,18 @@ fn seal_with(
     Ok([&header[..], &sealed].concat())
 }
 
+/// What Argon2 is to cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cost {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
+pub(crate) struct Cost {
+    pub(crate) memory_kib: u32,
+    pub(crate) passes: u32,
+    pub(crate) lanes: u32,
 }
 
 impl Cost {
-    const fn is_within(self, max: Self) -> bool {
+    /// Whether a file may ask for it.
+    pub(crate) const fn is_allowed(self) -> bool {
+        let max = MAX_COST;
         self.memory_kib <= max.memory_kib && self.passes <= max.passes && self.lanes <= max.lanes
     }
 }
@@ -225,7 +228,7 @@ fn parse(file: &[u8]) -> Result<Parsed<'_>, KeyFileError> {
     let sealed = sealed.try_into().map_err(|_| KeyFileError::NotAKeyFile)?;
     let lock = match kind {
         0 => Lock::None,
-        1 if cost.is_within(MAX_COST) => Lock::Argon2id { cost, salt },
+        1 if cost.is_allowed() => Lock::Argon2id { cost, salt },
         _ => return Err(KeyFileError::Parameters),
     };
     if reserved != [0; 2] {
@@ -241,9 +244,19 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], KeyFileError> {
 }
 
 fn key(lock: &Lock, passphrase: Option<&Passphrase>) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
+    match lock {
+        Lock::None => Ok(Zeroizing::new([0; 32])),
+        Lock::Argon2id { cost, salt } => argon2id(*cost, salt, passphrase.ok_or(KeyFileError::Locked)?),
+    }
+}
+
+/// The key that a passphrase makes, which costs as much as is said.
+pub(crate) fn argon2id(
+    cost: Cost,
+    salt: &[u8; SALT_LEN],
+    passphrase: &Passphrase,
+) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
     let mut key = Zeroizing::new([0; 32]);
-    let Lock::Argon2id { cost, salt } = lock else { return Ok(key) };
-    let passphrase = passphrase.ok_or(KeyFileError::Locked)?;
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(key.len()))
         .map_err(|_| KeyFileError::Parameters)?;
     let mut memory: Vec<Block> = Vec::new();

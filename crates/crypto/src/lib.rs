@@ -3,7 +3,8 @@
 //! Read it in the order in which two people meet:
 //!
 //! 1. [`identity`]: one [`Seed`], from which the Ed25519 identity and the X25519 Noise static key
-//!    come. [`keyfile`] is how a seed rests on disk; [`safety`] is what two people compare.
+//!    come. [`keyfile`] is how a seed rests on disk, [`export`] how it
+//!    travels; [`safety`] is what two people compare.
 //! 2. [`link`]: the way to a broker, Noise NX and sealed records.
 //! 3. [`offer`]: two signed statements that go through the broker, each with a fresh X25519 key
 //!    and one half of an ML-KEM-768 exchange. Together they make an [`Introduction`]: tickets, MAC
@@ -29,6 +30,7 @@
 pub mod carrier;
 pub mod data;
 pub mod endpoints;
+pub mod export;
 pub mod handshake;
 pub mod identity;
 pub mod introduction;

@@ -192,6 +192,15 @@ pub enum Failure {
         /// What to do.
         hint: String,
     },
+    /// A file that is to be taken elsewhere cannot be made, or one from elsewhere not taken.
+    Export {
+        /// Its path.
+        path: String,
+        /// What is the matter.
+        reason: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The key file is sealed and no passphrase was given, or it was wrong.
     Locked {
         /// Its path.
@@ -250,6 +259,7 @@ codes! {
     LOCAL = "local", 1, "the system refused a port, a directory or a file here";
     KEY_FILE = "key_file", 1, "the key file is damaged, or others can read it";
     LOCKED = "locked", 1, "the key file is sealed and no fitting passphrase was given";
+    EXPORT = "export", 1, "an export cannot be made, opened or taken";
     ALREADY_RUNNING = "already_running", 1, "another process uses this profile";
     REPLACED = "replaced", 1, "a newer login of the same identity took over";
     CLOCKS_DIFFER = "clocks_differ", 1, "the clocks of two machines differ by too much";
@@ -323,6 +333,7 @@ impl Failure {
             Self::Local { .. } => &LOCAL,
             Self::StoreDamaged { .. } => &STORE_DAMAGED,
             Self::KeyFile { .. } => &KEY_FILE,
+            Self::Export { .. } => &EXPORT,
             Self::Locked { .. } => &LOCKED,
             Self::AlreadyRunning { .. } => &ALREADY_RUNNING,
             Self::Replaced => &REPLACED,
@@ -409,6 +420,7 @@ impl Failure {
                 "put a backup in its place, or move it away to start without what was in it"
             }
             Self::KeyFile { hint, .. } => return Some(hint.clone().into()),
+            Self::Export { hint, .. } => hint,
             Self::Locked { .. } => "give it with --passphrase-file or --passphrase-fd, or on a terminal",
             Self::AlreadyRunning { .. } => "use that one, or stop it first",
             Self::Replaced => "stop the other one, then start this one again",
@@ -470,6 +482,7 @@ impl fmt::Display for Failure {
             }
             Self::StoreDamaged { path, aside: None } => write!(f, "the store {path} is damaged"),
             Self::KeyFile { path, reason, .. } => write!(f, "key file {path}: {reason}"),
+            Self::Export { path, reason, .. } => write!(f, "{path}: {reason}"),
             Self::Locked { path, reason } => write!(f, "key file {path} is locked: {reason}"),
             Self::AlreadyRunning { home } => write!(f, "another p2pchat uses the profile in {home}"),
             Self::Replaced => f.write_str("this identity logged in somewhere else"),

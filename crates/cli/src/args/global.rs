@@ -10,7 +10,7 @@ use p2pchat_proto::Name;
 use serde::Deserialize;
 
 /// See the module.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Everything of one profile in one directory

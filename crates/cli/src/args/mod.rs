@@ -44,7 +44,8 @@ pub enum Command {
     /// Show my id, name, broker and safety words
     #[command(after_help = "Examples:\n  \
         p2pchat --name alice id --qr\n  \
-        p2pchat --broker broker.example:7770 id --invite")]
+        p2pchat --broker broker.example:7770 id --invite\n  \
+        p2pchat --name alice id export alice.export")]
     Id(Id),
     /// Show who is there
     #[command(after_help = "Example:\n  p2pchat list --prefix al")]
@@ -105,13 +106,42 @@ pub struct Init {
 
 /// `id`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Id {
+    /// Take the identity elsewhere, or from there; shows it without
+    #[command(subcommand)]
+    pub what: Option<IdWhat>,
     /// Show the id, or the invitation, as a QR code, too
     #[arg(long)]
     pub qr: bool,
     /// One line for somebody whom to talk to: the broker with its key, and me with mine
     #[arg(long)]
     pub invite: bool,
+}
+
+/// What to do with the identity.
+#[derive(Debug, Subcommand)]
+pub enum IdWhat {
+    /// Seal it under a passphrase into a new file
+    #[command(after_help = "Example:\n  p2pchat --name alice id export alice.export")]
+    Export(Elsewhere),
+    /// Make a profile out of such a file, on another machine or again on this one
+    #[command(after_help = "Example:\n  p2pchat id import alice.export")]
+    Import(Elsewhere),
+}
+
+/// A file that goes from one machine to another.
+#[derive(Debug, Args)]
+pub struct Elsewhere {
+    /// Which file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Read the passphrase of the file from the first line of this one
+    #[arg(long, value_name = "FILE", conflicts_with = "export_passphrase_fd")]
+    pub export_passphrase_file: Option<PathBuf>,
+    /// Read the passphrase of the file from the first line of this file descriptor
+    #[arg(long, value_name = "N")]
+    pub export_passphrase_fd: Option<u32>,
 }
 
 /// `list`
@@ -319,6 +349,10 @@ pub enum ContactsWhat {
         #[arg(long)]
         yes: bool,
     },
+    /// Seal them under a passphrase into a new file, with what was decided about them
+    Export(Elsewhere),
+    /// Take those in such a file who are not known yet; nobody who is known is replaced
+    Import(Elsewhere),
     /// Take another key in the place of the known one of a name
     Trust {
         /// The name at the broker

@@ -6,6 +6,7 @@ use p2pchat_client::safety::SafetyNumber;
 use p2pchat_client::{Failure, json};
 use p2pchat_proto::{BrokerKey, Name, PeerId};
 
+use super::moving;
 use crate::args::{Contacts, ContactsWhat};
 use crate::clock::wall_time;
 use crate::output;
@@ -16,7 +17,10 @@ use crate::terminal::{Terminal, ask};
 pub(super) fn run(profile: &Profile, args: &Contacts) -> Result<u8, Failure> {
     let what = args.what.as_ref().unwrap_or(&ContactsWhat::List);
     // A file is read whole, so whoever only looks disturbs nobody.
-    let looks = matches!(what, ContactsWhat::List | ContactsWhat::Verify { yes: false, .. });
+    let looks = matches!(
+        what,
+        ContactsWhat::List | ContactsWhat::Export(_) | ContactsWhat::Verify { yes: false, .. }
+    );
     // Where there is no identity yet, one is made.
     let lock = if looks && profile.home.has_identity() { None } else { Some(profile.lock()?) };
     let papers = match &lock {
@@ -35,6 +39,8 @@ pub(super) fn run(profile: &Profile, args: &Contacts) -> Result<u8, Failure> {
         ContactsWhat::Block { who } => contacts.change(who, |all, peer| all.block(peer, true)),
         ContactsWhat::Unblock { who } => contacts.change(who, |all, peer| all.block(peer, false)),
         ContactsWhat::Verify { who, yes } => contacts.verify(who, *yes),
+        ContactsWhat::Export(args) => moving::export_contacts(profile, &contacts.papers, args),
+        ContactsWhat::Import(args) => moving::import_contacts(profile, &mut contacts.papers, args),
         ContactsWhat::Trust { registered, id, yes } => contacts.trust(registered, *id, *yes),
     }
 }

@@ -54,7 +54,7 @@ fn invitation(profile: &Profile, identity: &Identity) -> Result<Invitation, Fail
     Ok(invitation)
 }
 
-fn show(
+pub(super) fn show(
     profile: &Profile,
     identity: &Identity,
     invitation: Option<&Invitation>,

@@ -5,6 +5,7 @@ mod chat;
 mod contacts;
 mod history;
 mod identity;
+mod moving;
 mod pages;
 mod passphrase;
 
@@ -16,7 +17,7 @@ use clap::{CommandFactory as _, Parser as _};
 use p2pchat_client::{Failure, json};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, IdWhat};
 use crate::clock::wall_time;
 use crate::log;
 use crate::output::{self, Shown};
@@ -59,7 +60,14 @@ fn dispatch(cli: &Cli, json: &mut bool) -> Result<u8, Failure> {
         Command::Completions(args) => pages::completions(args.shell),
         Command::Man(args) => pages::man(&args.dir),
         Command::Init(args) => identity::init(&profile()?.kept()?, args),
-        Command::Id(args) => identity::id(&profile()?.kept()?, args),
+        Command::Id(args) => match &args.what {
+            None => identity::id(&profile()?.kept()?, args),
+            Some(IdWhat::Export(args)) => moving::export_identity(&profile()?.kept()?, args),
+            Some(IdWhat::Import(args)) => moving::import_identity(&cli.global, args, |profile| {
+                *json = profile.settings.json;
+                log::start(&profile.settings)
+            }),
+        },
         Command::List(args) => chat::list(profile()?, args),
         Command::Connect(args) => chat::connect(profile()?, args),
         Command::Listen => chat::listen(profile()?),

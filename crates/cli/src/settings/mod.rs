@@ -10,7 +10,7 @@ use p2pchat_client::{AcceptPolicy, BrokerAddress, Failure};
 
 pub use file::ConfigFile;
 
-use crate::args::{Color, Global};
+use crate::args::{Color, Elsewhere, Global};
 
 /// Where the broker is, unless somebody says otherwise.
 const DEFAULT_BROKER: &str = "127.0.0.1:7770";
@@ -67,6 +67,17 @@ pub enum PassphraseSource {
     File(PathBuf),
     /// The first line of a file descriptor.
     Descriptor(u32),
+}
+
+impl Elsewhere {
+    /// Where the passphrase of the file comes from.
+    pub fn source(&self) -> PassphraseSource {
+        match (&self.export_passphrase_file, self.export_passphrase_fd) {
+            (Some(path), _) => PassphraseSource::File(path.clone()),
+            (None, Some(number)) => PassphraseSource::Descriptor(number),
+            (None, None) => PassphraseSource::Terminal,
+        }
+    }
 }
 
 impl Settings {

@@ -15,6 +15,7 @@ use super::object::{Object, rfc3339};
 use crate::desk::{Ledger, Local, Outcome};
 use crate::invitation::Invitation;
 use crate::language::{COMMANDS, Entry};
+use crate::profile::Imported;
 
 /// The line of an event. `None` for those whose line depends on more than the event: outcomes of
 /// commands (see [`outcome`]) and the end (see [`stopped`]).
@@ -125,6 +126,27 @@ pub fn identity(
         .with("broker", broker)
         .with("words", words)
         .with_some("invitation", invitation.map(ToString::to_string))
+        .into_line()
+}
+
+/// The line of an export: what is in the file, and whose it is.
+pub fn exported(what: &str, path: &str, peer: PeerId, people: Option<usize>, at: WallTime) -> String {
+    Object::event("exported", at)
+        .with("what", what)
+        .with("path", path)
+        .with("peer", peer.to_string())
+        .with_some("people", people)
+        .into_line()
+}
+
+/// The line of an import: how much was new, and what was not taken.
+pub fn imported(imported: &Imported, at: WallTime) -> String {
+    let refused =
+        imported.refused.iter().map(|failure| with_failure(Object::default(), failure).into_value());
+    Object::event("imported", at)
+        .with("people", imported.people)
+        .with("brokers", imported.brokers)
+        .with("refused", refused.collect::<Vec<_>>())
         .into_line()
 }
 

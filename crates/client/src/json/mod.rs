@@ -14,7 +14,7 @@ mod line;
 mod object;
 
 pub use contacts::{contact, contacts, safety};
-pub use events::{error, event, identity, ledger, local, outcome, passphrase, stopped};
+pub use events::{error, event, exported, identity, imported, ledger, local, outcome, passphrase, stopped};
 pub use history::{forgotten, history, kept, read_forgotten, read_history, read_talks, talks};
 pub use line::{Line, LineError, Tag, parse};
 pub use object::rfc3339;

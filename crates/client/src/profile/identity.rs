@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use p2pchat_crypto::keyfile::{self, KEY_FILE_LEN, KeyFileError, Passphrase};
-use p2pchat_crypto::{Identity, Seed};
+use p2pchat_crypto::{Identity, Seed, export};
 use p2pchat_engine::Failure;
+use p2pchat_proto::{Name, PeerId};
 use rand::CryptoRng;
 
 use super::disk::{self, FileError, OTHERS_ANYTHING, quoted};
+use super::exported;
 use super::home::{Home, IDENTITY};
 
 impl Home {
@@ -52,10 +54,23 @@ impl Home {
             reason: "the system's randomness failed".into(),
         };
         let seed = Seed::generate(rng).map_err(randomness)?;
-        let Some(path) = self.path(IDENTITY) else { return Ok(Identity::from_seed(&seed)) };
-        let content = keyfile::seal(&seed, passphrase, rng).map_err(|error| key_failure(&path, error))?;
+        self.import_identity(&seed, passphrase, rng)
+    }
+
+    /// Makes the key file of an identity that was made elsewhere.
+    ///
+    /// # Errors
+    /// Those of [`Home::create_identity`].
+    pub fn import_identity(
+        &self,
+        seed: &Seed,
+        passphrase: Option<&Passphrase>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Identity, Failure> {
+        let Some(path) = self.path(IDENTITY) else { return Ok(Identity::from_seed(seed)) };
+        let content = keyfile::seal(seed, passphrase, rng).map_err(|error| key_failure(&path, error))?;
         match disk::create(&path, &content) {
-            Ok(()) => Ok(Identity::from_seed(&seed)),
+            Ok(()) => Ok(Identity::from_seed(seed)),
             Err(FileError::System(error)) => Err(disk::system_failure("write", &path, &error)),
             Err(error) => Err(file_failure(&path, error)),
         }
@@ -77,6 +92,25 @@ impl Home {
         let seed = keyfile::open(&content, current).map_err(failed)?;
         let content = keyfile::seal(&seed, new, rng).map_err(failed)?;
         disk::replace(&path, &content).map_err(|error| error.failure("write", &path))
+    }
+
+    /// Seals the identity, and the name that it goes by, under a passphrase into a new file at `to`; who it is.
+    ///
+    /// # Errors
+    /// Those of [`Home::identity`]; [`Failure::Export`] if there is a file already; [`Failure::Local`] and
+    /// [`Failure::DiskFull`] if it cannot be written.
+    pub fn export_identity(
+        &self,
+        current: Option<&Passphrase>,
+        name: &Name,
+        to: &Path,
+        passphrase: &Passphrase,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<PeerId, Failure> {
+        let (path, content) = self.read_identity()?;
+        let seed = keyfile::open(&content, current).map_err(|error| key_failure(&path, error))?;
+        exported::write(to, export::seal_identity(&seed, name, passphrase, rng))?;
+        Ok(Identity::from_seed(&seed).peer_id())
     }
 
     fn read_identity(&self) -> Result<(PathBuf, Vec<u8>), Failure> {

@@ -125,6 +125,11 @@ impl Papers {
         }
     }
 
+    /// Whose they are.
+    pub(super) fn me(&self) -> PeerId {
+        self.me.peer_id()
+    }
+
     /// The name that is registered, once one is stored.
     pub const fn name(&self) -> Option<&Name> {
         self.content.name.as_ref()
