@@ -18,9 +18,23 @@ pub const OWN_EPOCHS_MAX: usize = 64;
 /// Most conversations of one user: as many as people can be pinned.
 pub const CONVERSATIONS_MAX: usize = 10_000;
 
+/// Bytes of what all pages of a store come to.
+pub const SUM_LEN: usize = 16;
+
 /// Who this installation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Installation {
+    /// The epoch of its numbers.
+    pub epoch: DeviceEpoch,
+    /// What it knows its machine and its file by.
+    pub mark: [u8; 32],
+    /// What all other pages of its store come to: the exclusive or of a keyed hash of each.
+    pub sum: [u8; SUM_LEN],
+}
+
+/// The same in the first layout, in which every page stood for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct FormerInstallation {
     /// The epoch of its numbers.
     pub epoch: DeviceEpoch,
     /// What it knows its machine and its file by.
@@ -116,6 +130,10 @@ impl Head {
 }
 
 impl Body for Installation {
+    const MAX_LEN: usize = 8 + 32 + SUM_LEN;
+}
+
+impl Body for FormerInstallation {
     const MAX_LEN: usize = 8 + 32;
 }
 

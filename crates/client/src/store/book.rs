@@ -11,7 +11,7 @@ use p2pchat_engine::history::{KeptMessage, Talk};
 use p2pchat_engine::{Failure, Kept};
 use p2pchat_proto::conversation::{DeviceEpoch, EPOCHS_MAX, MessageId};
 use p2pchat_proto::kept::{
-    CONVERSATIONS_MAX, Directory, Entry, EpochMarks, Head, Installation, OWN_EPOCHS_MAX,
+    CONVERSATIONS_MAX, Directory, Entry, EpochMarks, Head, Installation, OWN_EPOCHS_MAX, SUM_LEN,
 };
 use p2pchat_proto::{PeerId, WallTime};
 use rand::{CryptoRng, RngExt};
@@ -21,7 +21,7 @@ use crate::profile::Home;
 use crate::random::system_rng;
 
 use super::error::StoreError;
-use super::file::{begin, installation_mark, open, reopen, set_aside};
+use super::file::{Layout, begin, installation_mark, open, reopen, say_layout, set_aside};
 use super::log::{Placed, Reader, Writer, page_at, place_before};
 use super::pages::{Keys, PAGES, Pages, Readable, Still, Thing, Writable};
 
@@ -72,19 +72,20 @@ impl Book {
         mark: impl FnOnce(&Path) -> std::io::Result<[u8; 32]>,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self, StoreError> {
-        let (database, keys) = (Some(open(path)?), Keys::new(me));
+        let (database, layout) = open(path)?;
+        let (database, keys) = (Some(database), Keys::new(me));
         let mut book = Self { path: path.to_owned(), keys, epoch: DeviceEpoch(0), database };
         let mark = mark(path)?;
-        let known = book.read(|pages| {
-            let known = pages.whole::<Installation>(Thing::Installation)?;
-            // Under another identity's names nothing is found.
-            if known.is_none() && !pages.is_empty()? { Err(StoreError::NotOurs) } else { Ok(known) }
-        })?;
+        let known = book.read(|pages| pages.installation(layout))?;
+        if layout == Layout::First {
+            book.upgrade(known, rng)?;
+        }
         book.epoch = match known {
             Some(installation) if installation.mark == mark => installation.epoch,
             Some(_) | None => {
                 let epoch = DeviceEpoch(rng.random());
-                book.renew(Installation { epoch, mark }, rng)?;
+                let sum = known.map_or([0; SUM_LEN], |known| known.sum);
+                book.renew(Installation { epoch, mark, sum }, rng)?;
                 epoch
             }
         };
@@ -307,6 +308,23 @@ impl Book {
         })
     }
 
+    /// Goes on in the present layout, in one transaction.
+    fn upgrade(&mut self, known: Option<Installation>, rng: &mut dyn CryptoRng) -> Result<(), StoreError> {
+        let database = self.take()?;
+        let transaction = begin(&database)?;
+        {
+            let table = transaction.open_table(PAGES).map_err(StoreError::writing)?;
+            let mut pages = Pages::new(table, &self.keys);
+            if let Some(installation) = known {
+                pages.put_whole(Thing::Installation, &installation, rng)?;
+            }
+        }
+        say_layout(&transaction)?;
+        transaction.commit().map_err(StoreError::writing)?;
+        self.database = Some(database);
+        Ok(())
+    }
+
     pub(super) fn read<T>(
         &mut self,
         read: impl FnOnce(&Pages<'_, Still>) -> Result<T, StoreError>,
@@ -315,7 +333,7 @@ impl Book {
         let outcome = (|| {
             let transaction = database.begin_read().map_err(StoreError::reading)?;
             let table = transaction.open_table(PAGES).map_err(StoreError::reading)?;
-            read(&Pages { table, keys: &self.keys })
+            read(&Pages::new(table, &self.keys))
         })();
         // A read that failed changes nothing, and may succeed next time.
         self.database = Some(database);
@@ -330,8 +348,9 @@ impl Book {
         let database = self.take()?;
         let transaction = begin(&database)?;
         let table = transaction.open_table(PAGES).map_err(StoreError::writing)?;
-        let mut pages = Pages { table, keys: &self.keys };
+        let mut pages = Pages::new(table, &self.keys);
         let outcome = write(&mut pages, rng)?;
+        pages.settle(rng)?;
         drop(pages);
         transaction.commit().map_err(StoreError::writing)?;
         self.database = Some(database);

@@ -16,8 +16,9 @@ use super::error::StoreError;
 use super::pages::PAGES;
 use super::quiet::{Panicked, quietly};
 
-/// Version of the layout.
-const LAYOUT: u64 = 1;
+/// Version of the layout: in the first one, nothing told of a page that was left out or older than others.
+const LAYOUT: u64 = 2;
+const FIRST_LAYOUT: u64 = 1;
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const LAYOUT_KEY: &str = "layout";
 /// Memory for pages, in bytes. redb's own default is 1 GiB; reading a conversation of 100,000 messages once
@@ -29,14 +30,23 @@ const MARK: &str = "p2pchat 1 installation";
 /// How many names are tried for a damaged file.
 const ASIDE_MAX: u32 = 1_000;
 
+/// In which layout a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// The first one, to be upgraded.
+    First,
+    /// The one of this version.
+    Present,
+}
+
 /// Opens the file, which is made where there is none, after all of it was checked.
-pub(super) fn open(path: &Path) -> Result<Database, StoreError> {
+pub(super) fn open(path: &Path) -> Result<(Database, Layout), StoreError> {
     if !path.exists() {
         create(path)?;
     }
     quietly(|| {
-        check(path)?;
-        builder().open(path).map_err(opening)
+        let layout = check(path)?;
+        Ok((builder().open(path).map_err(opening)?, layout))
     })
     .unwrap_or(Err(StoreError::Damaged))
 }
@@ -76,6 +86,22 @@ pub(super) fn begin(database: &Database) -> Result<redb::WriteTransaction, Store
     Ok(transaction)
 }
 
+/// From this transaction on, the file is in the present layout.
+pub(super) fn say_layout(transaction: &redb::WriteTransaction) -> Result<(), StoreError> {
+    let mut meta = transaction.open_table(META).map_err(StoreError::writing)?;
+    meta.insert(LAYOUT_KEY, LAYOUT).map(drop).map_err(StoreError::writing)
+}
+
+/// Takes a file back to the first layout, but for its pages.
+#[cfg(test)]
+pub(super) fn say_first_layout(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
+    let database = builder().open(path).unwrap();
+    let transaction = begin(&database).unwrap();
+    transaction.open_table(META).unwrap().insert(LAYOUT_KEY, FIRST_LAYOUT).map(drop).unwrap();
+    change(&transaction);
+    transaction.commit().unwrap();
+}
+
 /// A file under its final name always has its tables.
 fn create(path: &Path) -> Result<(), StoreError> {
     let draft = path.with_extension("new");
@@ -87,11 +113,8 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let file = options.create_new(true).read(true).write(true).mode(0o600).open(&draft)?;
     let database = builder().create_file(file).map_err(opening)?;
     let transaction = begin(&database)?;
-    {
-        let mut meta = transaction.open_table(META).map_err(StoreError::writing)?;
-        meta.insert(LAYOUT_KEY, LAYOUT).map_err(StoreError::writing)?;
-        transaction.open_table(PAGES).map_err(StoreError::writing)?;
-    }
+    say_layout(&transaction)?;
+    transaction.open_table(PAGES).map(drop).map_err(StoreError::writing)?;
     transaction.commit().map_err(StoreError::writing)?;
     drop(database);
     fs::rename(&draft, path)?;
@@ -109,7 +132,7 @@ fn builder() -> Builder {
 }
 
 /// Checks the file without changing it: redb writes to whatever it opens, damaged or not.
-fn check(path: &Path) -> Result<(), StoreError> {
+fn check(path: &Path) -> Result<Layout, StoreError> {
     let file = File::open(path)?;
     if file.metadata()?.len() == 0 {
         // redb would take it for a new one.
@@ -125,7 +148,8 @@ fn check(path: &Path) -> Result<(), StoreError> {
         Ok(table.get(LAYOUT_KEY)?.map(|value| value.value()))
     };
     match read().map_err(StoreError::reading)? {
-        Some(LAYOUT) => Ok(()),
+        Some(LAYOUT) => Ok(Layout::Present),
+        Some(FIRST_LAYOUT) => Ok(Layout::First),
         Some(0) | None => Err(StoreError::Damaged),
         Some(_) => Err(StoreError::Newer),
     }

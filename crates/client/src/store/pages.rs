@@ -7,7 +7,9 @@
 //! name [16] -> nonce [24] | sealed: length u16, content, zeros to CONTENT_MAX | tag [16]
 //! ```
 //!
-//! A page opens under its own name only. What is longer than a page lies in several, by number.
+//! A page opens under its own name only. What is longer than a page lies in several, by number. What all of
+//! them come to stands in one of them, so that none can be left out or put in the place of a later one: a
+//! store is as it was at one moment, or damaged.
 
 use std::sync::Arc;
 
@@ -15,16 +17,22 @@ use p2pchat_crypto::rest::{NAME_LEN, SEAL_LEN};
 use p2pchat_crypto::{Identity, StoreNames};
 use p2pchat_proto::PeerId;
 use p2pchat_proto::codec::{self, Body};
+use p2pchat_proto::kept::{FormerInstallation, Installation, SUM_LEN};
 use rand::CryptoRng;
 use redb::{ReadOnlyTable, ReadableTable, Table, TableDefinition};
 use zeroize::Zeroizing;
 
 use super::error::StoreError;
+use super::file::Layout;
 
 /// Most bytes of content of one page: with its name and what sealing adds, it fills one page of redb
 /// (4,096 bytes with a header of 4, redb's `docs/design.md`).
 pub(super) const CONTENT_MAX: usize = 4_032;
 const LENGTH_LEN: usize = 2;
+const NONCE_LEN: usize = 24;
+const TAG_LEN: usize = SEAL_LEN - NONCE_LEN;
+/// Marks the share of a page in the sum of all.
+const PAGE: &[u8] = b"page ";
 const SEALED_LEN: usize = LENGTH_LEN + CONTENT_MAX + SEAL_LEN;
 
 type PageName = &'static [u8; NAME_LEN];
@@ -105,12 +113,36 @@ impl Keys {
         page.truncate(length);
         Ok(page)
     }
+
+    /// What one page adds to the sum of all, and takes from it when it goes. It needs the names' key, and a
+    /// page has its nonce and its tag for itself, so nobody finds other pages that come to the same.
+    fn share(&self, name: &[u8; NAME_LEN], sealed: &[u8; SEALED_LEN]) -> [u8; SUM_LEN] {
+        let nonce = sealed.first_chunk::<NONCE_LEN>().map_or(&[][..], |nonce| nonce);
+        let tag = sealed.last_chunk::<TAG_LEN>().map_or(&[][..], |tag| tag);
+        self.names.name(&[PAGE, name, nonce, tag].concat(), 0)
+    }
+
+    fn installation(&self) -> [u8; NAME_LEN] {
+        self.names.name(&Thing::Installation.label(), 0)
+    }
 }
 
 /// The pages of one transaction.
 pub(super) struct Pages<'a, T> {
-    pub(super) table: T,
-    pub(super) keys: &'a Keys,
+    table: T,
+    keys: &'a Keys,
+    /// By what the sum of all pages changes with this transaction.
+    change: [u8; SUM_LEN],
+}
+
+impl<'a, T> Pages<'a, T> {
+    pub(super) fn new(table: T, keys: &'a Keys) -> Self {
+        Self { table, keys, change: [0; SUM_LEN] }
+    }
+}
+
+fn toggle(sum: &mut [u8; SUM_LEN], share: [u8; SUM_LEN]) {
+    sum.iter_mut().zip(share).for_each(|(byte, share)| *byte ^= share);
 }
 
 impl core::fmt::Debug for Keys {
@@ -121,8 +153,44 @@ impl core::fmt::Debug for Keys {
 
 impl<T: Readable> Pages<'_, T> {
     /// Whether there is no page at all.
-    pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
+    fn is_empty(&self) -> Result<bool, StoreError> {
         Ok(self.table.first().map_err(StoreError::reading)?.is_none())
+    }
+
+    /// What the store says of itself; `None` in a new one.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if its pages are not those of one moment.
+    pub(super) fn installation(&self, layout: Layout) -> Result<Option<Installation>, StoreError> {
+        let known = match layout {
+            Layout::Present => self.whole::<Installation>(Thing::Installation)?,
+            Layout::First => match self.whole(Thing::Installation)? {
+                Some(FormerInstallation { epoch, mark }) => {
+                    Some(Installation { epoch, mark, sum: self.sum()? })
+                }
+                None => None,
+            },
+        };
+        match known {
+            Some(installation) if installation.sum == self.sum()? => Ok(known),
+            Some(_) => Err(StoreError::Damaged),
+            // Under another identity's names nothing is found.
+            None if self.is_empty()? => Ok(None),
+            None => Err(StoreError::NotOurs),
+        }
+    }
+
+    /// What all pages come to, but for the one in which that stands.
+    fn sum(&self) -> Result<[u8; SUM_LEN], StoreError> {
+        let installation = self.keys.installation();
+        let mut sum = [0; SUM_LEN];
+        for row in self.table.iter().map_err(StoreError::reading)? {
+            let (name, page) = row.map_err(StoreError::reading)?;
+            if *name.value() != installation {
+                toggle(&mut sum, self.keys.share(name.value(), page.value()));
+            }
+        }
+        Ok(sum)
     }
 
     /// The content of one page; `None` where there is none.
@@ -165,14 +233,33 @@ impl Pages<'_, Writable<'_>> {
     ) -> Result<(), StoreError> {
         let name = self.keys.names.name(&thing.label(), number);
         let sealed = self.keys.seal(&name, content, rng)?;
-        self.table.insert(&name, &sealed).map_err(StoreError::writing)?;
+        let old = self.table.insert(&name, &sealed).map_err(StoreError::writing)?;
+        if thing != Thing::Installation {
+            old.iter().for_each(|old| toggle(&mut self.change, self.keys.share(&name, old.value())));
+            toggle(&mut self.change, self.keys.share(&name, &sealed));
+        }
         Ok(())
+    }
+
+    /// Says what all pages come to by now. The last thing of a transaction that changes any.
+    pub(super) fn settle(&mut self, rng: &mut dyn CryptoRng) -> Result<(), StoreError> {
+        let change = core::mem::take(&mut self.change);
+        if change == [0; SUM_LEN] {
+            return Ok(());
+        }
+        let mut installation: Installation = self.whole(Thing::Installation)?.ok_or(StoreError::Damaged)?;
+        toggle(&mut installation.sum, change);
+        self.put_whole(Thing::Installation, &installation, rng)
     }
 
     /// Removes one page. Whether it was there.
     pub(super) fn remove_page(&mut self, thing: Thing, number: u64) -> Result<bool, StoreError> {
         let name = self.keys.names.name(&thing.label(), number);
-        Ok(self.table.remove(&name).map_err(StoreError::writing)?.is_some())
+        let old = self.table.remove(&name).map_err(StoreError::writing)?;
+        if thing != Thing::Installation {
+            old.iter().for_each(|old| toggle(&mut self.change, self.keys.share(&name, old.value())));
+        }
+        Ok(old.is_some())
     }
 
     /// Puts something as a whole, in the place of what was there.

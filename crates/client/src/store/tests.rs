@@ -8,13 +8,17 @@ use p2pchat_conversation::{Marks, Memory, Write};
 use p2pchat_crypto::{Identity, Seed};
 use p2pchat_engine::event::Delivery;
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
+use p2pchat_proto::kept::FormerInstallation;
 use p2pchat_proto::limits::TEXT_MAX;
 use p2pchat_proto::{PeerId, WallTime};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::error::StoreError;
+use super::file::say_first_layout;
+use super::pages::{Keys, PAGES, Pages, Thing};
 use super::{Book, KeptMessage, Look, Newest, Place};
 
 const THEIRS: DeviceEpoch = DeviceEpoch(77);
@@ -442,4 +446,79 @@ fn what_is_forgotten_is_gone_from_the_file_and_neither_number_nor_message_comes_
     assert!(fs::metadata(&path).unwrap().len() < before / 4);
     assert_eq!(texts(&all(&mut open(&path), 2)), ["new"]);
     assert_eq!(open(&path).forget(peer(9), &mut rng()).unwrap(), 0);
+}
+
+type RawPages = TableDefinition<'static, &'static [u8; 16], &'static [u8; 4_074]>;
+const RAW: RawPages = TableDefinition::new("pages");
+
+/// All pages as they lie in a file.
+fn raw(path: &Path) -> BTreeMap<[u8; 16], [u8; 4_074]> {
+    let database = redb::Database::open(path).unwrap();
+    let table = database.begin_read().unwrap().open_table(RAW).unwrap();
+    table.iter().unwrap().map(|row| row.unwrap()).map(|(name, page)| (*name.value(), *page.value())).collect()
+}
+
+#[test]
+fn a_page_of_an_older_copy_or_one_left_out_is_damage_whichever_it_is() {
+    let (directory, path) = home();
+    let mut book = open(&path);
+    apply(&mut book, &[arrived(2, 0, "first"), arrived(3, 0, "first")]);
+    drop(book);
+    let older = raw(&path);
+    let mut book = open(&path);
+    apply(&mut book, &[arrived(2, 1, "second"), arrived(3, 1, "second"), arrived(4, 0, "third")]);
+    drop(book);
+    let (good, now) = (fs::read(&path).unwrap(), raw(&path));
+    let mut tried = 0;
+    for name in now.keys() {
+        for instead in [older.get(name), None] {
+            if instead == now.get(name) {
+                continue;
+            }
+            let tampered = directory.path().join("tampered");
+            fs::write(&tampered, &good).unwrap();
+            let database = redb::Database::open(&tampered).unwrap();
+            let transaction = database.begin_write().unwrap();
+            {
+                let mut table = transaction.open_table(RAW).unwrap();
+                match instead {
+                    Some(page) => drop(table.insert(name, page).unwrap()),
+                    None => drop(table.remove(name).unwrap()),
+                }
+            }
+            transaction.commit().unwrap();
+            drop(database);
+            let seen = open_with(&tampered, 0).map(drop);
+            assert!(matches!(seen, Err(StoreError::Damaged | StoreError::NotOurs)), "{seen:?}");
+            tried += 1;
+        }
+    }
+    assert!(tried > now.len(), "{tried} of {} pages", now.len());
+    assert_eq!(all(&mut open(&path), 2).len(), 2);
+}
+
+#[test]
+fn a_store_of_the_first_layout_is_taken_over_whole() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let writes = [arrived(2, 0, "before"), composed(&book, 3, 0, "and this")];
+    apply(&mut book, &writes);
+    let epoch = book.epoch();
+    drop(book);
+    let keys = Keys::new(me());
+    say_first_layout(&path, |transaction| {
+        let mut pages = Pages::new(transaction.open_table(PAGES).unwrap(), &keys);
+        let former = FormerInstallation { epoch, mark: [0; 32] };
+        pages.put_whole(Thing::Installation, &former, &mut rng()).unwrap();
+    });
+    let mut book = open(&path);
+    assert_eq!((book.epoch(), all(&mut book, 2).len(), all(&mut book, 3).len()), (epoch, 1, 1));
+    apply(&mut book, &[arrived(2, 1, "after")]);
+    drop(book);
+    let now = raw(&path);
+    assert_eq!(texts(&all(&mut open(&path), 2)), ["before", "after"]);
+    assert_eq!(raw(&path), now, "it is taken over once");
+    // What is in the present layout cannot be passed off as one of the first.
+    say_first_layout(&path, |_| {});
+    assert!(matches!(open_with(&path, 0).map(drop), Err(StoreError::Damaged)));
 }
