@@ -141,7 +141,7 @@ impl Send {
 
     fn failed(&mut self, id: CommandId, failure: &Failure) {
         for recipient in &mut self.recipients {
-            let message = recipient.message.is_some_and(|(command, _)| command == id);
+            let message = recipient.message.take_if(|(command, _)| *command == id).is_some();
             if recipient.connect == Some(id)
                 || message
                 || recipient.files.iter().any(|file| file.command == id)
@@ -330,6 +330,11 @@ impl Recipient {
         }
     }
 
+    /// Nothing more will happen, and what was to be kept is: to be asked for fails faster than a disk writes.
+    fn is_over(&self) -> bool {
+        self.stage == Stage::Over && self.message.is_none_or(|(_, kept)| kept.is_some())
+    }
+
     fn is_asking(&self) -> bool {
         matches!(self.stage, Stage::Asking { .. })
     }
@@ -446,7 +451,7 @@ impl Task for Send {
                 recipient.stage = Stage::Over;
             }
         }
-        let all_over = self.recipients.iter().all(|recipient| recipient.stage == Stage::Over);
+        let all_over = self.recipients.iter().all(Recipient::is_over);
         if self.over || !all_over {
             return None;
         }

@@ -229,6 +229,26 @@ fn what_is_for_somebody_known_is_kept_before_the_broker_is_there_and_waits_if_th
 }
 
 #[test]
+fn who_is_known_to_be_away_before_the_message_is_kept_has_it_waiting_all_the_same() {
+    let mut post = Post::with(&["alice"], Some(ALICE), parcel(Some("noon"), &[]));
+    let ids = post.see(ready());
+    post.see(Event::Failed { id: ids[0], failure: Failure::NotOnline { who: "alice".into() } });
+    assert_eq!(post.end(), None, "the disk is slower than the broker");
+    post.made(ids[1], Some(0), None);
+    assert_eq!(post.end(), Some(Some(Failure::NotDelivered { waiting: 1 })));
+    let [Local::Ledger(ledger)] = &post.task.last_words()[..] else { panic!() };
+    assert_eq!(ledger.queued(), ["alice"]);
+}
+
+#[test]
+fn a_message_that_cannot_be_kept_ends_it() {
+    let mut post = Post::with(&["alice"], Some(ALICE), parcel(Some("noon"), &[]));
+    let ids = post.see(ready());
+    post.see(Event::Failed { id: ids[1], failure: Failure::NotUtf8 });
+    assert_eq!(post.end(), Some(Some(Failure::NotUtf8)));
+}
+
+#[test]
 fn somebody_known_who_is_there_gets_it_once() {
     let mut post = Post::with(&["alice"], Some(ALICE), parcel(Some("noon"), &["song.mp3"]));
     let ids = post.see(ready());
