@@ -161,7 +161,7 @@ fn the_home_of_a_user_with_a_passphrase_tells_nothing_at_any_moment() {
     place.check("people who are called otherwise, blocked and verified");
 
     let (mut alice, mut bob) = place.meet();
-    alice.command(1, None, &format!("/connect {PETNAME}")).unwrap();
+    alice.send_line(&format!("/block {}", acquaintance(2).1)).unwrap();
     say(&mut alice, &mut bob, TEXTS[0]).unwrap();
     say(&mut bob, &mut alice, TEXTS[1]).unwrap();
     place.check("a chat");
