@@ -72,11 +72,11 @@ impl Book {
         mark: impl FnOnce(&Path) -> std::io::Result<[u8; 32]>,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self, StoreError> {
-        let (database, layout) = open(path)?;
-        let (database, keys) = (Some(database), Keys::new(me));
+        let keys = Keys::new(me);
+        let (database, layout, known) = open(path, &keys)?;
+        let database = Some(database);
         let mut book = Self { path: path.to_owned(), keys, epoch: DeviceEpoch(0), database };
         let mark = mark(path)?;
-        let known = book.read(|pages| pages.installation(layout))?;
         if layout == Layout::First {
             book.upgrade(known, rng)?;
         }

@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use p2pchat_proto::kept::Installation;
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError, TableDefinition,
 };
 
 use super::error::StoreError;
-use super::pages::PAGES;
+use super::pages::{Keys, PAGES, Pages};
 use super::quiet::{Panicked, quietly};
 
 /// Version of the layout: in the first one, nothing told of a page that was left out or older than others.
@@ -40,14 +42,14 @@ pub(super) enum Layout {
 }
 
 /// Opens the file, which is made where there is none, after all of it was checked.
-pub(super) fn open(path: &Path) -> Result<(Database, Layout), StoreError> {
+pub(super) fn open(path: &Path, keys: &Keys) -> Result<(Database, Layout, Option<Installation>), StoreError> {
     if !path.exists() {
         create(path)?;
     }
-    quietly(|| {
-        let layout = check(path)?;
-        Ok((builder().open(path).map_err(opening)?, layout))
-    })
+    quietly(AssertUnwindSafe(|| {
+        let (layout, known) = check(path, keys)?;
+        Ok((builder().open(path).map_err(opening)?, layout, known))
+    }))
     .unwrap_or(Err(StoreError::Damaged))
 }
 
@@ -132,7 +134,7 @@ fn builder() -> Builder {
 }
 
 /// Checks the file without changing it: redb writes to whatever it opens, damaged or not.
-fn check(path: &Path) -> Result<Layout, StoreError> {
+fn check(path: &Path, keys: &Keys) -> Result<(Layout, Option<Installation>), StoreError> {
     let file = File::open(path)?;
     if file.metadata()?.len() == 0 {
         // redb would take it for a new one.
@@ -147,12 +149,15 @@ fn check(path: &Path) -> Result<Layout, StoreError> {
         let table = database.begin_read()?.open_table(META)?;
         Ok(table.get(LAYOUT_KEY)?.map(|value| value.value()))
     };
-    match read().map_err(StoreError::reading)? {
-        Some(LAYOUT) => Ok(Layout::Present),
-        Some(FIRST_LAYOUT) => Ok(Layout::First),
-        Some(0) | None => Err(StoreError::Damaged),
-        Some(_) => Err(StoreError::Newer),
-    }
+    let layout = match read().map_err(StoreError::reading)? {
+        Some(LAYOUT) => Layout::Present,
+        Some(FIRST_LAYOUT) => Layout::First,
+        Some(0) | None => return Err(StoreError::Damaged),
+        Some(_) => return Err(StoreError::Newer),
+    };
+    let transaction = database.begin_read().map_err(StoreError::reading)?;
+    let table = transaction.open_table(PAGES).map_err(StoreError::reading)?;
+    Ok((layout, Pages::new(table, keys).installation(layout)?))
 }
 
 /// Pages in a file, however it came to be.
