@@ -23,6 +23,7 @@ mod hidden;
 pub mod identity;
 pub mod long;
 pub mod report;
+pub mod storage;
 pub mod terminal;
 pub mod transport;
 
@@ -180,6 +181,7 @@ pub fn all() -> impl Iterator<Item = Row> {
         identity::ROWS,
         terminal::ROWS,
         exhaustion::ROWS,
+        storage::ROWS,
     ]
     .into_iter()
     .flatten()
