@@ -174,6 +174,7 @@ fn the_home_of_a_user_with_a_passphrase_tells_nothing_at_any_moment() {
     Recording::of(place.alice.home()).assert_tells_nothing("content of a file", &pieces);
     alice.process.kill().unwrap();
     place.check("after a kill");
+    bob.process.kill().unwrap();
 
     let (mut alice, mut bob) = place.meet();
     say(&mut alice, &mut bob, TEXTS[0]).unwrap();
