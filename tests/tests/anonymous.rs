@@ -173,6 +173,27 @@ fn what_the_user_asks_for_is_kept_and_nothing_beside_it() {
 }
 
 #[test]
+fn what_was_not_delivered_is_never_said_to_be_kept() {
+    let world = World::new().unwrap();
+    for anonymous in [true, false] {
+        let guest = if anonymous { Guest::new(&world, "guest").setup } else { world.person("bob").unwrap() };
+        let mut alice = listen(&world.person("alice").unwrap().accept_everything()).unwrap();
+        let mut at_guests = guest.arguments(["--linger", "1"]).start(&["connect", "--to", "alice"]).unwrap();
+        at_guests.expect(&session("up"), MEETING);
+        alice.expect(&session("up"), MEETING);
+        alice.process.kill().unwrap();
+        at_guests.send_line("are you there?").unwrap();
+        at_guests.expect(&event("receipt"), PROMPT);
+        at_guests.process.close_stdin();
+        assert_eq!(at_guests.process.wait_exit(MEETING).unwrap(), 7, "{}", world.trace);
+        let said = at_guests.process.take_lines();
+        let last = said.iter().find(|line| line.text.starts_with("p2pchat: ")).unwrap();
+        assert_eq!(last.text.contains("it is gone"), anonymous, "{}", last.text);
+        assert_eq!(last.text.contains("it is kept"), !anonymous, "{}", last.text);
+    }
+}
+
+#[test]
 fn commands_about_what_is_kept_say_that_nothing_is() {
     let world = World::new().unwrap();
     let guest = Guest::new(&world, "guest");

@@ -35,8 +35,10 @@ impl Terminal {
         let pair = native_pty_system().openpty(size).unwrap();
         let before = modes(pair.master.as_ref());
         // Without an identity it would ask for a passphrase first.
-        let made = setup.clone().plain().run(&["init", "--no-passphrase"], PROMPT).unwrap();
-        assert_eq!(made.exit, 0, "{made:?}");
+        if !setup.home().join("identity.key").exists() {
+            let made = setup.clone().plain().run(&["init", "--no-passphrase"], PROMPT).unwrap();
+            assert_eq!(made.exit, 0, "{made:?}");
+        }
         let line = setup.clone().plain().command(subcommand).unwrap();
         let mut command = CommandBuilder::new(line.get_program());
         command.args(line.get_args());
@@ -140,6 +142,28 @@ type Modes = [u32; 3];
 fn modes(master: &(dyn MasterPty + Send)) -> Modes {
     let termios = master.get_termios().unwrap();
     [termios.input_flags.bits(), termios.output_flags.bits(), termios.local_flags.bits()]
+}
+
+#[test]
+fn whoever_takes_contacts_elsewhere_is_asked_for_the_passphrase_of_the_file() {
+    let world = World::new().unwrap();
+    let alice = world.person("alice").unwrap();
+    let file = alice.home().join("people.export");
+    for (second, exit) in [("over the hill", 2), ("over the sea", 0)] {
+        let mut terminal = Terminal::start(&alice, &["contacts", "export", "people.export"]);
+        terminal.expect_text("Passphrase for the file: ", PROMPT);
+        terminal.press("over the sea\r");
+        terminal.expect_text("The same again: ", PROMPT);
+        terminal.press(&format!("{second}\r"));
+        assert_eq!((terminal.end(), file.exists()), (exit, exit == 0), "{}", terminal.text());
+    }
+    for (typed, exit) in [("over the hill", 1), ("over the sea", 0)] {
+        let mut terminal = Terminal::start(&alice, &["contacts", "import", "people.export"]);
+        terminal.expect_text("Passphrase of people.export: ", PROMPT);
+        terminal.press(&format!("{typed}\r"));
+        assert_eq!(terminal.end(), exit, "{}", terminal.text());
+        assert!(terminal.text().contains("wrong passphrase") == (exit == 1), "{}", terminal.text());
+    }
 }
 
 #[test]

@@ -220,6 +220,11 @@ pub enum Failure {
         /// Messages that the other side does not keep yet.
         waiting: usize,
     },
+    /// The same where nothing is kept, so that it is gone.
+    NotKept {
+        /// Messages that nobody has.
+        waiting: usize,
+    },
     /// The session ended and could not be made again.
     SessionLost {
         /// With whom.
@@ -337,7 +342,7 @@ impl Failure {
             Self::Locked { .. } => &LOCKED,
             Self::AlreadyRunning { .. } => &ALREADY_RUNNING,
             Self::Replaced => &REPLACED,
-            Self::NotDelivered { .. } => &NOT_DELIVERED,
+            Self::NotDelivered { .. } | Self::NotKept { .. } => &NOT_DELIVERED,
             Self::SessionLost { .. } => &SESSION_LOST,
             Self::Interrupted => &INTERRUPTED,
             Self::Terminated => &TERMINATED,
@@ -427,6 +432,7 @@ impl Failure {
             Self::NotDelivered { .. } => {
                 "it is kept, and delivered when both run: `p2pchat listen` waits for them"
             }
+            Self::NotKept { .. } => "it is gone, as nothing is kept of an anonymous user; send it again",
             Self::SessionLost { .. } => "connect again",
             Self::Interrupted | Self::Terminated => return None,
             Self::Internal(_) => "please report it, with the file of --log",
@@ -486,8 +492,12 @@ impl fmt::Display for Failure {
             Self::Locked { path, reason } => write!(f, "key file {path} is locked: {reason}"),
             Self::AlreadyRunning { home } => write!(f, "another p2pchat uses the profile in {home}"),
             Self::Replaced => f.write_str("this identity logged in somewhere else"),
-            Self::NotDelivered { waiting: 1 } => f.write_str("1 message was not delivered"),
-            Self::NotDelivered { waiting } => write!(f, "{waiting} messages were not delivered"),
+            Self::NotDelivered { waiting: 1 } | Self::NotKept { waiting: 1 } => {
+                f.write_str("1 message was not delivered")
+            }
+            Self::NotDelivered { waiting } | Self::NotKept { waiting } => {
+                write!(f, "{waiting} messages were not delivered")
+            }
             Self::SessionLost { who } => write!(f, "the session with {who} was lost"),
             Self::Interrupted => f.write_str("interrupted"),
             Self::Terminated => f.write_str("terminated"),

@@ -235,6 +235,7 @@ impl Session {
     /// Runs the client and the command until both have ended.
     fn run<T: Task>(self, make: impl FnOnce(Instant) -> Run<T>) -> Result<u8, Failure> {
         let service = self.service();
+        let kept = self.profile.is_kept();
         let settings = self.profile.settings;
         let runtime = runtime()?;
         let terminal = Terminal::detect();
@@ -252,6 +253,7 @@ impl Session {
             let saved = (input == Input::Editor).then(Saved::now);
             let front = Front::new(Running { client, events }, desk, task, screen, style, input);
             let front = if bars { front.with_bars() } else { front };
+            let front = if kept { front } else { front.keeping_nothing() };
             let front = match hall {
                 Some(hall) => front.with_hall(hall),
                 None => front,

@@ -101,6 +101,8 @@ pub struct Front<P, T> {
     writes: bool,
     /// Set once the end has begun.
     end: Option<End>,
+    /// What is not delivered waits for the next process.
+    kept: bool,
 }
 
 #[derive(Debug)]
@@ -147,6 +149,7 @@ impl<P: Port, T: Task> Front<P, T> {
             screen,
             style,
             bars: None,
+            kept: true,
             hall: None,
             input,
             prompt: Prompt::new(),
@@ -166,6 +169,13 @@ impl<P: Port, T: Task> Front<P, T> {
         self
     }
 
+    /// Nothing outlasts this process, so what is not delivered at its end is gone.
+    #[must_use]
+    pub fn keeping_nothing(mut self) -> Self {
+        self.kept = false;
+        self
+    }
+
     /// Serves other processes.
     #[must_use]
     pub fn with_hall(mut self, hall: Hall) -> Self {
@@ -176,11 +186,18 @@ impl<P: Port, T: Task> Front<P, T> {
     /// Runs until the client has ended. `first` is what the command line asks for besides.
     pub async fn run(mut self, first: Vec<Action>) -> Ended {
         let outcome = self.turn(first).await;
+        let kept = self.kept;
+        let honest = |failure: Failure| {
+            if let (Failure::NotDelivered { waiting }, false) = (&failure, kept) {
+                return Failure::NotKept { waiting: *waiting };
+            }
+            failure
+        };
         let failure = match (outcome, self.end.take()) {
             (Err(failure), _) => Some(failure),
-            (Ok(stopped), end) => end.and_then(|end| end.failure).or(stopped),
+            (Ok(stopped), end) => end.and_then(|end| end.failure).map(honest).or(stopped),
         };
-        let unfinished = Failure::NotDelivered { waiting: self.desk.messages_under_way() };
+        let unfinished = honest(Failure::NotDelivered { waiting: self.desk.messages_under_way() });
         let mut last = self.desk.abandon(failure.as_ref().unwrap_or(&unfinished));
         last.extend(self.task.last_words().into_iter().map(Action::Show));
         self.act_all(last).await;
