@@ -10,6 +10,7 @@ mod round_trip;
 mod sealing;
 mod sessions;
 mod ssh;
+mod store;
 mod strangers;
 mod world;
 
@@ -18,7 +19,7 @@ use crate::arguments::Plan;
 use crate::report::Report;
 
 /// The figures by name.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "seal",
     "handshake",
     "sessions",
@@ -30,6 +31,7 @@ pub const NAMES: [&str; 11] = [
     "delivery",
     "file",
     "product",
+    "store",
 ];
 
 /// Measures with so many runs and reports.
@@ -50,6 +52,7 @@ pub fn run(plan: &Plan) -> Result {
         ("delivery", delivery::measure),
         ("file", file::measure),
         ("product", product::measure),
+        ("store", store::measure),
     ];
     for (name, measure) in figures {
         if plan.wants(name) {

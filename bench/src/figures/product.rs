@@ -158,7 +158,7 @@ fn broker(runs: usize, rows: &mut Vec<Row>) -> Result {
     Ok(())
 }
 
-fn peer(place: &Place, name: &str, trace: &Trace) -> Result<Setup> {
+pub fn peer(place: &Place, name: &str, trace: &Trace) -> Result<Setup> {
     let home = place.home.path().join(name);
     fs::create_dir_all(&home)?;
     private(&home)?;
