@@ -57,6 +57,11 @@ impl Setup {
         &self.home
     }
 
+    /// The same person with another home.
+    pub fn at(self, home: &Path) -> Self {
+        Self { home: home.to_owned(), ..self }
+    }
+
     /// At this broker, `HOST:PORT#KEY`.
     pub fn broker(self, address: &str) -> Self {
         self.arguments(["--broker", address])

@@ -8,7 +8,9 @@ use p2pchat_proto::codec::decode;
 use p2pchat_proto::conversation::{DeviceEpoch, Held, MessageId, Receipt, ReceiptState, Sync, Text};
 use p2pchat_proto::{PeerId, WallTime};
 
-use crate::effect::{BatchId, BodyError, ComposeError, Delivery, Event, LoadError, Marks, Rows, Write};
+use crate::effect::{
+    BatchId, BodyError, ComposeError, Delivery, Event, LoadError, Marks, Numbering, Rows, Write,
+};
 use crate::inbox::{Inbox, Opened, Verdict};
 use crate::outbox::{Outbox, Progress};
 use crate::outputs::Outputs;
@@ -22,6 +24,9 @@ pub(crate) struct Conversation {
     peer: PeerId,
     /// Until the store has answered.
     loading: bool,
+    /// Set from when the peer was found to hold what this side does not know of until the numbers of
+    /// another epoch are durable.
+    rewound: Option<Rewound>,
     /// What was shown before that, the highest message of each epoch: a front end may show a history
     /// before it needs the conversation.
     shown_early: BTreeMap<DeviceEpoch, u64>,
@@ -36,13 +41,19 @@ pub(crate) struct Conversation {
 
 #[derive(Debug)]
 enum Session {
-    /// Nothing was said here yet, as the store has not answered.
+    /// Nothing is said here, as the store has not answered or has to keep something first.
     Loading {
         /// What the peer said meanwhile.
         theirs: Option<Sync>,
     },
     /// Said here what is held of the peer's messages; waits for the peer's word.
-    Stated { stated: Vec<Held> },
+    Stated {
+        /// What was said.
+        stated: Vec<Held>,
+        /// Whether the peer has said numbers that are behind what is held of them, and so will find that
+        /// out and say other ones.
+        behind: bool,
+    },
     /// Both sides have said it.
     Synced {
         /// The epoch in which the peer writes.
@@ -52,20 +63,28 @@ enum Session {
     },
 }
 
+/// The peer holds messages of the epoch that this side does not know of: it went back to an older state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rewound {
+    /// Another epoch is needed.
+    Found,
+    /// There is one, durable with this batch.
+    Renewed(BatchId),
+}
+
 impl Conversation {
     /// A conversation of which only one's own next number is known until the store has answered.
-    pub(crate) fn new(me: PeerId, epoch: DeviceEpoch, peer: PeerId, next: u64) -> Self {
-        let (outbox, inbox) = (Outbox::new(next), Inbox::default());
-        let shown_early = BTreeMap::new();
+    pub(crate) fn new(me: PeerId, peer: PeerId, Numbering { epoch, next }: Numbering) -> Self {
         Self {
             me,
             epoch,
             peer,
             loading: true,
-            shown_early,
-            outbox,
+            rewound: None,
+            shown_early: BTreeMap::new(),
+            outbox: Outbox::new(next),
             given_up: 0,
-            inbox,
+            inbox: Inbox::default(),
             session: None,
             sessions: 0,
         }
@@ -95,9 +114,24 @@ impl Conversation {
         self.session_down(out);
         self.sessions += 1;
         self.session = Some(Session::Loading { theirs: None });
-        if !self.loading {
+        if !self.is_waiting() {
             self.state(out);
         }
+    }
+
+    /// Whether the store has to do something before anything is said: what came and is not durable cannot be
+    /// stated, and the peer has to hear of it before it numbers anything.
+    fn is_waiting(&self) -> bool {
+        self.loading || self.rewound.is_some() || !self.inbox.is_durable()
+    }
+
+    /// From now on messages have numbers of `epoch`, also those that wait.
+    pub(crate) fn renew(&mut self, epoch: DeviceEpoch, out: &mut Outputs) {
+        self.give_up(out);
+        self.given_up = 0;
+        self.epoch = epoch;
+        self.outbox.renumber();
+        self.rewound = Some(Rewound::Renewed(out.write(self.peer, Write::Renewed { to: self.peer, epoch })));
     }
 
     pub(crate) fn session_down(&mut self, out: &mut Outputs) {
@@ -130,11 +164,19 @@ impl Conversation {
         for (epoch, seq) in core::mem::take(&mut self.shown_early) {
             self.shown(epoch, seq, out);
         }
+        if self.is_waiting() {
+            return Ok(());
+        }
+        self.go_on(out).map_err(|error| LoadError::Peer(self.peer, error))
+    }
+
+    /// The store has done what was waited for: says what is to be said, and takes what was heard meanwhile.
+    fn go_on(&mut self, out: &mut Outputs) -> Result<(), BodyError> {
         let Some(Session::Loading { theirs }) = &mut self.session else { return Ok(()) };
         let theirs = theirs.take();
         self.state(out);
         match theirs {
-            Some(sync) => self.synced(sync, out).map_err(|error| LoadError::Peer(self.peer, error)),
+            Some(sync) => self.synced(sync, out),
             None => Ok(()),
         }
     }
@@ -175,6 +217,15 @@ impl Conversation {
             let Text { sent_at, late, text, .. } = text;
             out.event(Event::Message { peer: self.peer, message, text, sent_at, mine: false, late });
         }
+        if let Some(Rewound::Renewed(of)) = self.rewound
+            && of <= batch
+        {
+            self.rewound = None;
+        }
+        if !self.is_waiting() && self.go_on(out).is_err() {
+            // Whatever the peer says next ends the session.
+            self.session_down(out);
+        }
         self.tell(out);
         let durable = self.outbox.commit(batch);
         for seq in durable.clone() {
@@ -190,16 +241,17 @@ impl Conversation {
             held: self.inbox.held(),
             epoch: self.epoch,
             first: self.outbox.first(),
-            next: self.outbox.next(),
+            next: self.outbox.handed(),
         };
         out.send(self.peer, Sync::KIND, &sync);
-        self.session = Some(Session::Stated { stated: sync.held });
+        self.session = Some(Session::Stated { stated: sync.held, behind: false });
     }
 
     fn handle_sync(&mut self, sync: Sync, out: &mut Outputs) -> Result<(), BodyError> {
         match &mut self.session {
             None => Err(BodyError::BeforeSync),
-            Some(Session::Loading { theirs }) if theirs.is_none() => {
+            // Where both sides went back, each says its numbers twice.
+            Some(Session::Loading { theirs }) if theirs.is_none() || self.rewound.is_some() => {
                 *theirs = Some(sync);
                 Ok(())
             }
@@ -210,24 +262,35 @@ impl Conversation {
 
     /// The peer has said what it holds, and where its own numbers stand.
     fn synced(&mut self, sync: Sync, out: &mut Outputs) -> Result<(), BodyError> {
-        let ours = sync.held.into_iter().find(|held| held.epoch == self.epoch);
+        let ours = sync.held.iter().find(|held| held.epoch == self.epoch);
         let (marks, beyond) = ours.map_or_else(Default::default, |held| {
-            (Marks { stored: held.contiguous, read: held.read }, held.beyond)
+            (Marks { stored: held.contiguous, read: held.read }, held.beyond.clone())
         });
-        if let Some(last) = beyond.last() {
-            self.outbox.check_sent(last.end)?;
+        let last = beyond.last().map_or(0, |range| range.end).max(marks.stored);
+        if !self.outbox.has_sent(last) {
+            self.rewound = Some(Rewound::Found);
+            out.rewound(self.peer);
+            self.session = Some(Session::Loading { theirs: Some(sync) });
+            return Ok(());
         }
         let progress = self.outbox.acknowledge(marks)?;
         self.progressed(progress, out);
-        let Opened { marks, forgotten } =
-            self.inbox.open(sync.epoch, sync.first, sync.next, out.open_batch())?;
+        let opened = self.inbox.open(sync.epoch, sync.first, sync.next, out.open_batch());
+        if let Err(BodyError::Rewound { .. }) = opened
+            && let Some(Session::Stated { behind, .. }) = &mut self.session
+            && !core::mem::replace(behind, true)
+        {
+            // It is told so by what was stated, and says its numbers in another epoch then.
+            return Ok(());
+        }
+        let Opened { marks, forgotten } = opened?;
         if let Some(epoch) = forgotten {
             out.write(self.peer, Write::Forgotten { peer: self.peer, epoch });
         }
         if let Some(marks) = marks {
             out.write(self.peer, Write::Held { peer: self.peer, epoch: sync.epoch, marks });
         }
-        let Some(Session::Stated { stated }) = &self.session else { return Err(BodyError::BeforeSync) };
+        let Some(Session::Stated { stated, .. }) = &self.session else { return Err(BodyError::BeforeSync) };
         let told = stated.iter().find(|held| held.epoch == sync.epoch);
         let told = told.map_or_else(Marks::default, |h| Marks { stored: h.contiguous, read: h.read });
         let told = Marks { stored: told.stored.max(sync.first), ..told };

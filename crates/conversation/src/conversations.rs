@@ -7,7 +7,7 @@ use p2pchat_proto::limits::TEXT_MAX;
 use p2pchat_proto::{PeerId, WallTime};
 
 use crate::conversation::Conversation;
-use crate::effect::{BatchId, BodyError, ComposeError, Effect, Event, LoadError, QueryId, Rows};
+use crate::effect::{BatchId, BodyError, ComposeError, Effect, Event, LoadError, Numbering, QueryId, Rows};
 use crate::outputs::Outputs;
 
 /// All direct conversations of one user, each begun when it is first needed.
@@ -15,8 +15,8 @@ use crate::outputs::Outputs;
 pub struct Conversations {
     me: PeerId,
     epoch: DeviceEpoch,
-    /// The next number for each peer to whom this epoch has written before.
-    heads: BTreeMap<PeerId, u64>,
+    /// What the next message is called by, for each peer to whom something was written before.
+    heads: BTreeMap<PeerId, Numbering>,
     peers: BTreeMap<PeerId, Conversation>,
     queries: BTreeMap<QueryId, PeerId>,
     out: Outputs,
@@ -28,8 +28,9 @@ impl Conversations {
         Self::resume(me, epoch, BTreeMap::new())
     }
 
-    /// Conversations in an epoch that goes on, from the number of the next message for each peer.
-    pub fn resume(me: PeerId, epoch: DeviceEpoch, heads: BTreeMap<PeerId, u64>) -> Self {
+    /// Conversations that go on from what the next message for each peer is called by; those that are new
+    /// begin in `epoch`.
+    pub fn resume(me: PeerId, epoch: DeviceEpoch, heads: BTreeMap<PeerId, Numbering>) -> Self {
         let (peers, queries) = (BTreeMap::new(), BTreeMap::new());
         Self { me, epoch, heads, peers, queries, out: Outputs::default() }
     }
@@ -126,6 +127,19 @@ impl Conversations {
         self.out.poll_event()
     }
 
+    /// Somebody holds messages of which this side does not know: it went back to an older state, as from a
+    /// backup. [`Self::renew`] is to follow, with an epoch that never was.
+    pub fn poll_rewound(&mut self) -> Option<PeerId> {
+        self.out.poll_rewound()
+    }
+
+    /// One's messages to `peer` are numbered in `epoch` from now on, so that none of them can be taken for
+    /// one that is not known here any more.
+    pub fn renew(&mut self, peer: PeerId, epoch: DeviceEpoch) {
+        let (conversation, out) = self.with(peer);
+        conversation.renew(epoch, out);
+    }
+
     /// One's own messages that `peer` does not store.
     pub fn undelivered(&self, peer: PeerId) -> usize {
         self.peers.get(&peer).map_or(0, Conversation::waiting)
@@ -135,9 +149,10 @@ impl Conversations {
         let conversation = match self.peers.entry(peer) {
             btree_map::Entry::Occupied(entry) => entry.into_mut(),
             btree_map::Entry::Vacant(entry) => {
-                let next = self.heads.get(&peer).copied().unwrap_or_default();
+                let begins = Numbering { epoch: self.epoch, next: 0 };
+                let numbering = self.heads.get(&peer).copied().unwrap_or(begins);
                 self.queries.insert(self.out.load(peer), peer);
-                entry.insert(Conversation::new(self.me, self.epoch, peer, next))
+                entry.insert(Conversation::new(self.me, peer, numbering))
             }
         };
         (conversation, &mut self.out)

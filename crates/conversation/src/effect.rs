@@ -134,6 +134,14 @@ pub enum Write {
         /// Whether it had to wait for a session.
         late: bool,
     },
+    /// One's own messages to somebody get numbers of another epoch: those that wait are numbered anew, from
+    /// 0 and in their order, and every later one follows them.
+    Renewed {
+        /// To whom.
+        to: PeerId,
+        /// The epoch.
+        epoch: DeviceEpoch,
+    },
     /// What is held of a peer's epoch, in place of what was written of it before.
     Held {
         /// Whose messages.
@@ -152,12 +160,21 @@ pub enum Write {
     },
 }
 
+/// What one's own next message to somebody is called by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbering {
+    /// The epoch in which it is numbered.
+    pub epoch: DeviceEpoch,
+    /// Its number.
+    pub next: u64,
+}
+
 /// What the store keeps of one conversation. The default is a conversation that never was.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rows {
     /// What is held of the peer's messages, the epoch that was written last at the end.
     pub held: Vec<HeldRow>,
-    /// The outbox of one's own epoch: every message that the peer does not store, in order.
+    /// The outbox of the epoch in which one writes to the peer: every message that the peer does not store, in order.
     pub outbox: Vec<OutboxRow>,
     /// How far one's own messages were read.
     pub read: u64,

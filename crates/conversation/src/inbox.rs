@@ -71,6 +71,11 @@ impl Inbox {
         }
     }
 
+    /// Whether all that came is durable.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.ledgers.values().all(|ledger| ledger.waiting.is_empty())
+    }
+
     /// What is durable, as a sync states it. Messages come in order only, so nothing is held
     /// beyond a gap.
     pub(crate) fn held(&self) -> Vec<Held> {

@@ -47,8 +47,8 @@ mod outputs;
 
 pub use conversations::Conversations;
 pub use effect::{
-    BatchId, BodyError, ComposeError, Delivery, Effect, Event, HeldRow, LoadError, Marks, OutboxRow, QueryId,
-    Rows, Write,
+    BatchId, BodyError, ComposeError, Delivery, Effect, Event, HeldRow, LoadError, Marks, Numbering,
+    OutboxRow, QueryId, Rows, Write,
 };
 pub use memory::Memory;
 pub use outbox::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use p2pchat_proto::PeerId;
 use p2pchat_proto::conversation::EPOCHS_MAX;
 
-use crate::effect::{HeldRow, OutboxRow, Rows, Write};
+use crate::effect::{HeldRow, Numbering, OutboxRow, Rows, Write};
 
 /// Keeps what [`Effect::Load`](crate::Effect::Load) asks for, and no history.
 ///
@@ -21,7 +21,7 @@ struct Kept {
     held: Vec<HeldRow>,
     outbox: VecDeque<OutboxRow>,
     read: u64,
-    next: u64,
+    numbering: Option<Numbering>,
 }
 
 impl Memory {
@@ -47,10 +47,10 @@ impl Memory {
         self.peers.get(&peer).map(rows).unwrap_or_default()
     }
 
-    /// The number of the next message for each peer, for
+    /// What the next message is called by, for each peer to whom something was written: for
     /// [`Conversations::resume`](crate::Conversations::resume).
-    pub fn heads(&self) -> BTreeMap<PeerId, u64> {
-        self.peers.iter().map(|(peer, kept)| (*peer, kept.next)).collect()
+    pub fn heads(&self) -> BTreeMap<PeerId, Numbering> {
+        self.peers.iter().filter_map(|(peer, kept)| Some((*peer, kept.numbering?))).collect()
     }
 
     /// Whom messages wait for.
@@ -64,7 +64,7 @@ impl Memory {
                 let kept = self.peers.entry(*to).or_default();
                 let row = OutboxRow { seq: message.seq, text: text.clone(), sent_at: *sent_at };
                 kept.outbox.push_back(row);
-                kept.next = message.seq + 1;
+                kept.numbering = Some(Numbering { epoch: message.epoch, next: message.seq + 1 });
             }
             Write::Delivered { to, epoch: _, marks } => {
                 let kept = self.peers.entry(*to).or_default();
@@ -72,6 +72,12 @@ impl Memory {
                     kept.outbox.pop_front();
                 }
                 kept.read = marks.read;
+            }
+            Write::Renewed { to, epoch } => {
+                let kept = self.peers.entry(*to).or_default();
+                kept.outbox.iter_mut().zip(0..).for_each(|(row, seq)| row.seq = seq);
+                kept.read = 0;
+                kept.numbering = Some(Numbering { epoch: *epoch, next: kept.outbox.len() as u64 });
             }
             Write::Arrived { .. } => {}
             Write::Held { peer, epoch, marks } => {

@@ -126,6 +126,17 @@ impl Outbox {
         Ok(())
     }
 
+    /// Every message that the peer does not store gets another number, from 0 on, under which no session
+    /// has it.
+    pub(crate) fn renumber(&mut self) {
+        let len = self.entries.len() as u64;
+        let durable = self.committed.saturating_sub(self.first);
+        let (first, handed, read, sending) = (0, 0, 0, None);
+        let entries = core::mem::take(&mut self.entries);
+        *self =
+            Self { entries, first, next: len, committed: durable, handed, read, bytes: self.bytes, sending };
+    }
+
     /// The messages that are durable now and were not before.
     pub(crate) fn commit(&mut self, batch: BatchId) -> Range<u64> {
         let before = self.committed;
@@ -189,9 +200,14 @@ impl Outbox {
         }
     }
 
+    /// Whether the peer can hold everything below `upto`.
+    pub(crate) const fn has_sent(&self, upto: u64) -> bool {
+        upto <= self.handed
+    }
+
     /// Whether `upto` is a mark that the peer can know of.
     pub(crate) fn check_sent(&self, upto: u64) -> Result<(), BodyError> {
-        if upto > self.handed {
+        if !self.has_sent(upto) {
             return Err(BodyError::NeverSent { upto, sent: self.handed });
         }
         Ok(())

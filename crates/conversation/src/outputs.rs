@@ -32,6 +32,8 @@ pub(crate) struct Outputs {
     /// Peers whose conversations wait for the open batch, in their order: mostly one, and a list costs less than
     /// a set.
     touched: Vec<PeerId>,
+    /// Peers with whom another epoch is needed.
+    rewound: Vec<PeerId>,
     /// Batches that are out, with the peers whose conversations wait for them.
     uncommitted: VecDeque<(BatchId, Vec<PeerId>)>,
 }
@@ -75,6 +77,15 @@ impl Outputs {
     /// The batch into which the next write goes.
     pub(crate) const fn open_batch(&self) -> BatchId {
         BatchId(self.next_batch)
+    }
+
+    /// Another epoch is needed with `peer`.
+    pub(crate) fn rewound(&mut self, peer: PeerId) {
+        self.rewound.push(peer);
+    }
+
+    pub(crate) fn poll_rewound(&mut self) -> Option<PeerId> {
+        self.rewound.pop()
     }
 
     pub(crate) fn load(&mut self, peer: PeerId) -> QueryId {

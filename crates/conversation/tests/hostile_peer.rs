@@ -1,7 +1,7 @@
 //! What a peer may try in a session that it was let into.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use p2pchat_conversation::{BodyError, ComposeError, Conversations, Effect, LoadError, Memory};
+use p2pchat_conversation::{BodyError, ComposeError, Conversations, Effect, Memory};
 use p2pchat_proto::codec::{Body, DecodeError, decode, encode};
 use p2pchat_proto::conversation::{
     DeviceEpoch, EPOCHS_MAX, Held, IN_FLIGHT_MESSAGES, MessageId, Receipt, ReceiptState, SeqRange, Sync, Text,
@@ -15,6 +15,8 @@ const PEER: PeerId = PeerId([2; 32]);
 const MINE: DeviceEpoch = DeviceEpoch(10);
 const THEIRS: DeviceEpoch = DeviceEpoch(20);
 const NOW: WallTime = WallTime(0);
+/// The first epoch that is begun because the peer says that it holds more than was sent.
+const RENEWED: DeviceEpoch = DeviceEpoch(1_000);
 
 /// This side, with a store that answers at once and commits when it is told to.
 struct Victim {
@@ -23,12 +25,13 @@ struct Victim {
     commits: bool,
     sent: Vec<(u8, Vec<u8>)>,
     events: usize,
+    renewals: u64,
 }
 
 impl Victim {
     fn new() -> Self {
         let conversations = Conversations::new(ME, MINE);
-        Self { conversations, memory: Memory::new(), commits: true, sent: Vec::new(), events: 0 }
+        Self { conversations, memory: Memory::new(), commits: true, sent: Vec::new(), events: 0, renewals: 0 }
     }
 
     fn with_session() -> Self {
@@ -65,6 +68,10 @@ impl Victim {
     }
 
     fn drain(&mut self) {
+        while let Some(peer) = self.conversations.poll_rewound() {
+            self.conversations.renew(peer, DeviceEpoch(RENEWED.0 + self.renewals));
+            self.renewals += 1;
+        }
         while let Some(effect) = self.conversations.poll_effect() {
             match effect {
                 Effect::Send { kind, body, .. } => self.sent.push((kind, body)),
@@ -123,7 +130,7 @@ fn a_second_sync_is_refused() {
 }
 
 #[test]
-fn a_second_sync_is_refused_while_the_store_is_read_and_a_false_one_when_it_is() {
+fn a_second_sync_is_refused_while_the_store_is_read() {
     let mut conversations = Conversations::new(ME, MINE);
     conversations.session_up(PEER);
     let Some(Effect::Load { query, .. }) = conversations.poll_effect() else { panic!("a query") };
@@ -131,9 +138,8 @@ fn a_second_sync_is_refused_while_the_store_is_read_and_a_false_one_when_it_is()
     assert_eq!(conversations.handle_body(PEER, Sync::KIND, &false_sync, NOW), Ok(()));
     let second = conversations.handle_body(PEER, Sync::KIND, &false_sync, NOW);
     assert_eq!(second, Err(BodyError::SecondSync));
-    let refused = BodyError::NeverSent { upto: 1, sent: 0 };
-    let rows = Memory::new().rows(PEER);
-    assert_eq!(conversations.loaded(query, rows), Err(LoadError::Peer(PEER, refused)));
+    assert_eq!(conversations.loaded(query, Memory::new().rows(PEER)), Ok(()));
+    assert_eq!(conversations.poll_rewound(), Some(PEER), "it holds what was never sent");
 }
 
 #[test]
@@ -157,15 +163,28 @@ fn receipts_for_what_was_never_sent_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn a_sync_that_holds_what_was_never_sent_is_refused() {
-    for (claim, upto) in [(held(3, &[]), 3), (held(1, &[(5, 7)]), 7), (held(u64::MAX, &[]), u64::MAX)] {
+fn a_sync_that_holds_what_was_never_sent_begins_another_epoch_for_what_waits() {
+    for claim in [held(3, &[]), held(1, &[(5, 7)]), held(u64::MAX, &[])] {
         let mut victim = Victim::synced();
         victim.compose("one");
         victim.compose("two");
-        victim.session_up();
-        let refused = Err(BodyError::NeverSent { upto, sent: 2 });
-        assert_eq!(victim.take(Sync::KIND, &sync(vec![claim], THEIRS)), refused);
-        assert_eq!(victim.conversations.undelivered(PEER), 2);
+        for (session, epoch) in (0..).zip([RENEWED, DeviceEpoch(RENEWED.0 + 1)]) {
+            victim.session_up();
+            victim.sent.clear();
+            let claim = Held { epoch: if session == 0 { MINE } else { RENEWED }, ..claim.clone() };
+            assert_eq!(victim.take(Sync::KIND, &sync(vec![claim], THEIRS)), Ok(()));
+            assert_eq!(victim.conversations.undelivered(PEER), 2);
+            assert_eq!(victim.sent_kinds(), [Sync::KIND, Text::KIND, Text::KIND]);
+            let said: Sync = decode(&victim.sent[0].1).unwrap();
+            assert_eq!((said.epoch, said.first, said.next), (epoch, 0, 0));
+            for (seq, (_, body)) in (0..).zip(&victim.sent[1..]) {
+                let text: Text = decode(body).unwrap();
+                assert_eq!((text.epoch, text.seq), (epoch, seq));
+            }
+        }
+        let stored = Receipt { epoch: DeviceEpoch(RENEWED.0 + 1), ..receipt(ReceiptState::Stored, 2) };
+        assert_eq!(victim.take(Receipt::KIND, &stored), Ok(()));
+        assert_eq!(victim.conversations.undelivered(PEER), 0);
     }
 }
 
@@ -231,12 +250,23 @@ fn a_new_epoch_on_every_session_costs_no_memory() {
 }
 
 #[test]
-fn numbers_that_go_back_are_refused() {
+fn numbers_that_go_back_are_never_taken_and_the_peer_may_say_others_once() {
     let mut victim = Victim::synced();
     victim.take(Text::KIND, &text(0)).unwrap();
-    victim.session_up();
+    let behind = sync(vec![], THEIRS);
     let rewound = Err(BodyError::Rewound { held: 1, next: 0 });
-    assert_eq!(victim.take(Sync::KIND, &sync(vec![], THEIRS)), rewound);
+    victim.session_up();
+    assert_eq!(victim.take(Sync::KIND, &behind), Ok(()));
+    assert_eq!(victim.take(Text::KIND, &text(0)), Err(BodyError::BeforeSync));
+    assert_eq!(victim.take(Sync::KIND, &behind), rewound);
+    victim.session_up();
+    assert_eq!(victim.take(Sync::KIND, &behind), Ok(()));
+    let other = DeviceEpoch(THEIRS.0 + 1);
+    assert_eq!(victim.take(Sync::KIND, &sync(vec![], other)), Ok(()));
+    assert_eq!(victim.take(Sync::KIND, &sync(vec![], other)), Err(BodyError::SecondSync));
+    let events = victim.events;
+    assert_eq!(victim.take(Text::KIND, &Text { epoch: other, ..text(0) }), Ok(()));
+    assert_eq!(victim.events, events + 1, "a new message, whatever its number");
 }
 
 #[test]

@@ -31,6 +31,15 @@ struct Node {
     shown: Vec<MessageId>,
     receipts: BTreeMap<MessageId, Vec<Delivery>>,
     up: bool,
+    /// Epochs that were begun because the other side held more.
+    renewals: u64,
+}
+
+/// What a backup has of a node.
+struct Backup {
+    memory: Memory,
+    written: Vec<String>,
+    arrived: Vec<(MessageId, String)>,
 }
 
 impl Node {
@@ -51,7 +60,18 @@ impl Node {
             shown: Vec::new(),
             receipts: BTreeMap::new(),
             up: false,
+            renewals: 0,
         }
+    }
+
+    fn back_up(&self) -> Backup {
+        let Self { memory, written, arrived, .. } = self;
+        Backup { memory: memory.clone(), written: written.clone(), arrived: arrived.clone() }
+    }
+
+    fn go_back_to(&mut self, backup: Backup) {
+        Backup { memory: self.memory, written: self.written, arrived: self.arrived } = backup;
+        self.crash();
     }
 
     fn compose(&mut self, text: &str) -> MessageId {
@@ -93,7 +113,10 @@ impl Node {
                 match write {
                     Write::Composed { text, .. } => self.written.push(text.to_string()),
                     Write::Arrived { message, text, .. } => self.arrived.push((message, text.to_string())),
-                    Write::Delivered { .. } | Write::Held { .. } | Write::Forgotten { .. } => {}
+                    Write::Delivered { .. }
+                    | Write::Held { .. }
+                    | Write::Forgotten { .. }
+                    | Write::Renewed { .. } => {}
                 }
             }
             last = Some(batch);
@@ -125,6 +148,10 @@ impl Node {
     }
 
     fn drain(&mut self) {
+        while let Some(peer) = self.conversations.poll_rewound() {
+            self.renewals += 1;
+            self.conversations.renew(peer, DeviceEpoch(self.epoch.0 + 100 * self.renewals));
+        }
         while let Some(effect) = self.conversations.poll_effect() {
             match effect {
                 Effect::Send { to, kind, body } => {
@@ -243,10 +270,24 @@ fn step(crashes: bool) -> impl Strategy<Value = Step> {
 
 fn run(steps: &[Step]) -> Pair {
     let mut pair = Pair::new();
+    go_through(&mut pair, steps, "");
+    finish(&mut pair);
+    pair
+}
+
+fn finish(pair: &mut Pair) {
+    for side in [0, 1] {
+        while pair.nodes[side].answer() {}
+    }
+    pair.connect();
+    pair.settle();
+}
+
+fn go_through(pair: &mut Pair, steps: &[Step], phase: &str) {
     for (n, step) in steps.iter().enumerate() {
         match *step {
             Step::Compose(side, len) => {
-                let mut text = format!("{n} ");
+                let mut text = format!("{phase}{n} ");
                 text.extend(std::iter::repeat_n('x', len.saturating_sub(text.len())));
                 pair.nodes[side].compose(&text);
             }
@@ -266,12 +307,6 @@ fn run(steps: &[Step]) -> Pair {
             }
         }
     }
-    for side in [0, 1] {
-        while pair.nodes[side].answer() {}
-    }
-    pair.connect();
-    pair.settle();
-    pair
 }
 
 proptest! {
@@ -297,6 +332,36 @@ proptest! {
         steps in proptest::collection::vec(step(true), 0..250),
     ) {
         run(&steps).check_everything_arrived_once_in_order_and_was_read();
+    }
+
+    #[test]
+    fn whoever_goes_back_to_a_backup_is_heard_from_then_on_and_hears(
+        before in proptest::collection::vec(step(true), 0..60),
+        lost in proptest::collection::vec(step(true), 0..80),
+        after in proptest::collection::vec(step(false), 0..60),
+        back in prop_oneof![Just([true, false]), Just([false, true]), Just([true, true])],
+    ) {
+        let mut pair = Pair::new();
+        go_through(&mut pair, &before, "before ");
+        let backups = [0, 1].map(|side| pair.nodes[side].back_up());
+        go_through(&mut pair, &lost, "lost ");
+        for (side, backup) in backups.into_iter().enumerate().filter(|(side, _)| back[*side]) {
+            pair.break_at(side);
+            pair.nodes[side].go_back_to(backup);
+        }
+        go_through(&mut pair, &after, "after ");
+        finish(&mut pair);
+        // One session finds out, and the next one has nothing left to settle.
+        pair.connect();
+        pair.settle();
+        for side in [0, 1] {
+            let (author, reader) = (&pair.nodes[side], &pair.nodes[1 - side]);
+            let after = |text: &&String| text.starts_with("after ");
+            let written: Vec<_> = author.written.iter().filter(after).collect();
+            let arrived: Vec<_> = reader.arrived.iter().map(|(_, text)| text).filter(after).collect();
+            prop_assert_eq!(arrived, written, "once each, in order");
+            prop_assert_eq!(author.conversations.undelivered(reader.me), 0);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use p2pchat_conversation::Numbering;
 use p2pchat_crypto::Identity;
 use p2pchat_proto::conversation::DeviceEpoch;
 use p2pchat_proto::{BrokerKey, Name, PeerId};
@@ -64,7 +65,7 @@ pub struct Kept {
     /// The epoch of this user's messages.
     pub epoch: DeviceEpoch,
     /// The number of the next message for each peer to whom it has written.
-    pub heads: BTreeMap<PeerId, u64>,
+    pub heads: BTreeMap<PeerId, Numbering>,
     /// Whom messages wait for.
     pub recipients: Vec<PeerId>,
 }

@@ -207,7 +207,10 @@ impl World {
                     let from = self.known(message.author)?;
                     self.model.arrived(from, who, text)?;
                 }
-                Write::Delivered { .. } | Write::Held { .. } | Write::Forgotten { .. } => {}
+                Write::Delivered { .. }
+                | Write::Held { .. }
+                | Write::Forgotten { .. }
+                | Write::Renewed { .. } => {}
             }
         }
         self.people[who].apply(writes);

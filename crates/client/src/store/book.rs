@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use p2pchat_conversation::{HeldRow, Marks, OutboxRow, Rows, Write};
+use p2pchat_conversation::{HeldRow, Marks, Numbering, OutboxRow, Rows, Write};
 use p2pchat_crypto::Identity;
 use p2pchat_engine::event::Delivery;
 use p2pchat_engine::history::{KeptMessage, Talk};
@@ -130,9 +130,17 @@ impl Book {
     ) -> Result<(), StoreError> {
         let epoch = self.epoch;
         self.write(rng, |pages, rng| {
-            let mut open = Open { epoch, directory: None, conversations: BTreeMap::new() };
+            let mut open = Open::new(epoch);
             for write in writes {
-                open.apply(pages, write)?;
+                if let Write::Renewed { to, epoch: renewed } = write
+                    && open.knows(pages, *to)?
+                {
+                    core::mem::replace(&mut open, Open::new(epoch)).finish(pages, rng)?;
+                    let head = head_of(pages, *to)?.ok_or(StoreError::Damaged)?;
+                    renumber(pages, head, *renewed, rng)?;
+                } else {
+                    open.apply(pages, write)?;
+                }
             }
             open.finish(pages, rng)
         })
@@ -143,16 +151,15 @@ impl Book {
     /// # Errors
     /// See [`StoreError`].
     pub fn rows(&mut self, peer: PeerId) -> Result<Rows, StoreError> {
-        let epoch = self.epoch;
         self.read(|pages| {
             let Some(head) = head_of(pages, peer)? else { return Ok(Rows::default()) };
             let held = |marks: &EpochMarks| HeldRow {
                 epoch: marks.epoch,
                 marks: Marks { stored: marks.stored, read: marks.read },
             };
-            let marks = head.marks(epoch);
+            let marks = head.marks(head.epoch);
             let mut outbox = Vec::new();
-            for_each_waiting(pages, &head, epoch, |Placed { entry, .. }| {
+            for_each_waiting(pages, &head, |Placed { entry, .. }| {
                 outbox.push(OutboxRow {
                     seq: entry.seq,
                     text: Arc::from(entry.text),
@@ -164,14 +171,15 @@ impl Book {
         })
     }
 
-    /// The number of the next message for each peer to whom this epoch has written.
+    /// What the next message is called by, for each peer to whom something was written.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn heads(&mut self) -> Result<BTreeMap<PeerId, u64>, StoreError> {
+    pub fn heads(&mut self) -> Result<BTreeMap<PeerId, Numbering>, StoreError> {
         let epoch = self.epoch;
-        let heads = self.read(all_heads)?;
-        Ok(heads.into_iter().filter(|head| head.epoch == epoch).map(|head| (head.peer, head.next)).collect())
+        let heads = self.read(all_heads)?.into_iter();
+        let written = heads.filter(|head| head.next > 0 || head.epoch != epoch);
+        Ok(written.map(|head| (head.peer, Numbering { epoch: head.epoch, next: head.next })).collect())
     }
 
     /// What a client goes on with.
@@ -189,11 +197,10 @@ impl Book {
     /// # Errors
     /// See [`StoreError`].
     pub fn summaries(&mut self) -> Result<Vec<Summary>, StoreError> {
-        let epoch = self.epoch;
         self.read(|pages| {
             let summary = |head: Head| {
                 let (mut waiting, mut since) = (0, None);
-                for_each_waiting(pages, &head, epoch, |Placed { entry, .. }| {
+                for_each_waiting(pages, &head, |Placed { entry, .. }| {
                     waiting += 1;
                     since.get_or_insert(entry.sent_at);
                 })?;
@@ -377,6 +384,14 @@ struct Changed {
 }
 
 impl Open {
+    const fn new(epoch: DeviceEpoch) -> Self {
+        Self { epoch, directory: None, conversations: BTreeMap::new() }
+    }
+
+    fn knows(&self, pages: &Pages<'_, Writable<'_>>, peer: PeerId) -> Result<bool, StoreError> {
+        Ok(self.conversations.contains_key(&peer) || head_of(pages, peer)?.is_some())
+    }
+
     fn apply(&mut self, pages: &Pages<'_, Writable<'_>>, write: &Write) -> Result<(), StoreError> {
         match write {
             Write::Composed { to, message, text, sent_at } => {
@@ -400,6 +415,11 @@ impl Open {
                 if head.epoch == *epoch && marks.stored >= head.next {
                     head.outbox_start = head.log_end;
                 }
+                Ok(())
+            }
+            // Of one that is known the messages that wait are numbered anew, see [`Book::apply`].
+            Write::Renewed { to, epoch } => {
+                self.conversation(pages, *to)?.head.epoch = *epoch;
                 Ok(())
             }
             Write::Arrived { message, text, sent_at, arrived_at, late } => {
@@ -527,13 +547,13 @@ fn all_heads<T: Readable>(pages: &Pages<'_, T>) -> Result<Vec<Head>, StoreError>
     directory.peers.into_iter().map(head).collect()
 }
 
-/// The messages of `epoch` that the other side does not store, in order.
+/// The messages that the other side does not store, in order.
 fn for_each_waiting<T: Readable>(
     pages: &Pages<'_, T>,
     head: &Head,
-    epoch: DeviceEpoch,
     mut take: impl FnMut(Placed),
 ) -> Result<(), StoreError> {
+    let epoch = head.epoch;
     let stored = head.marks(epoch).map_or(0, |marks| marks.stored);
     let mut reader = Reader::new(pages, head, head.outbox_start);
     while let Some(placed) = reader.next()? {

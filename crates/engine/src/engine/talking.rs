@@ -3,11 +3,13 @@
 use p2pchat_conversation::{self as conversation, ComposeError};
 use p2pchat_crypto::{EndpointBox, EndpointsError, Introduction, Role};
 use p2pchat_proto::broker::{Endpoints, Watch};
+use p2pchat_proto::conversation::DeviceEpoch;
 use p2pchat_proto::stream::UNKNOWN_HEAD;
 use p2pchat_proto::{PeerId, RequestId, UdpEndpoints};
 use p2pchat_session::{
     CloseCode, EndReason, SessionEvent as Happened, SessionId, StreamError, StreamEvent, StreamId,
 };
+use rand::RngExt;
 
 use super::Engine;
 use super::broker::Asked;
@@ -197,6 +199,9 @@ impl Engine {
 
     pub(super) fn settle_conversations(&mut self, now: Now) -> bool {
         let mut moved = false;
+        while let Some(peer) = self.conversations.poll_rewound() {
+            self.conversations.renew(peer, DeviceEpoch(self.rng.random()));
+        }
         while let Some(effect) = self.conversations.poll_effect() {
             moved = true;
             match effect {
