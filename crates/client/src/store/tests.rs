@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use p2pchat_conversation::{Marks, Memory, Write};
+use p2pchat_conversation::{Marks, Memory, Numbering, Write};
 use p2pchat_crypto::{Identity, Seed};
 use p2pchat_engine::event::Delivery;
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
@@ -108,7 +108,7 @@ fn what_was_written_is_there_in_its_order_after_opening_again() {
     let rows = book.rows(peer(2)).unwrap();
     assert_eq!(rows.outbox.iter().map(|row| row.seq).collect::<Vec<_>>(), [1]);
     assert_eq!((rows.held.len(), rows.held[0].marks.stored, rows.read), (1, 1, 1));
-    assert_eq!(book.heads().unwrap(), BTreeMap::from([(peer(2), 2)]));
+    assert_eq!(book.heads().unwrap(), numbering(&book, &[(2, 2)]));
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     assert!(matches!(open_with(&path, 0), Err(StoreError::InUse)));
 }
@@ -157,16 +157,25 @@ fn a_line_costs_one_page_of_its_conversation_and_equal_pages_fill_the_file() {
     assert!(size(&path) < 3 * content, "{} bytes for {content}", size(&path));
 }
 
+/// What the next messages of the installation's epoch are called by.
+fn numbering(book: &Book, heads: &[(u8, u64)]) -> BTreeMap<PeerId, Numbering> {
+    let epoch = book.epoch();
+    heads.iter().map(|&(who, next)| (peer(who), Numbering { epoch, next })).collect()
+}
+
 /// Writes of two people as conversations make them, by what a model of bytes says.
 fn random_writes(epoch: DeviceEpoch, plan: &[(u8, u8, u16)]) -> Vec<Write> {
     let mut next: BTreeMap<u8, u64> = BTreeMap::new();
     let mut stored: BTreeMap<u8, u64> = BTreeMap::new();
     let mut came: BTreeMap<u8, u64> = BTreeMap::new();
+    let mut epochs: BTreeMap<u8, DeviceEpoch> = BTreeMap::new();
     let mut writes = Vec::new();
     for &(who, what, size) in plan {
         let text: String = char::from(b'a' + who).to_string().repeat(size.into());
-        match what % 4 {
-            0 | 1 => {
+        let own = epochs.entry(who).or_insert(epoch);
+        let epoch = *own;
+        match what % 9 {
+            0..4 => {
                 let seq = next.entry(who).or_default();
                 let message = MessageId { author: me().peer_id(), to: peer(who), epoch, seq: *seq };
                 *seq += 1;
@@ -177,7 +186,13 @@ fn random_writes(epoch: DeviceEpoch, plan: &[(u8, u8, u16)]) -> Vec<Write> {
                     sent_at: WallTime(1),
                 });
             }
-            2 => {
+            4 => {
+                *own = DeviceEpoch(epoch.0.wrapping_add(1));
+                let stored = core::mem::take(stored.entry(who).or_default());
+                *next.entry(who).or_default() -= stored;
+                writes.push(Write::Renewed { to: peer(who), epoch: *own });
+            }
+            5 | 6 => {
                 let upto = next.get(&who).copied().unwrap_or_default();
                 let stored = stored.entry(who).or_default();
                 *stored = (*stored + u64::from(size % 5)).min(upto);
@@ -232,7 +247,7 @@ fn a_copy_made_while_it_was_open_as_after_a_crash_has_every_commit() {
         apply(&mut book, &[write]);
         let copy = directory.path().join(format!("crash-{seq}"));
         fs::copy(&path, &copy).unwrap();
-        assert_eq!(open(&copy).heads().unwrap(), BTreeMap::from([(peer(2), seq + 1)]));
+        assert_eq!(open(&copy).heads().unwrap(), numbering(&book, &[(2, seq + 1)]));
     }
 }
 
@@ -253,7 +268,7 @@ fn under_another_mark_a_new_epoch_begins_and_what_waits_gets_its_numbers() {
     drop(book);
     let mut book = open_with(&path, 1).unwrap();
     assert_ne!(book.epoch(), first);
-    assert_eq!(book.heads().unwrap(), BTreeMap::from([(peer(2), 2), (peer(3), 0)]));
+    assert_eq!(book.heads().unwrap(), numbering(&book, &[(2, 2)]));
     let rows = book.rows(peer(2)).unwrap();
     let waiting: Vec<_> = rows.outbox.iter().map(|row| (row.seq, row.text.len())).collect();
     assert_eq!(waiting, [(0, 6000), (1, 9)]);
@@ -437,7 +452,7 @@ fn what_is_forgotten_is_gone_from_the_file_and_neither_number_nor_message_comes_
     assert_eq!(book.forget(peer(2), &mut rng()).unwrap(), 501);
     assert_eq!(all(&mut book, 2), []);
     assert_eq!(texts(&all(&mut book, 3)), ["stays"]);
-    assert_eq!(book.heads().unwrap()[&peer(2)], 1);
+    assert_eq!(book.heads().unwrap()[&peer(2)].next, 1);
     assert_eq!(book.rows(peer(2)).unwrap().held[0].marks.stored, 500);
     let again = composed(&book, 2, 1, "new");
     apply(&mut book, &[again]);
