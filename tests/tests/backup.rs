@@ -47,7 +47,8 @@ impl Before {
         }
         bobs.iter().for_each(|line| tell(&mut bob, &mut alice, line));
         alices.iter().for_each(|line| tell(&mut alice, &mut bob, line));
-        for peer in [alice, bob] {
+        // `connect` ends with the other side.
+        for peer in [bob, alice] {
             quiet(peer);
         }
     }
@@ -143,6 +144,7 @@ fn of_two_machines_with_one_identity_the_newest_login_stays_and_both_are_heard_i
     say(&mut at_first, &mut alice, "from the first").unwrap();
     let mut at_second = second.start(&["connect", "--to", "alice"]).unwrap();
     at_first.expect(&event("broker").with("state", "refused"), MEETING);
+    at_first.take_events();
     at_second.expect(&session("up"), MEETING);
     at_second.send_json(8, None, "from the second").unwrap();
     alice.expect(&message("from the second"), MEETING);
