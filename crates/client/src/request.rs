@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::profile::Decision;
 use crate::store::Recall;
 use p2pchat_engine::{Command, TransferNumber};
 use p2pchat_proto::PeerId;
@@ -27,6 +28,8 @@ pub enum Request {
     },
     /// Ask what is kept; [`p2pchat_engine::Event::Recalled`] answers.
     Recall(Recall),
+    /// Keep what the user decided about somebody.
+    Decide(Decision),
     /// Close every session and end. The last event is `Stopped`.
     Stop,
 }

@@ -145,6 +145,11 @@ impl Conversations {
         self.peers.get(&peer).map_or(0, Conversation::waiting)
     }
 
+    /// Those who do not store everything that was written to them, as far as this process has to do with them.
+    pub fn recipients(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.peers.iter().filter(|(_, conversation)| conversation.waiting() > 0).map(|(&peer, _)| peer)
+    }
+
     fn with(&mut self, peer: PeerId) -> (&mut Conversation, &mut Outputs) {
         let conversation = match self.peers.entry(peer) {
             btree_map::Entry::Occupied(entry) => entry.into_mut(),

@@ -104,6 +104,11 @@ pub enum Command {
         /// The name.
         name: Name,
     },
+    /// Ask now for those for whom messages wait, and not when the next try is due.
+    Retry {
+        /// Only for them.
+        to: Option<PeerId>,
+    },
     /// How everything is: answered by [`crate::Event::Info`].
     Info,
 }

@@ -111,6 +111,16 @@ impl People {
         }
     }
 
+    /// Forgets every name of an identity, and keeps these.
+    pub(crate) fn replace_pins(&mut self, peer: PeerId, pins: Vec<Pin>) {
+        self.by_name.retain(|_, known| *known != peer);
+        self.pinned.remove(&peer);
+        if pins.is_empty() {
+            self.names.remove(&peer);
+        }
+        pins.into_iter().for_each(|pin| self.pin(pin));
+    }
+
     pub(crate) fn trust(&self, peer: PeerId) -> Trust {
         let mark = self.marks.get(&peer);
         if mark.is_some_and(|mark| mark.blocked) {

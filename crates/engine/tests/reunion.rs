@@ -137,6 +137,21 @@ fn whoever_gets_to_another_network_tries_again_at_once() {
 }
 
 #[test]
+fn whoever_is_told_to_try_again_does_so_at_once() {
+    for seed in 0..20 {
+        let mut world = met(seed, false);
+        let [alice, bob] = [ALICE, BOB].map(|who| world.people[who].address.ip());
+        world.net.partition(alice, bob, true);
+        // By then both wait up to a minute from one try to the next.
+        world.run_for(MINUTE * 20);
+        world.net.partition(alice, bob, false);
+        world.command(BOB, Command::Retry { to: None });
+        world.run_until(SECOND * 3, "both are up again", both_up);
+        talk(&mut world);
+    }
+}
+
+#[test]
 fn whoever_began_anew_connects_without_the_broker() {
     for who in [&[BOB][..], &[ALICE], &[ALICE, BOB]] {
         for (dials, to) in [(BOB, "alice"), (ALICE, "bob")] {

@@ -1,14 +1,20 @@
 //! `contacts`: whom the user knows, and what was decided about them.
 
+use std::sync::Arc;
+
 use p2pchat_client::event::Trust;
 use p2pchat_client::profile::{Acquaintance, Papers};
 use p2pchat_client::safety::SafetyNumber;
 use p2pchat_client::{Failure, json};
 use p2pchat_proto::{BrokerKey, Name, PeerId};
+use serde_json::Value;
 
 use super::moving;
 use crate::args::{Contacts, ContactsWhat};
 use crate::clock::wall_time;
+use crate::commands::runtime;
+use crate::control::{self, Answer, Call, ContactsCall, strange};
+use crate::front::Service;
 use crate::output;
 use crate::profile::Profile;
 use crate::terminal::{Terminal, ask};
@@ -16,33 +22,80 @@ use crate::terminal::{Terminal, ask};
 /// Shows or changes what is known of people.
 pub(super) fn run(profile: &Profile, args: &Contacts) -> Result<u8, Failure> {
     let what = args.what.as_ref().unwrap_or(&ContactsWhat::List);
-    // A file is read whole, so whoever only looks disturbs nobody.
-    let looks = matches!(
-        what,
-        ContactsWhat::List | ContactsWhat::Export(_) | ContactsWhat::Verify { yes: false, .. }
-    );
-    // Where there is no identity yet, one is made.
-    let lock = if looks && profile.home.has_identity() { None } else { Some(profile.lock()?) };
-    let papers = match &lock {
-        Some(lock) => profile.papers(lock)?,
-        None => profile.look()?,
-    };
-    let broker = papers.expected(&profile.settings.broker);
-    let mut contacts = Open { papers, broker, profile };
-    match what {
-        ContactsWhat::List => contacts.list(),
-        ContactsWhat::Add { registered, id } => contacts.add(registered, *id),
-        ContactsWhat::Rename { who, petname } => {
-            contacts.change(who, |all, peer| all.rename(peer, petname.clone()))
+    let call = match what {
+        ContactsWhat::List => return Open::look(profile)?.list(),
+        ContactsWhat::Export(args) => {
+            return moving::export_contacts(profile, &Open::look(profile)?.papers, args);
         }
-        ContactsWhat::Remove { who } => contacts.change(who, Papers::remove),
-        ContactsWhat::Block { who } => contacts.change(who, |all, peer| all.block(peer, true)),
-        ContactsWhat::Unblock { who } => contacts.change(who, |all, peer| all.block(peer, false)),
-        ContactsWhat::Verify { who, yes } => contacts.verify(who, *yes),
-        ContactsWhat::Export(args) => moving::export_contacts(profile, &contacts.papers, args),
-        ContactsWhat::Import(args) => moving::import_contacts(profile, &mut contacts.papers, args),
-        ContactsWhat::Trust { registered, id, yes } => contacts.trust(registered, *id, *yes),
+        // All of them at once, which no chat that is open could follow.
+        ContactsWhat::Import(args) => {
+            let lock = profile.lock()?;
+            return moving::import_contacts(profile, &mut profile.papers(&lock)?, args);
+        }
+        ContactsWhat::Verify { who, yes } => return Open::look(profile)?.verify(who, *yes),
+        ContactsWhat::Trust { registered, id, yes: false } => {
+            return Open::look(profile)?.trust(registered, *id);
+        }
+        ContactsWhat::Trust { registered, id, yes: true } => {
+            ContactsCall::Trust { name: registered.to_string(), id: id.to_string() }
+        }
+        ContactsWhat::Add { registered, id } => {
+            ContactsCall::Add { name: registered.to_string(), id: id.to_string() }
+        }
+        ContactsWhat::Rename { who, petname } => {
+            ContactsCall::Rename { who: who.clone(), name: petname.to_string() }
+        }
+        ContactsWhat::Remove { who } => ContactsCall::Remove { who: who.clone() },
+        ContactsWhat::Block { who } => ContactsCall::Block { who: who.clone() },
+        ContactsWhat::Unblock { who } => ContactsCall::Unblock { who: who.clone() },
+    };
+    decide(profile, &call)
+}
+
+/// Keeps a decision, or has the chat keep it that holds the profile.
+fn decide(profile: &Profile, call: &ContactsCall) -> Result<u8, Failure> {
+    let json = profile.settings.json;
+    let answer = runtime()?.block_on(async {
+        match control::hold(&profile.home).await? {
+            control::Place::Here(lock) => Ok(Err(lock)),
+            control::Place::There(stream) => {
+                control::ask(stream, Call::Contacts(call.clone()), json).await.map(Ok)
+            }
+        }
+    });
+    match answer? {
+        Err(lock) => {
+            let mut papers = profile.papers(&lock)?;
+            let (me, broker) = (profile.identity()?, profile.settings.broker.clone());
+            let service = Service { home: profile.home.clone(), me: Arc::clone(&me), broker };
+            let decision = service.decision(call)?;
+            decision.keep(&mut papers, me.peer_id(), wall_time())?;
+            show(&papers.of(decision.peer()), json)
+        }
+        Ok(Answer::Refused(exit)) => Ok(exit),
+        Ok(Answer::Events(events)) => {
+            let contact = events.iter().find(|event| event["event"] == "contact").ok_or_else(strange)?;
+            if json {
+                output::print(&contact.to_string())?;
+                return Ok(0);
+            }
+            let text = |field: &str| contact.get(field).and_then(Value::as_str);
+            let registered = text("registered").filter(|name| Some(*name) != text("name"));
+            let row = [text("name"), text("trust"), registered, text("peer")];
+            let row = row.map(|cell| cell.unwrap_or("-").to_owned());
+            output::table(&[row]).iter().try_for_each(|line| output::print(line))?;
+            Ok(0)
+        }
     }
+}
+
+fn show(person: &Acquaintance, json: bool) -> Result<u8, Failure> {
+    if json {
+        output::print(&json::contact(person, wall_time()))?;
+    } else {
+        output::table(&[output::contact(person)]).iter().try_for_each(|line| output::print(line))?;
+    }
+    Ok(0)
 }
 
 struct Open<'a> {
@@ -51,37 +104,28 @@ struct Open<'a> {
     profile: &'a Profile,
 }
 
-impl Open<'_> {
+impl<'a> Open<'a> {
+    /// A file is read whole, so whoever only looks disturbs nobody.
+    fn look(profile: &'a Profile) -> Result<Self, Failure> {
+        // Where there is no identity yet, one is made.
+        let papers =
+            if profile.home.has_identity() { profile.look()? } else { profile.papers(&profile.lock()?)? };
+        let broker = papers.expected(&profile.settings.broker);
+        Ok(Self { papers, broker, profile })
+    }
+
     fn list(&self) -> Result<u8, Failure> {
         let list = self.papers.list();
         if self.profile.settings.json {
             output::print(&json::contacts(&list, wall_time()))?;
             return Ok(0);
         }
-        let rows: Vec<[String; 4]> = list.iter().map(row).collect();
+        let rows: Vec<[String; 4]> = list.iter().map(output::contact).collect();
         output::table(&rows).iter().try_for_each(|line| output::print(line))?;
         Ok(0)
     }
 
-    fn add(&mut self, name: &Name, peer: PeerId) -> Result<u8, Failure> {
-        if peer == self.profile.identity()?.peer_id() {
-            return Err(Failure::NotAllowed { what: "to add yourself".to_owned() });
-        }
-        self.papers.add(name.clone(), peer, self.broker()?, wall_time())?;
-        self.show(peer)
-    }
-
-    fn change(
-        &mut self,
-        who: &str,
-        change: impl FnOnce(&mut Papers, PeerId) -> Result<(), Failure>,
-    ) -> Result<u8, Failure> {
-        let peer = self.papers.find(who, self.broker)?;
-        change(&mut self.papers, peer)?;
-        self.show(peer)
-    }
-
-    fn verify(&mut self, who: &str, yes: bool) -> Result<u8, Failure> {
+    fn verify(&self, who: &str, yes: bool) -> Result<u8, Failure> {
         let peer = self.papers.find(who, self.broker)?;
         let person = self.papers.of(peer);
         let number = SafetyNumber::between(self.profile.identity()?.peer_id(), peer);
@@ -101,33 +145,22 @@ impl Open<'_> {
             if !confirmed("Is it the same on the other side? [y/N] ")? {
                 return Ok(1);
             }
-            let lock = self.profile.lock()?;
-            // Somebody else may have written meanwhile.
-            self.papers = self.profile.papers(&lock)?;
-            self.papers.verified(peer)?;
-            return self.show(peer);
         }
-        self.papers.verified(peer)?;
-        self.show(peer)
+        decide(self.profile, &ContactsCall::Verified { who: peer.to_string() })
     }
 
-    fn trust(&mut self, name: &Name, came: PeerId, yes: bool) -> Result<u8, Failure> {
-        let broker = self.broker()?;
-        let pinned = self.papers.pinned(name, broker)?;
-        if !yes {
-            if !self.can_ask() {
-                return Err(Failure::Usage(
-                    "nobody can be asked here; say --yes to take the new key".to_owned(),
-                ));
-            }
-            output::print(&format!("{name} is known as {pinned}"))?;
-            output::print(&format!("the new key is      {came}"))?;
-            if !confirmed("Did they tell you the new one themselves? [y/N] ")? {
-                return Ok(1);
-            }
+    fn trust(&self, name: &Name, came: PeerId) -> Result<u8, Failure> {
+        let pinned = self.papers.pinned(name, self.broker()?)?;
+        if !self.can_ask() {
+            let what = "nobody can be asked here; say --yes to take the new key";
+            return Err(Failure::Usage(what.to_owned()));
         }
-        self.papers.trust(name, came, broker, wall_time())?;
-        self.show(came)
+        output::print(&format!("{name} is known as {pinned}"))?;
+        output::print(&format!("the new key is      {came}"))?;
+        if !confirmed("Did they tell you the new one themselves? [y/N] ")? {
+            return Ok(1);
+        }
+        decide(self.profile, &ContactsCall::Trust { name: name.to_string(), id: came.to_string() })
     }
 
     /// The broker whose names are meant.
@@ -140,16 +173,6 @@ impl Open<'_> {
         })
     }
 
-    fn show(&self, peer: PeerId) -> Result<u8, Failure> {
-        let person = self.papers.of(peer);
-        if self.profile.settings.json {
-            output::print(&json::contact(&person, wall_time()))?;
-        } else {
-            output::table(&[row(&person)]).iter().try_for_each(|line| output::print(line))?;
-        }
-        Ok(0)
-    }
-
     fn can_ask(&self) -> bool {
         !self.profile.settings.json && Terminal::detect().can_ask()
     }
@@ -157,17 +180,4 @@ impl Open<'_> {
 
 fn confirmed(question: &str) -> Result<bool, Failure> {
     Ok(ask(question)?.trim().eq_ignore_ascii_case("y"))
-}
-
-/// Name, trust, the name at the broker where it is another one, identity.
-fn row(person: &Acquaintance) -> [String; 4] {
-    let text = |name: Option<&Name>| name.map_or_else(|| "-".to_owned(), ToString::to_string);
-    let registered =
-        person.pin.as_ref().map(|pin| &pin.name).filter(|name| Some(*name) != person.name.as_ref());
-    [
-        text(person.name.as_ref()),
-        output::trust(person.trust).to_owned(),
-        text(registered),
-        person.peer.to_string(),
-    ]
 }

@@ -35,6 +35,8 @@ pub enum Call {
     List(ListCall),
     /// What `history` needs, piece by piece
     History(HistoryCall),
+    /// What `contacts` changes
+    Contacts(ContactsCall),
 }
 
 /// `send`
@@ -85,6 +87,54 @@ pub enum HistoryCall {
     Forget {
         /// A name or an id.
         with: String,
+    },
+}
+
+/// A decision about somebody, answered by a `contact` line. Names at a broker are those at the one of the
+/// process that is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum ContactsCall {
+    /// Keeps the identity of somebody.
+    Add {
+        /// The name at the broker.
+        name: String,
+        /// The id.
+        id: String,
+    },
+    /// Calls somebody otherwise.
+    Rename {
+        /// A name or an id.
+        who: String,
+        /// The new name.
+        name: String,
+    },
+    /// Forgets somebody.
+    Remove {
+        /// A name or an id.
+        who: String,
+    },
+    /// Takes nothing more from somebody.
+    Block {
+        /// A name or an id.
+        who: String,
+    },
+    /// Takes that back.
+    Unblock {
+        /// A name or an id.
+        who: String,
+    },
+    /// The number was the same.
+    Verified {
+        /// A name or an id.
+        who: String,
+    },
+    /// Takes another id in the place of the known one.
+    Trust {
+        /// The name at the broker.
+        name: String,
+        /// The new id.
+        id: String,
     },
 }
 

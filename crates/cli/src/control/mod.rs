@@ -13,7 +13,9 @@ mod socket;
 
 use core::time::Duration;
 
-pub use call::{Call, Envelope, HistoryCall, HistoryPlace, ListCall, Said, SendCall, is_call, read, write};
+pub use call::{
+    Call, ContactsCall, Envelope, HistoryCall, HistoryPlace, ListCall, Said, SendCall, is_call, read, write,
+};
 pub use door::{Door, Knock, Visitor};
 pub use lines::LineBuffer;
 pub use reach::{Answer, Place, ask, hold, strange, through};

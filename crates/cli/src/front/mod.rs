@@ -4,6 +4,7 @@
 //! of both; this is the loop that moves things between them. It ends when the client has ended.
 
 mod connect;
+mod decide;
 mod greet;
 mod hall;
 mod list;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 pub use connect::Connect;
+pub use decide::Decide;
 pub use greet::greet;
 pub use hall::{Hall, Service};
 pub use list::List;

@@ -18,7 +18,7 @@ use p2pchat_client::{Failure, sanitise};
 
 pub use above::Above;
 pub use past::{Past, forgotten, waiting};
-pub(crate) use plain::trust_text as trust;
+pub use plain::contact;
 pub use screen::{Closed, Colors, Screen, Sink};
 pub use text::{TimeOfDay, bytes, duration, safety_lines, table};
 

@@ -9,7 +9,9 @@ use p2pchat_client::event::{
     Trust, TrustEvent,
 };
 use p2pchat_client::language::COMMANDS;
+use p2pchat_client::profile::Acquaintance;
 use p2pchat_client::{Event, TransferNumber};
+use p2pchat_proto::Name;
 
 use super::{Past, Role, Shown, Stream, TimeOfDay, bytes, duration, forgotten, safety_lines, table, waiting};
 
@@ -130,6 +132,7 @@ impl Plain {
             Local::Forgotten { peer, messages } => {
                 vec![Shown::data(&forgotten(&desk.people().label(*peer), *messages))]
             }
+            Local::Contact(person) => vec![Shown::data(&contact(person).join("  "))],
             Local::Timestamps(on) => vec![Shown::notice(&format!("* timestamps {}", on_off(*on)))],
             Local::ReadReceipts(on) => vec![Shown::notice(&format!("* read receipts {}", on_off(*on)))],
         }
@@ -371,6 +374,19 @@ fn trust(event: &TrustEvent, desk: &Desk) -> Vec<Shown> {
             event.safety
         ))],
     }
+}
+
+/// Name, trust, the name at the broker where it is another one, identity.
+pub fn contact(person: &Acquaintance) -> [String; 4] {
+    let text = |name: Option<&Name>| name.map_or_else(|| "-".to_owned(), ToString::to_string);
+    let registered =
+        person.pin.as_ref().map(|pin| &pin.name).filter(|name| Some(*name) != person.name.as_ref());
+    [
+        text(person.name.as_ref()),
+        trust_text(person.trust).to_owned(),
+        text(registered),
+        person.peer.to_string(),
+    ]
 }
 
 /// A ledger in one clause.

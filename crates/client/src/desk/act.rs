@@ -138,6 +138,10 @@ impl Desk {
                 self.look(self.talking_to(to)?, Vec::new(), Some(limit), tag, actions);
             }
             Slash::Search(words) => self.look(self.talking_to(to)?, words, None, tag, actions),
+            Slash::Retry(who) => {
+                let to = who.as_deref().or(to).map(|who| self.people.resolve(who)).transpose()?;
+                self.ask(Command::Retry { to }, tag, actions);
+            }
             Slash::Waiting => self.ask(Request::Recall(Recall::Talks), tag, actions),
             Slash::Block(who) => {
                 let who = self.anybody(&who)?;

@@ -29,6 +29,7 @@ use p2pchat_proto::{Name, PeerId, RequestId};
 
 use crate::json::{Line, LineError, Tag};
 use crate::language;
+use crate::profile::Acquaintance;
 use crate::request::Request;
 
 pub use act::{ANSWER_WAIT, target};
@@ -131,6 +132,8 @@ pub enum Local {
         /// How many messages are gone.
         messages: u64,
     },
+    /// What is known of somebody.
+    Contact(Box<Acquaintance>),
     /// `/timestamps`
     Timestamps(bool),
     /// `/read-receipts`
@@ -483,6 +486,8 @@ impl Desk {
                     self.talk_to(Some(peer), actions);
                 }
                 if self.is_expected(peer) {
+                    // Whatever the user calls them from now on.
+                    self.expected = Some(Target::Peer(peer));
                     self.release(peer, actions);
                 }
             }

@@ -414,6 +414,7 @@ impl Driver {
             Request::SendFile { to, path } => self.send_file(id, to, &path),
             Request::SaveFile { transfer, dir } => self.save_file(id, transfer, dir),
             Request::Recall(question) => self.store.recall(id, question),
+            Request::Decide(decision) => self.decide(id, &decision),
             Request::Stop => self.stopping = true,
         }
     }

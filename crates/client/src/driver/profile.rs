@@ -10,7 +10,7 @@ use p2pchat_session::Contact;
 
 use super::udp::Sockets;
 use crate::config::BrokerAddress;
-use crate::profile::{self, Home, Papers};
+use crate::profile::{self, Decision, Home, Papers};
 use crate::store::{Book, KeptMessage};
 
 /// See the module.
@@ -112,6 +112,20 @@ impl Profile {
             }
             Err(error) => Err(book.failure(error)),
         }
+    }
+
+    /// Keeps a decision; whom it is about.
+    pub(crate) fn decide(&mut self, decision: &Decision, now: WallTime) -> Result<Vec<PeerId>, Failure> {
+        let former = decision.instead_of(&self.papers);
+        decision.keep(&mut self.papers, self.me.peer_id(), now)?;
+        Ok(former.into_iter().chain([decision.peer()]).collect())
+    }
+
+    /// Everything that is known of somebody.
+    pub(crate) fn known_of(&self, peer: PeerId) -> (Vec<Pin>, Mark) {
+        let pins = self.papers.pins().of_peer(peer);
+        let pins = pins.map(|pin| Pin { peer, name: pin.name.clone(), broker: pin.broker });
+        (pins.collect(), self.papers.marks().of(peer))
     }
 
     /// What the user calls somebody.

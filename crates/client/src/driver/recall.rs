@@ -1,9 +1,10 @@
-//! What front ends ask of the store: its answers with the names of people.
+//! What front ends ask of the store and of what is known of people.
 
 use p2pchat_engine::history::{Page, Recalled, Talk};
 use p2pchat_engine::{CommandId, Event, Failure};
 
 use super::Driver;
+use crate::profile::Decision;
 
 impl Driver {
     pub(super) fn recalled(&mut self, id: CommandId, answer: Result<Recalled, Failure>) {
@@ -13,6 +14,21 @@ impl Driver {
                     self.engine.forgotten(*peer, self.now);
                 }
                 Event::Recalled { id, answer: self.named(answer) }
+            }
+            Err(failure) => Event::Failed { id, failure },
+        };
+        self.say(event);
+    }
+
+    /// The disk first, then the engine: what it is told is what it would find at its next start.
+    pub(super) fn decide(&mut self, id: CommandId, decision: &Decision) {
+        let event = match self.profile.decide(decision, self.now.wall) {
+            Ok(about) => {
+                for peer in about {
+                    let (pins, mark) = self.profile.known_of(peer);
+                    self.engine.remember_person(peer, pins, mark, self.now);
+                }
+                Event::Done { id, message: None, transfer: None, request: None }
             }
             Err(failure) => Event::Failed { id, failure },
         };

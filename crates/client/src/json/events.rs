@@ -102,6 +102,7 @@ pub fn local(local: &Local, at: WallTime) -> Option<String> {
             .with_some("peer", peer.map(|peer| peer.to_string()))
             .with_some("name", name.as_ref().map(|name| name.as_str())),
         Local::Ledger(ledger) => return Some(self::ledger(ledger, at)),
+        Local::Contact(person) => return Some(super::contact(person, at)),
         Local::History(page) => return Some(super::history(page, at)),
         Local::Waiting(talks) => return Some(super::talks("waiting", talks, at)),
         Local::Talks(talks) => return Some(super::talks("conversations", talks, at)),

@@ -23,6 +23,7 @@ pub enum Verb {
     History,
     Search,
     Waiting,
+    Retry,
     Block,
     Unblock,
     Verify,
@@ -106,6 +107,7 @@ commands! {
     Search Nothing "search" "/search WORD..." "messages of this conversation that contain all words"
         "/search dinner eight";
     Waiting Nothing "waiting" "/waiting" "for whom messages of mine wait, and since when" "/waiting";
+    Retry Names "retry" "/retry [NAME]" "try now to deliver what waits, not when the next try is due" "/retry alice";
     Block Names "block" "/block NAME|ID" "take nothing more from somebody and send them nothing" "/block mallory";
     Unblock Names "unblock" "/unblock NAME|ID" "take a block back" "/unblock mallory";
     Verify Names "verify" "/verify [NAME] [yes]"

@@ -105,6 +105,8 @@ pub enum Slash {
     Search(Vec<String>),
     /// `/waiting`
     Waiting,
+    /// `/retry [NAME]`
+    Retry(Option<String>),
     /// `/block NAME`
     Block(String),
     /// `/unblock NAME`
@@ -241,6 +243,7 @@ impl Arguments<'_> {
             Verb::History => Slash::History { limit: self.limit()? },
             Verb::Search => Slash::Search(self.search_words()?),
             Verb::Waiting => Slash::Waiting,
+            Verb::Retry => Slash::Retry(self.optional()?),
             Verb::Block => Slash::Block(self.required()?),
             Verb::Unblock => Slash::Unblock(self.required()?),
             Verb::Verify => self.verify()?,

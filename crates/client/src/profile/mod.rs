@@ -27,6 +27,7 @@
 
 mod brokers;
 mod contacts;
+mod decision;
 mod disk;
 mod everybody;
 mod exported;
@@ -41,6 +42,7 @@ mod pins;
 mod text;
 
 pub use brokers::{BROKERS_MAX, KnownBrokers};
+pub use decision::Decision;
 pub use everybody::Acquaintance;
 pub use exported::Exported;
 pub use home::{Home, Profiles};

@@ -186,6 +186,7 @@ impl Engine {
             Command::Unblock { who } => self.unblock(id, &who, now),
             Command::Verified { peer } => self.verified(id, peer),
             Command::Trust { name } => self.trust_changed(id, &name),
+            Command::Retry { to } => self.ask_now(id, to, now),
             Command::Info => self.report(id, now),
         }
         self.settle(now);

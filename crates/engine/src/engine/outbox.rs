@@ -4,7 +4,7 @@ use p2pchat_proto::PeerId;
 
 use super::Engine;
 use super::talking::Meeting;
-use crate::event::SessionState;
+use crate::event::{CommandId, SessionState};
 use crate::now::Now;
 use crate::wish::Wish;
 
@@ -34,6 +34,25 @@ impl Engine {
         if let Some(wish) = wish.and_then(|id| self.wishes.get_mut(&id)) {
             wish.came_online(now);
         }
+    }
+
+    /// Whoever is wished for is asked now, and looked for where they were last.
+    pub(super) fn ask_now(&mut self, id: CommandId, to: Option<PeerId>, now: Now) {
+        let waiting: Vec<PeerId> = self.conversations.recipients().collect();
+        for peer in waiting.into_iter().filter(|peer| to.is_none_or(|to| to == *peer)) {
+            self.ask_for_recipient(peer, now);
+        }
+        let meant = |peer: PeerId| to.is_none_or(|to| to == peer);
+        let mut asked = Vec::new();
+        for wish in self.wishes.values_mut().filter(|wish| wish.reconnect) {
+            if let Some(peer) = wish.peer.filter(|peer| meant(*peer)) {
+                wish.came_online(now);
+                asked.push(peer);
+            }
+        }
+        asked.extend(self.looked_for().filter(|peer| meant(*peer)));
+        asked.into_iter().for_each(|peer| self.look_now(peer, now));
+        self.done(id);
     }
 
     fn is_meeting(&self, peer: PeerId) -> bool {

@@ -147,6 +147,20 @@ impl Engine {
         }
     }
 
+    /// The user does not want to wait for the next try.
+    pub(super) fn look_now(&mut self, peer: PeerId, now: Now) {
+        self.look(peer, true, now.moment);
+        if let Some(reunion) = self.reunions.get_mut(&peer) {
+            reunion.failures = reunion.failures.min(1);
+            reunion.next = reunion.next.min(now.moment);
+        }
+    }
+
+    /// Those who are looked for where they were last.
+    pub(super) fn looked_for(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.reunions.keys().copied()
+    }
+
     /// This machine is at another place: whoever could not be reached from the last one may be from here.
     pub(super) fn look_from_here(&mut self, now: Now) {
         let mut begun = Vec::new();

@@ -54,6 +54,29 @@ impl Engine {
         self.settle(now);
     }
 
+    /// The user has decided something about somebody, of whom this is known from now on; a stranger has no
+    /// pins. With whoever is forgotten or blocked everything ends.
+    pub fn remember_person(&mut self, peer: PeerId, pins: Vec<Pin>, mark: Mark, now: Now) {
+        let (was, was_pinned) = (self.people.trust(peer), self.people.is_pinned(peer));
+        let blocked = mark.blocked;
+        self.people.replace_pins(peer, pins);
+        self.people.set_mark(mark);
+        let is_pinned = self.people.is_pinned(peer);
+        if was_pinned != is_pinned {
+            let list = |yes| if yes { vec![peer] } else { Vec::new() };
+            self.ask(Watch { add: list(is_pinned), remove: list(was_pinned) }.into(), Asked::Nothing);
+        }
+        if blocked || (was_pinned && !is_pinned) {
+            self.part_from(peer, now);
+        } else if self.conversations.undelivered(peer) > 0 {
+            self.ask_for_recipient(peer, now);
+        }
+        if self.people.trust(peer) != was {
+            self.say_trust(peer, was);
+        }
+        self.settle(now);
+    }
+
     /// From now on only those who are verified may talk to this user.
     pub fn require_verified(&mut self) {
         self.people.require_verified();

@@ -395,7 +395,11 @@ impl Own {
             Request::Engine(Command::Message { to, .. }) | Request::SendFile { to, .. } => {
                 add(&mut self.peers, Some(*to));
             }
-            Request::Engine(_) | Request::SaveFile { .. } | Request::Recall(_) | Request::Stop => {}
+            Request::Engine(_)
+            | Request::SaveFile { .. }
+            | Request::Recall(_)
+            | Request::Decide(_)
+            | Request::Stop => {}
         }
     }
 

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use p2pchat_client::desk::target;
 use p2pchat_client::event::Delivery;
-use p2pchat_client::profile::{Home, Papers};
+use p2pchat_client::profile::{Decision, Home, Papers};
 use p2pchat_client::store::{Look, Recall};
 use p2pchat_client::{BrokerAddress, Failure, Identity, Target, language};
 use p2pchat_proto::{BrokerKey, PeerId};
 use tokio::time::{Duration, Instant};
 
 use crate::args::Wait;
-use crate::control::{Call, HistoryCall, ListCall, SendCall};
-use crate::front::{Address, Ask, List, Parcel, Send, Task};
+use crate::control::{Call, ContactsCall, HistoryCall, ListCall, SendCall};
+use crate::front::{Address, Ask, Decide, List, Parcel, Send, Task};
 
 /// Most people that one `send` is for: more than anybody names in one line.
 const RECIPIENTS_MAX: usize = 256;
@@ -43,6 +43,11 @@ impl Service {
                 Ok((Box::new(self.deliver(to, call, now)?), targets))
             }
             Call::List(call) => Ok((Box::new(self.list(call, now)), Vec::new())),
+            Call::Contacts(call) => {
+                let decision = self.decision(call)?;
+                let task = Decide::new(decision, self.home.clone(), Arc::clone(&self.me), now);
+                Ok((Box::new(task), Vec::new()))
+            }
             Call::History(call) => Ok((Box::new(Ask::new(self.question(call)?, now)), Vec::new())),
         }
     }
@@ -136,6 +141,38 @@ impl Service {
         })
     }
 
+    /// What `contacts` changes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Papers::find`]; [`Failure::Usage`] for a name or an id that is none, or without a broker
+    /// whose name it is.
+    pub fn decision(&self, call: &ContactsCall) -> Result<Decision, Failure> {
+        let broker = || {
+            Known::of(self)?.broker.ok_or_else(|| {
+                Failure::Usage(format!(
+                    "the key of the broker {} is not known yet; give it with --broker HOST:PORT#KEY",
+                    self.broker.host_port
+                ))
+            })
+        };
+        Ok(match call {
+            ContactsCall::Add { name, id } => {
+                Decision::Add { name: parsed(name)?, broker: broker()?, peer: parsed(id)? }
+            }
+            ContactsCall::Rename { who, name } => {
+                Decision::Rename { peer: self.person(who)?, name: parsed(name)? }
+            }
+            ContactsCall::Remove { who } => Decision::Remove { peer: self.person(who)? },
+            ContactsCall::Block { who } => Decision::Block { peer: self.person(who)?, blocked: true },
+            ContactsCall::Unblock { who } => Decision::Block { peer: self.person(who)?, blocked: false },
+            ContactsCall::Verified { who } => Decision::Verified { peer: self.person(who)? },
+            ContactsCall::Trust { name, id } => {
+                Decision::Trust { name: parsed(name)?, broker: broker()?, peer: parsed(id)? }
+            }
+        })
+    }
+
     /// Whom a name or an id means.
     ///
     /// # Errors
@@ -145,6 +182,10 @@ impl Service {
         let Known { papers, broker } = Known::of(self)?;
         papers.find(who, broker)
     }
+}
+
+fn parsed<T: core::str::FromStr<Err: core::fmt::Display>>(text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error: T::Err| Failure::Usage(error.to_string()))
 }
 
 /// Who is known, read once for a command.
