@@ -145,11 +145,16 @@ fn what_is_forgotten_beside_an_open_chat_is_gone_and_what_waited_is_not_delivere
     bob.send_line("/waiting").unwrap();
     assert_eq!(bob.expect(&event("waiting"), PROMPT).field("list")[0]["name"], "alice");
 
+    // What waits stays, however old it is.
+    let older = ["forget", "--with", "alice", "--older-than", "0h", "--yes"];
+    let gone: Value = serde_json::from_str(&told(&two.bob, &older)[0]).unwrap();
+    assert_eq!(gone["messages"], 1, "{gone}");
+    assert_eq!(texts(&told(&two.bob, &["show"])), ["never mind"]);
     let asked = history(&two.bob, &["forget", "--with", "alice"]);
     assert_eq!(asked.exit, 2, "nobody can be asked: {asked:?}");
     let gone: Value =
         serde_json::from_str(&told(&two.bob, &["forget", "--with", "alice", "--yes"])[0]).unwrap();
-    assert_eq!((&gone["event"], &gone["messages"]), (&"forgotten".into(), &2.into()), "{gone}");
+    assert_eq!((&gone["event"], &gone["messages"]), (&"forgotten".into(), &1.into()), "{gone}");
     bob.expect(&receipt(waits.text("message"), "failed"), PROMPT);
     assert_eq!(told(&two.bob, &["show"]), [""; 0]);
     assert_eq!(list(&told(&two.bob, &["waiting"])), Value::from(Vec::<Value>::new()));

@@ -20,6 +20,8 @@ pub enum Recalled {
         name: Option<Name>,
         /// How many messages are gone.
         messages: u64,
+        /// Whether that were all of them, those that wait included.
+        all: bool,
     },
 }
 

@@ -236,6 +236,9 @@ pub enum HistoryWhat {
         /// Whose: a name, or an id of 52 characters
         #[arg(long, value_name = "NAME|ID")]
         with: String,
+        /// Only what was kept before: 2026-11-20, 2026-11-20T10:00:00Z, or 3h, 2d, 4w ago. What waits stays
+        #[arg(long, value_name = "TIME")]
+        older_than: Option<String>,
         /// Do not ask
         #[arg(long)]
         yes: bool,

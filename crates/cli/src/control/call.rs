@@ -87,6 +87,9 @@ pub enum HistoryCall {
     Forget {
         /// A name or an id.
         with: String,
+        /// Only what was kept before: milliseconds since 1970, UTC.
+        #[serde(default)]
+        before: Option<u64>,
     },
 }
 

@@ -10,7 +10,7 @@ impl Driver {
     pub(super) fn recalled(&mut self, id: CommandId, answer: Result<Recalled, Failure>) {
         let event = match answer {
             Ok(answer) => {
-                if let Recalled::Forgotten { peer, .. } = &answer {
+                if let Recalled::Forgotten { peer, all: true, .. } = &answer {
                     self.engine.forgotten(*peer, self.now);
                 }
                 Event::Recalled { id, answer: self.named(answer) }
@@ -43,8 +43,8 @@ impl Driver {
                 let named = |talk: Talk| Talk { name: name(talk.peer), ..talk };
                 Recalled::Talks(talks.into_iter().map(named).collect())
             }
-            Recalled::Forgotten { peer, messages, .. } => {
-                Recalled::Forgotten { peer, name: name(peer), messages }
+            Recalled::Forgotten { peer, messages, all, .. } => {
+                Recalled::Forgotten { peer, name: name(peer), messages, all }
             }
         }
     }

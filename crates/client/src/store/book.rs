@@ -7,7 +7,7 @@ use std::sync::Arc;
 use p2pchat_conversation::{HeldRow, Marks, Numbering, OutboxRow, Rows, Write};
 use p2pchat_crypto::Identity;
 use p2pchat_engine::event::Delivery;
-use p2pchat_engine::history::{KeptMessage, Talk};
+use p2pchat_engine::history::KeptMessage;
 use p2pchat_engine::{Failure, Kept};
 use p2pchat_proto::conversation::{DeviceEpoch, EPOCHS_MAX, MessageId};
 use p2pchat_proto::kept::{
@@ -22,7 +22,7 @@ use crate::random::system_rng;
 
 use super::error::StoreError;
 use super::file::{Layout, begin, installation_mark, open, reopen, say_layout, set_aside};
-use super::log::{Placed, Reader, Writer, page_at, place_before};
+use super::log::{Placed, Reader, Writer, page_at, place_before, remove_before};
 use super::pages::{Keys, PAGES, Pages, Readable, Still, Thing, Writable};
 
 /// Bytes of a log that are read at once on the way back, about 200 lines of a chat.
@@ -39,13 +39,6 @@ pub struct Summary {
     pub waiting: u64,
     /// When the first of those was written.
     pub since: Option<WallTime>,
-}
-
-impl From<Summary> for Talk {
-    fn from(summary: Summary) -> Self {
-        let Summary { peer, messages, waiting, since } = summary;
-        Self { peer, name: None, messages, waiting, since }
-    }
 }
 
 /// See the module.
@@ -297,11 +290,52 @@ impl Book {
             pages.put_whole(Thing::Head(peer), &empty, rng)?;
             Ok(head.messages)
         })?;
+        self.compact()?;
+        Ok(removed)
+    }
+
+    /// Removes the messages of one conversation that were kept before a moment, up to the first that waits,
+    /// and gives the room back. How many there were.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn forget_before(
+        &mut self,
+        peer: PeerId,
+        before: WallTime,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<u64, StoreError> {
+        let removed = self.write(rng, |pages, rng| {
+            let Some(head) = head_of(pages, peer)? else { return Ok(0) };
+            let (mut start, mut removed) = (head.log_end, 0);
+            let mut reader = Reader::new(pages, &head, head.log_start);
+            while let Some(Placed { at, entry }) = reader.next()? {
+                let waits = head.outbox_start < head.log_end && at >= head.outbox_start;
+                if waits || entry.kept_at >= before {
+                    start = at;
+                    break;
+                }
+                removed += 1;
+            }
+            if removed > 0 {
+                remove_before(pages, &head, start, rng)?;
+                let (outbox_start, messages) =
+                    (head.outbox_start.max(start), head.messages.saturating_sub(removed));
+                let head = Head { log_start: start, outbox_start, messages, ..head };
+                pages.put_whole(Thing::Head(peer), &head, rng)?;
+            }
+            Ok(removed)
+        })?;
+        self.compact()?;
+        Ok(removed)
+    }
+
+    /// What is left in the file's free pages goes with them.
+    fn compact(&mut self) -> Result<(), StoreError> {
         let mut database = self.take()?;
-        // What is left in the file's free pages goes with them.
         database.compact().map_err(StoreError::compacting)?;
         self.database = Some(database);
-        Ok(removed)
+        Ok(())
     }
 
     /// Begins a new epoch: messages that still wait get numbers of it, so that none of them can be

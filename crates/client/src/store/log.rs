@@ -110,6 +110,31 @@ impl<'p, T: Readable> Reader<'p, T> {
     }
 }
 
+/// Removes everything before a place, an entry's beginning or the log's end: whole pages, and in the page
+/// that stays the bytes before it.
+pub(super) fn remove_before(
+    pages: &mut Pages<'_, Writable<'_>>,
+    head: &Head,
+    place: u64,
+    rng: &mut dyn CryptoRng,
+) -> Result<(), StoreError> {
+    let thing = Thing::Log(head.peer);
+    for number in head.log_start / PAGE..place / PAGE {
+        pages.remove_page(thing, number)?;
+    }
+    let within = usize::try_from(place % PAGE).unwrap_or(usize::MAX);
+    if within > 0 {
+        let mut page = Page::parse(&pages.page_of(thing, place / PAGE)?)?;
+        page.bytes.get_mut(..within).ok_or(StoreError::Damaged)?.fill(0);
+        page.first = match u16::try_from(within) {
+            Ok(first) if place < head.log_end => first,
+            Ok(_) | Err(_) => NONE,
+        };
+        pages.put_page(thing, place / PAGE, &page.content(), rng)?;
+    }
+    Ok(())
+}
+
 /// The entries that begin in the pages from `from` to before `to`, in their order. Pages are counted and
 /// not bytes, so that no number that somebody names leads into the middle of an entry.
 pub(super) fn entries_in<T: Readable>(

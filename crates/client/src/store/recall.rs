@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 
-use p2pchat_engine::history::KeptMessage;
-use p2pchat_proto::PeerId;
+use p2pchat_engine::history::{KeptMessage, Talk};
+use p2pchat_proto::{PeerId, WallTime};
 
-use super::book::{Book, head_of, kept};
+use super::book::{Book, Summary, head_of, kept};
 use super::error::StoreError;
 use super::log::{entries_in, page_after, page_at};
 
@@ -28,6 +28,8 @@ pub enum Recall {
     Forget {
         /// With whom.
         peer: PeerId,
+        /// Only those that were kept before this, and nothing that waits.
+        before: Option<WallTime>,
     },
 }
 
@@ -74,6 +76,13 @@ impl Look {
             Place::From(_) => Place::From(next),
         };
         Self { place, ..self.clone() }
+    }
+}
+
+impl From<Summary> for Talk {
+    fn from(summary: Summary) -> Self {
+        let Summary { peer, messages, waiting, since } = summary;
+        Self { peer, name: None, messages, waiting, since }
     }
 }
 

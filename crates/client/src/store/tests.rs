@@ -537,3 +537,42 @@ fn a_store_of_the_first_layout_is_taken_over_whole() {
     say_first_layout(&path, |_| {});
     assert!(matches!(open_with(&path, 0).map(drop), Err(StoreError::Damaged)));
 }
+
+#[test]
+fn what_is_older_goes_and_what_waits_and_came_later_stays() {
+    let (_directory, path) = home();
+    let mut book = open(&path);
+    let long = "x".repeat(700);
+    let writes: Vec<_> = (0..300).map(|seq| arrived(2, seq, &format!("{seq} {long}"))).collect();
+    apply(&mut book, &writes);
+    apply(&mut book, &[held(2, 300), arrived(3, 0, "another")]);
+    let before = fs::metadata(&path).unwrap().len();
+    // Messages were kept at 3000 and the milliseconds after.
+    let forget = |book: &mut Book, at| book.forget_before(peer(2), WallTime(at), &mut rng()).unwrap();
+    assert_eq!(forget(&mut book, 3000), 0);
+    for (at, removed) in [(3001, 1), (3250, 249), (3250, 0), (3251, 1)] {
+        assert_eq!(forget(&mut book, at), removed, "{at}");
+        let seqs: Vec<_> = all(&mut book, 2).iter().map(|kept| kept.message.seq).collect();
+        assert_eq!(seqs, (at.max(3000) - 3000..300).collect::<Vec<_>>());
+    }
+    assert!(fs::metadata(&path).unwrap().len() < before / 2);
+    let look = Look { peer: peer(2), words: Vec::new(), limit: 1000, place: Place::End };
+    assert_eq!(book.newest(&look).unwrap(), all(&mut book, 2));
+    assert_eq!(book.summaries().unwrap()[0].messages, 49);
+
+    let waits = [composed(&book, 2, 0, "waits"), arrived(2, 300, "and then")];
+    apply(&mut book, &waits);
+    assert_eq!(forget(&mut book, u64::MAX), 49);
+    assert_eq!(texts(&all(&mut book, 2)), ["waits", "and then"]);
+    assert_eq!(book.rows(peer(2)).unwrap().outbox.len(), 1);
+    let stored = delivered(&book, 2, 1, 1);
+    apply(&mut book, &[stored]);
+    assert_eq!(forget(&mut book, u64::MAX), 2);
+    assert_eq!(all(&mut book, 2), []);
+    apply(&mut book, &[arrived(2, 301, "anew")]);
+    drop(book);
+    let mut book = open(&path);
+    assert_eq!(texts(&all(&mut book, 2)), ["anew"]);
+    assert_eq!(book.rows(peer(2)).unwrap().held[0].marks.stored, 300);
+    assert_eq!(texts(&all(&mut book, 3)), ["another"]);
+}

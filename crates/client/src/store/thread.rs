@@ -233,9 +233,13 @@ impl Worker {
                 Recalled::Page(Page { peer: look.peer, name: None, messages, next })
             }
             Recall::Talks => Recalled::Talks(self.book.summaries()?.into_iter().map(Talk::from).collect()),
-            Recall::Forget { peer } => {
+            Recall::Forget { peer, before } => {
                 let mut rng = system_rng().map_err(|_| StoreError::Randomness)?;
-                Recalled::Forgotten { peer, name: None, messages: self.book.forget(peer, &mut rng)? }
+                let messages = match before {
+                    Some(before) => self.book.forget_before(peer, before, &mut rng)?,
+                    None => self.book.forget(peer, &mut rng)?,
+                };
+                Recalled::Forgotten { peer, name: None, messages, all: before.is_none() }
             }
         })
     }

@@ -35,7 +35,7 @@ pub(super) fn run(profile: &Profile, args: &History) -> Result<u8, Failure> {
         HistoryWhat::Search { words, range } => shower.show(range, words).map(|found| u8::from(!found)),
         HistoryWhat::Export { with, format } => shower.export(with, *format),
         HistoryWhat::Waiting => shower.waiting(),
-        HistoryWhat::Forget { with, yes } => shower.forget(with, *yes),
+        HistoryWhat::Forget { with, older_than, yes } => shower.forget(with, older_than.as_deref(), *yes),
     };
     match done {
         Ok(exit) | Err(Stop::Said(exit)) => Ok(exit),
@@ -46,7 +46,8 @@ pub(super) fn run(profile: &Profile, args: &History) -> Result<u8, Failure> {
 impl Shower<'_> {
     /// The newest messages in which all words stand; whether there is one.
     fn show(&mut self, range: &HistoryRange, words: &[String]) -> Result<bool, Stop> {
-        let since = range.since.as_ref().map_or(Ok(WallTime(0)), |text| since(text, wall_time()))?;
+        let since =
+            range.since.as_ref().map_or(Ok(WallTime(0)), |text| moment("--since", text, wall_time()))?;
         let with = match &range.with {
             Some(who) => vec![who.clone()],
             None => self.source.talks()?.iter().map(|talk| talk.peer.to_string()).collect(),
@@ -99,7 +100,8 @@ impl Shower<'_> {
         Ok(0)
     }
 
-    fn forget(&mut self, with: &str, yes: bool) -> Result<u8, Stop> {
+    fn forget(&mut self, with: &str, older_than: Option<&str>, yes: bool) -> Result<u8, Stop> {
+        let before = older_than.map(|text| moment("--older-than", text, wall_time())).transpose()?;
         let page = self.source.page(&Sought { with, words: &[], limit: 1 }, Place::End)?;
         let (peer, who) = (page.peer, called(&page));
         if !yes {
@@ -110,12 +112,14 @@ impl Shower<'_> {
             }
             let talks = self.source.talks()?;
             let messages = talks.iter().find(|talk| talk.peer == peer).map_or(0, |talk| talk.messages);
-            let answer = ask(&format!("Remove {messages} messages with {who} from this machine? [y/N] "))?;
+            let which = older_than.map_or_else(String::new, |time| format!(" as far as older than {time}"));
+            let question = format!("Remove {messages} messages with {who}{which} from this machine? [y/N] ");
+            let answer = ask(&question)?;
             if !answer.trim().eq_ignore_ascii_case("y") {
                 return Ok(1);
             }
         }
-        let (peer, removed) = self.source.forget(&peer.to_string())?;
+        let (peer, removed) = self.source.forget(&peer.to_string(), before)?;
         if self.json {
             output::print(&json::forgotten(peer, removed, wall_time()))?;
         } else {
@@ -139,10 +143,10 @@ fn print_all(mut lines: impl Iterator<Item = String>) -> Result<(), Failure> {
 }
 
 /// The moment that a user means: a date, a time, or how long ago.
-fn since(text: &str, now: WallTime) -> Result<WallTime, Failure> {
+fn moment(option: &str, text: &str, now: WallTime) -> Result<WallTime, Failure> {
     let wrong = || {
         let what =
-            format!("--since {text}: say 2026-11-20, 2026-11-20T10:00:00Z, or 3h, 2d, 4w for how long ago");
+            format!("{option} {text}: say 2026-11-20, 2026-11-20T10:00:00Z, or 3h, 2d, 4w for how long ago");
         Failure::Usage(what)
     };
     if let Some(at) = ago(text, now) {
@@ -176,12 +180,12 @@ mod tests {
     #[test]
     fn a_time_is_a_date_a_moment_or_how_long_ago() {
         let now = WallTime(10_000_000_000);
-        assert_eq!(since("1h", now).unwrap(), WallTime(10_000_000_000 - 3_600_000));
-        assert_eq!(since("2d", now).unwrap(), WallTime(10_000_000_000 - 2 * 86_400_000));
-        assert_eq!(since("1970-01-02T00:00:00Z", now).unwrap(), WallTime(86_400_000));
-        assert!(since("2026-11-20", now).is_ok());
+        assert_eq!(moment("--since", "1h", now).unwrap(), WallTime(10_000_000_000 - 3_600_000));
+        assert_eq!(moment("--since", "2d", now).unwrap(), WallTime(10_000_000_000 - 2 * 86_400_000));
+        assert_eq!(moment("--since", "1970-01-02T00:00:00Z", now).unwrap(), WallTime(86_400_000));
+        assert!(moment("--since", "2026-11-20", now).is_ok());
         for wrong in ["", "h", "-1h", "3x", "yesterday", "999999999999999999h"] {
-            assert!(matches!(since(wrong, now), Err(Failure::Usage(_))), "{wrong}");
+            assert!(matches!(moment("--since", wrong, now), Err(Failure::Usage(_))), "{wrong}");
         }
     }
 }

@@ -5,7 +5,7 @@ use p2pchat_client::profile::{Papers, ProfileLock};
 use p2pchat_client::random::system_rng;
 use p2pchat_client::store::{Book, Found, Look, Newest, Place, StoreError};
 use p2pchat_client::{Failure, json};
-use p2pchat_proto::{BrokerKey, Name, PeerId};
+use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
 use serde_json::Value;
 
 use crate::commands::runtime;
@@ -60,10 +60,14 @@ impl Opened {
         Ok(talks.map(|talk| Talk { name: self.name(talk.peer), ..talk }).collect())
     }
 
-    fn forget(&mut self, with: &str) -> Result<(PeerId, u64), Failure> {
+    fn forget(&mut self, with: &str, before: Option<WallTime>) -> Result<(PeerId, u64), Failure> {
         let peer = self.papers.find(with, self.broker)?;
-        let messages = self.book.forget(peer, &mut system_rng()?).map_err(|error| self.failure(error))?;
-        Ok((peer, messages))
+        let mut rng = system_rng()?;
+        let removed = match before {
+            Some(before) => self.book.forget_before(peer, before, &mut rng),
+            None => self.book.forget(peer, &mut rng),
+        };
+        Ok((peer, removed.map_err(|error| self.failure(error))?))
     }
 
     fn name(&self, peer: PeerId) -> Option<Name> {
@@ -134,10 +138,11 @@ impl<'a> Source<'a> {
         Ok(lists.collect::<Result<Vec<_>, Failure>>()?.concat())
     }
 
-    /// Removes a conversation; with whom, and how many messages it had.
-    pub(super) fn forget(&mut self, with: &str) -> Result<(PeerId, u64), Stop> {
-        let events = match self.reach(|| HistoryCall::Forget { with: with.to_owned() })? {
-            Ok(opened) => return Ok(opened.forget(with)?),
+    /// Removes a conversation, or what was kept before a moment; with whom, and how many messages it had.
+    pub(super) fn forget(&mut self, with: &str, before: Option<WallTime>) -> Result<(PeerId, u64), Stop> {
+        let call = || HistoryCall::Forget { with: with.to_owned(), before: before.map(|before| before.0) };
+        let events = match self.reach(call)? {
+            Ok(opened) => return Ok(opened.forget(with, before)?),
             Err(events) => events,
         };
         Ok(only(&events, "forgotten", json::read_forgotten)?)

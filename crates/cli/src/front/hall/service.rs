@@ -7,7 +7,7 @@ use p2pchat_client::event::Delivery;
 use p2pchat_client::profile::{Decision, Home, Papers};
 use p2pchat_client::store::{Look, Recall};
 use p2pchat_client::{BrokerAddress, Failure, Identity, Target, language};
-use p2pchat_proto::{BrokerKey, PeerId};
+use p2pchat_proto::{BrokerKey, PeerId, WallTime};
 use tokio::time::{Duration, Instant};
 
 use crate::args::Wait;
@@ -137,7 +137,9 @@ impl Service {
                 place: (*place).into(),
             }),
             HistoryCall::Talks {} => Recall::Talks,
-            HistoryCall::Forget { with } => Recall::Forget { peer: self.person(with)? },
+            HistoryCall::Forget { with, before } => {
+                Recall::Forget { peer: self.person(with)?, before: before.map(WallTime) }
+            }
         })
     }
 
@@ -224,7 +226,6 @@ mod tests {
     use p2pchat_client::Passphrase;
     use p2pchat_client::profile::Pin;
     use p2pchat_client::random::system_rng;
-    use p2pchat_proto::WallTime;
     use std::path::PathBuf;
 
     const BROKER: BrokerKey = BrokerKey([9; 32]);
