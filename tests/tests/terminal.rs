@@ -156,6 +156,7 @@ fn whoever_takes_contacts_elsewhere_is_asked_for_the_passphrase_of_the_file() {
         terminal.expect_text("The same again: ", PROMPT);
         terminal.press(&format!("{second}\r"));
         assert_eq!((terminal.end(), file.exists()), (exit, exit == 0), "{}", terminal.text());
+        assert!(!terminal.text().contains("over the"), "what is typed is not shown: {}", terminal.text());
     }
     for (typed, exit) in [("over the hill", 1), ("over the sea", 0)] {
         let mut terminal = Terminal::start(&alice, &["contacts", "import", "people.export"]);
@@ -163,6 +164,7 @@ fn whoever_takes_contacts_elsewhere_is_asked_for_the_passphrase_of_the_file() {
         terminal.press(&format!("{typed}\r"));
         assert_eq!(terminal.end(), exit, "{}", terminal.text());
         assert!(terminal.text().contains("wrong passphrase") == (exit == 1), "{}", terminal.text());
+        assert!(!terminal.text().contains("over the"), "{}", terminal.text());
     }
 }
 

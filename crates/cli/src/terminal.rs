@@ -4,7 +4,7 @@ use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use p2pchat_client::Failure;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::args::Color;
 use crate::output::Colors;
@@ -77,6 +77,30 @@ impl Drop for Saved {
     }
 }
 
+/// The terminal without echo, until this is dropped.
+struct Silent(Option<Termios>);
+
+impl Silent {
+    fn now() -> Self {
+        let before = tcgetattr(io::stdin()).ok();
+        if let Some(mut silent) = before.clone() {
+            silent.local_modes.remove(LocalModes::ECHO);
+            // Where that fails, the question itself does.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &silent);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // A terminal that is gone needs nothing back.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        }
+    }
+}
+
 /// Asks for a line. What is typed is shown.
 ///
 /// # Errors
@@ -99,6 +123,8 @@ pub fn ask(question: &str) -> Result<String, Failure> {
 ///
 /// [`Failure::Local`] if nothing can be read.
 pub fn ask_secret(question: &str) -> Result<String, Failure> {
+    // Before the question: whoever answers at once is not to see it either.
+    let _silent = Silent::now();
     rpassword::prompt_password(question)
         .map_err(|error| Failure::Local { what: "ask on the terminal".to_owned(), reason: error.to_string() })
 }

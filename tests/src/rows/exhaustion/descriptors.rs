@@ -127,6 +127,10 @@ fn file_port(world: &World, broken: &mut BTreeSet<Promise>, figures: &mut Vec<St
     drop(besiegers);
 
     let (song, first) = besieged(world, "none.bin", &doors, ports[0], &mut alice, &mut bob)?;
+    // Those that are too many are taken and closed: each holds a file for a moment.
+    wait_until("the first crowd is down to the guests", || {
+        first.iter().filter(|socket| is_open(socket)).count() <= GUESTS_MAX
+    })?;
     limit(id, open_files(id)?)?;
     let crowd = crowd(ports[0]);
     let (cores, waiting) = (watch(id)?, crowd.iter().filter(|socket| is_open(socket)).count());
@@ -138,6 +142,17 @@ fn file_port(world: &World, broken: &mut BTreeSet<Promise>, figures: &mut Vec<St
     broken.extend((cores > CORES_MAX).then_some(WAITS));
     broken.extend((!arrives(&song, &doors, &mut alice)?).then_some(AGAIN));
     figures.push(format!("{cores:.2} with none left for {waiting}"));
+    Ok(())
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) -> Result<(), NotRun> {
+    let deadline = Instant::now() + PROMPT;
+    while !done() {
+        if Instant::now() > deadline {
+            return Err(NotRun(format!("not in time: {what}")));
+        }
+        thread::yield_now();
+    }
     Ok(())
 }
 
@@ -154,13 +169,7 @@ fn besieged(
     let song = world.file(name, &random_content(5, 300_000))?;
     offer_file(bob, &song)?;
     alice.wait(&file("in", "accepted"), MEETING)?;
-    let deadline = Instant::now() + PROMPT;
-    while TcpStream::connect(port).is_err() {
-        if Instant::now() > deadline {
-            return Err(NotRun("the file port does not open".to_owned()));
-        }
-        thread::yield_now();
-    }
+    wait_until("the file port opens", || TcpStream::connect(port).is_ok())?;
     Ok((song, crowd(port)))
 }
 
