@@ -1,14 +1,13 @@
 //! Everybody whom the user knows: who is pinned, and what was decided about them.
 
 use p2pchat_engine::event::Trust;
-use p2pchat_engine::{Failure, Mark};
+use p2pchat_engine::{Failure, Mark, Target};
 use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
 
 use super::papers::{Content, Papers};
 use super::pins::Pin;
 use crate::config::BrokerAddress;
 use crate::desk::target;
-use p2pchat_engine::Target;
 
 /// One person, once for each broker at which they are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
