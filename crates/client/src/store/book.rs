@@ -9,10 +9,8 @@ use p2pchat_crypto::Identity;
 use p2pchat_engine::event::Delivery;
 use p2pchat_engine::history::KeptMessage;
 use p2pchat_engine::{Failure, Kept};
-use p2pchat_proto::conversation::{DeviceEpoch, EPOCHS_MAX, MessageId};
-use p2pchat_proto::kept::{
-    CONVERSATIONS_MAX, Directory, Entry, EpochMarks, Head, Installation, OWN_EPOCHS_MAX, SUM_LEN,
-};
+use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
+use p2pchat_proto::kept::{Directory, Entry, EpochMarks, Head, Installation, SUM_LEN};
 use p2pchat_proto::{PeerId, WallTime};
 use rand::{CryptoRng, RngExt};
 use redb::{Database, ReadableDatabase};
@@ -20,9 +18,10 @@ use redb::{Database, ReadableDatabase};
 use crate::profile::Home;
 use crate::random::system_rng;
 
+use super::changes::{self, renumber};
 use super::error::StoreError;
 use super::file::{Layout, begin, installation_mark, open, reopen, say_layout, set_aside};
-use super::log::{Placed, Reader, Writer, page_at, place_before, remove_before};
+use super::log::{Placed, Reader, page_at, place_before, remove_before};
 use super::pages::{Keys, PAGES, Pages, Readable, Still, Thing, Writable};
 
 /// Bytes of a log that are read at once on the way back, about 200 lines of a chat.
@@ -122,21 +121,7 @@ impl Book {
         rng: &mut dyn CryptoRng,
     ) -> Result<(), StoreError> {
         let epoch = self.epoch;
-        self.write(rng, |pages, rng| {
-            let mut open = Open::new(epoch);
-            for write in writes {
-                if let Write::Renewed { to, epoch: renewed } = write
-                    && open.knows(pages, *to)?
-                {
-                    core::mem::replace(&mut open, Open::new(epoch)).finish(pages, rng)?;
-                    let head = head_of(pages, *to)?.ok_or(StoreError::Damaged)?;
-                    renumber(pages, head, *renewed, rng)?;
-                } else {
-                    open.apply(pages, write)?;
-                }
-            }
-            open.finish(pages, rng)
-        })
+        self.write(rng, |pages, rng| changes::apply(pages, epoch, writes, rng))
     }
 
     /// What a conversation needs to go on.
@@ -401,174 +386,6 @@ impl Book {
     fn take(&mut self) -> Result<Database, StoreError> {
         self.database.take().map_or_else(|| reopen(&self.path), Ok)
     }
-}
-
-/// Conversations as one transaction changes them.
-struct Open {
-    epoch: DeviceEpoch,
-    directory: Option<Directory>,
-    conversations: BTreeMap<PeerId, Changed>,
-}
-
-struct Changed {
-    head: Head,
-    writer: Option<Writer>,
-    /// Whether it is in the directory.
-    listed: bool,
-}
-
-impl Open {
-    const fn new(epoch: DeviceEpoch) -> Self {
-        Self { epoch, directory: None, conversations: BTreeMap::new() }
-    }
-
-    fn knows(&self, pages: &Pages<'_, Writable<'_>>, peer: PeerId) -> Result<bool, StoreError> {
-        Ok(self.conversations.contains_key(&peer) || head_of(pages, peer)?.is_some())
-    }
-
-    fn apply(&mut self, pages: &Pages<'_, Writable<'_>>, write: &Write) -> Result<(), StoreError> {
-        match write {
-            Write::Composed { to, message, text, sent_at } => {
-                let changed = self.conversation(pages, *to)?;
-                changed.head.epoch = message.epoch;
-                changed.head.next = message.seq + 1;
-                let entry = Entry {
-                    mine: true,
-                    epoch: message.epoch,
-                    seq: message.seq,
-                    sent_at: *sent_at,
-                    kept_at: *sent_at,
-                    late: false,
-                    text: text.to_string(),
-                };
-                changed.append(pages, &entry)
-            }
-            Write::Delivered { to, epoch, marks } => {
-                let head = &mut self.conversation(pages, *to)?.head;
-                note(&mut head.sent, *epoch, *marks, OWN_EPOCHS_MAX);
-                if head.epoch == *epoch && marks.stored >= head.next {
-                    head.outbox_start = head.log_end;
-                }
-                Ok(())
-            }
-            // Of one that is known the messages that wait are numbered anew, see [`Book::apply`].
-            Write::Renewed { to, epoch } => {
-                self.conversation(pages, *to)?.head.epoch = *epoch;
-                Ok(())
-            }
-            Write::Arrived { message, text, sent_at, arrived_at, late } => {
-                let entry = Entry {
-                    mine: false,
-                    epoch: message.epoch,
-                    seq: message.seq,
-                    sent_at: *sent_at,
-                    kept_at: *arrived_at,
-                    late: *late,
-                    text: text.to_string(),
-                };
-                let changed = self.conversation(pages, message.author)?;
-                let nothing_waits = changed.head.outbox_start == changed.head.log_end;
-                changed.append(pages, &entry)?;
-                if nothing_waits {
-                    changed.head.outbox_start = changed.head.log_end;
-                }
-                Ok(())
-            }
-            Write::Held { peer, epoch, marks } => {
-                note(&mut self.conversation(pages, *peer)?.head.held, *epoch, *marks, EPOCHS_MAX);
-                Ok(())
-            }
-            Write::Forgotten { peer, epoch } => {
-                self.conversation(pages, *peer)?.head.held.retain(|marks| marks.epoch != *epoch);
-                Ok(())
-            }
-        }
-    }
-
-    fn conversation(
-        &mut self,
-        pages: &Pages<'_, Writable<'_>>,
-        peer: PeerId,
-    ) -> Result<&mut Changed, StoreError> {
-        match self.conversations.entry(peer) {
-            std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let head = head_of(pages, peer)?;
-                let listed = head.is_some();
-                let head = head.unwrap_or_else(|| Head::new(peer, self.epoch));
-                Ok(entry.insert(Changed { head, writer: None, listed }))
-            }
-        }
-    }
-
-    fn finish(self, pages: &mut Pages<'_, Writable<'_>>, rng: &mut dyn CryptoRng) -> Result<(), StoreError> {
-        let Self { directory, conversations, .. } = self;
-        let mut directory = directory;
-        for Changed { head, writer, listed } in conversations.into_values() {
-            if let Some(writer) = writer {
-                writer.finish(pages, &head, rng)?;
-            }
-            pages.put_whole(Thing::Head(head.peer), &head, rng)?;
-            if !listed {
-                let directory = match &mut directory {
-                    Some(directory) => directory,
-                    None => directory.insert(pages.whole(Thing::Directory)?.unwrap_or_default()),
-                };
-                if directory.peers.len() >= CONVERSATIONS_MAX {
-                    return Err(StoreError::TooLarge);
-                }
-                directory.peers.push(head.peer);
-            }
-        }
-        match directory {
-            Some(directory) => pages.put_whole(Thing::Directory, &directory, rng),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Changed {
-    fn append(&mut self, pages: &Pages<'_, Writable<'_>>, entry: &Entry) -> Result<(), StoreError> {
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            None => self.writer.insert(Writer::new(pages, &self.head)?),
-        };
-        writer.append(&mut self.head, entry)
-    }
-}
-
-/// Puts marks in the place of older ones, at the end of the list.
-fn note(list: &mut Vec<EpochMarks>, epoch: DeviceEpoch, marks: Marks, max: usize) {
-    list.retain(|marks| marks.epoch != epoch);
-    list.push(EpochMarks { epoch, stored: marks.stored, read: marks.read });
-    list.drain(..list.len().saturating_sub(max));
-}
-
-/// Gives the messages that wait the numbers of a new epoch.
-fn renumber(
-    pages: &mut Pages<'_, Writable<'_>>,
-    old: Head,
-    epoch: DeviceEpoch,
-    rng: &mut dyn CryptoRng,
-) -> Result<(), StoreError> {
-    let mut tail = Vec::new();
-    let mut reader = Reader::new(pages, &old, old.outbox_start);
-    while let Some(Placed { entry, .. }) = reader.next()? {
-        tail.push(entry);
-    }
-    let stored = old.marks(old.epoch).map_or(0, |marks| marks.stored);
-    let mut head = Head { epoch, next: 0, log_end: old.outbox_start, ..old.clone() };
-    head.messages -= (tail.len() as u64).min(head.messages);
-    let mut writer = Writer::new(pages, &head)?;
-    for mut entry in tail {
-        if entry.mine && entry.epoch == old.epoch && entry.seq >= stored {
-            (entry.epoch, entry.seq) = (epoch, head.next);
-            head.next += 1;
-        }
-        writer.append(&mut head, &entry)?;
-    }
-    writer.finish(pages, &head, rng)?;
-    pages.put_whole(Thing::Head(head.peer), &head, rng)
 }
 
 pub(super) fn head_of<T: Readable>(pages: &Pages<'_, T>, peer: PeerId) -> Result<Option<Head>, StoreError> {

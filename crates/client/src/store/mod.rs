@@ -12,6 +12,7 @@
 //!    one is set aside and never overwritten.
 
 mod book;
+mod changes;
 mod error;
 mod file;
 mod log;
