@@ -23,12 +23,7 @@ impl Before {
     fn new() -> Self {
         let world = World::new().unwrap();
         let [alice, bob] = ["alice", "bob"].map(|name| world.person(name).unwrap().bind_everywhere());
-        let mut at_alices = listen(&alice).unwrap();
-        let mut at_bobs = bob.start(&["connect", "--to", "alice"]).unwrap();
-        at_alices.expect(&event("request").with("direction", "in").with("state", "open"), MEETING);
-        at_alices.send_line("/accept").unwrap();
-        at_alices.expect(&session("up"), MEETING);
-        at_bobs.expect(&session("up"), MEETING);
+        let (mut at_alices, mut at_bobs) = world.acquaint(&alice, &bob).unwrap();
         say(&mut at_bobs, &mut at_alices, "before the backup").unwrap();
         end(at_bobs);
         end(at_alices);

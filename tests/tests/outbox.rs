@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use p2pchat_harness::actions::say;
-use p2pchat_harness::event::event;
+use p2pchat_harness::event::{event, message};
 use p2pchat_harness::peer::{Peer, Setup};
 use p2pchat_harness::process::PROMPT;
 use p2pchat_harness::world::{MEETING, World};
@@ -78,4 +78,33 @@ fn it_does_so_with_the_broker_down_all_the_time() {
     apart.world.broker.kill().unwrap();
     let texts = ["no broker"].map(|text| (text, apart.write(text)));
     apart.meet(&texts);
+}
+
+#[test]
+fn whoever_keeps_read_receipts_back_tells_nobody_and_is_shown_nothing_twice() {
+    let apart = Apart::new();
+    let quiet = apart.alice.clone().arguments(["--read-receipts", "off"]);
+    let mut alice = quiet.start(&["listen"]).unwrap();
+    alice.expect(&event("broker").with("state", "connected"), PROMPT);
+    let mut bob = apart.bob.start(&["connect", "--to", "alice"]).unwrap();
+    for text in ["one", "two"] {
+        bob.send_line(text).unwrap();
+        alice.expect(&message(text), MEETING);
+        bob.expect(&event("receipt").with("state", "stored"), MEETING);
+        alice.send_line("heard").unwrap();
+        bob.expect(&message("heard"), MEETING);
+    }
+    bob.send_line("/quit").unwrap();
+    bob.expect(&event("stopped"), PROMPT);
+    let receipts = bob.take_events().into_iter().filter(|event| event.name() == "receipt");
+    assert!(receipts.into_iter().all(|event| event.text("state") != "read"));
+    end(alice);
+    // It is kept that they were shown.
+    let mut alice = quiet.start(&["listen"]).unwrap();
+    alice.expect(&event("broker").with("state", "connected"), PROMPT);
+    let bob = apart.bob.start(&["connect", "--to", "alice", "--message", "three"]).unwrap();
+    let next = alice.expect(&event("message").with("mine", false), MEETING);
+    assert_eq!(next.text("text"), "three");
+    end(bob);
+    end(alice);
 }

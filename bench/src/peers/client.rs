@@ -226,6 +226,7 @@ fn config(name: &str, broker: &str, downloads: &Path) -> Result<Config> {
         accept: AcceptPolicy::Everyone,
         require_verified: false,
         accept_files: AcceptPolicy::Everyone,
+        read_receipts: true,
         files_from_connected: true,
         download_dir: downloads.to_owned(),
     })

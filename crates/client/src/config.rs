@@ -49,6 +49,8 @@ pub struct Config {
     pub require_verified: bool,
     /// Whose files to take.
     pub accept_files: AcceptPolicy,
+    /// Tell others what was shown to this user.
+    pub read_receipts: bool,
     /// Take files, besides, of people whom this user asked for a chat.
     pub files_from_connected: bool,
     /// Where files go; made at need.

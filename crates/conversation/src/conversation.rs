@@ -238,7 +238,7 @@ impl Conversation {
     /// Says what is held of the peer's messages.
     fn state(&mut self, out: &mut Outputs) {
         let sync = Sync {
-            held: self.inbox.held(),
+            held: self.inbox.held(out.silent),
             epoch: self.epoch,
             first: self.outbox.first(),
             next: self.outbox.handed(),
@@ -354,7 +354,7 @@ impl Conversation {
             (ReceiptState::Stored, held.stored, &mut told.stored),
             (ReceiptState::Read, held.read, &mut told.read),
         ] {
-            if upto > *told {
+            if upto > *told && !(out.silent && state == ReceiptState::Read) {
                 *told = upto;
                 out.send(self.peer, Receipt::KIND, &Receipt { state, epoch, upto });
             }

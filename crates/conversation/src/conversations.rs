@@ -90,6 +90,12 @@ impl Conversations {
         }
     }
 
+    /// Whether others are told what was shown here. As receipts tell of all messages before, they hear of
+    /// those that were shown meanwhile as well once they are told again.
+    pub const fn tell_read(&mut self, tell: bool) {
+        self.out.silent = !tell;
+    }
+
     /// The batch and all before it are durable.
     pub fn committed(&mut self, batch: BatchId) {
         for peer in self.out.committed(batch) {

@@ -76,13 +76,13 @@ impl Inbox {
         self.ledgers.values().all(|ledger| ledger.waiting.is_empty())
     }
 
-    /// What is durable, as a sync states it. Messages come in order only, so nothing is held
-    /// beyond a gap.
-    pub(crate) fn held(&self) -> Vec<Held> {
+    /// What is durable, as a sync states it, without what was shown where that is `silent`. Messages come in
+    /// order only, so nothing is held beyond a gap.
+    pub(crate) fn held(&self, silent: bool) -> Vec<Held> {
         let held = |(epoch, ledger): (&DeviceEpoch, &Ledger)| Held {
             epoch: *epoch,
             contiguous: ledger.stored,
-            read: ledger.read,
+            read: if silent { 0 } else { ledger.read },
             beyond: Vec::new(),
         };
         self.ledgers.iter().map(held).collect()
@@ -312,7 +312,7 @@ mod tests {
                 assert_eq!(opened.forgotten, Some(DeviceEpoch(1)));
             }
         }
-        assert_eq!(inbox.held().len(), EPOCHS_MAX);
+        assert_eq!(inbox.held(false).len(), EPOCHS_MAX);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Outputs {
     /// Peers whose conversations wait for the open batch, in their order: mostly one, and a list costs less than
     /// a set.
     touched: Vec<PeerId>,
+    /// Whether nobody is told what was shown here.
+    pub(crate) silent: bool,
     /// Peers with whom another epoch is needed.
     rewound: Vec<PeerId>,
     /// Batches that are out, with the peers whose conversations wait for them.

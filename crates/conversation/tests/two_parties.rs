@@ -380,6 +380,27 @@ fn a_message_without_a_session_is_queued_and_then_sent_stored_and_read() {
 }
 
 #[test]
+fn what_was_read_in_silence_is_kept_here_and_told_to_nobody_until_that_ends() {
+    let mut pair = Pair::new();
+    pair.nodes[1].conversations.tell_read(false);
+    pair.connect();
+    let message = pair.nodes[0].compose("hello");
+    pair.settle();
+    // Neither by a receipt nor by the next session's sync.
+    pair.connect();
+    pair.settle();
+    assert_eq!(pair.nodes[0].receipts[&message].last(), Some(&Delivery::Stored));
+    let held = pair.nodes[1].memory.rows(PeerId([1; 32])).held;
+    assert_eq!((held[0].marks.stored, held[0].marks.read), (1, 1), "it is not shown again");
+    pair.nodes[1].conversations.tell_read(true);
+    let next = pair.nodes[0].compose("and again");
+    pair.settle();
+    for message in [message, next] {
+        assert_eq!(pair.nodes[0].receipts[&message].last(), Some(&Delivery::Read));
+    }
+}
+
+#[test]
 fn nothing_but_the_sync_leaves_before_the_peer_has_said_what_it_holds() {
     let mut pair = Pair::new();
     pair.nodes[0].compose("hello");

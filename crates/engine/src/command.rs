@@ -62,6 +62,11 @@ pub enum Command {
         /// What.
         text: String,
     },
+    /// Whether others are told what was shown to the user, from now on. Answered by nothing.
+    ReadReceipts {
+        /// Whether they are.
+        tell: bool,
+    },
     /// A message was shown to the user: sends the `read` receipt. Answered by nothing.
     Shown {
         /// Which.

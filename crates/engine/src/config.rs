@@ -51,6 +51,8 @@ pub struct EngineConfig {
     pub accept: AcceptPolicy,
     /// What to do about offered files.
     pub accept_files: AcceptPolicy,
+    /// Whether others are told what was shown to the user.
+    pub read_receipts: bool,
     /// Whether files of people whom this user asked for a chat are taken unasked.
     pub files_from_connected: bool,
     /// Bound UDP ports, IPv4 and IPv6.

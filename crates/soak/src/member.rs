@@ -119,6 +119,7 @@ impl Member {
             contacts: self.contacts.clone(),
             accept: AcceptPolicy::Ask,
             accept_files: AcceptPolicy::Ask,
+            read_receipts: true,
             files_from_connected: false,
             ports: Ports { v4: PORT, v6: 0 },
             loopback_only: false,

@@ -439,6 +439,7 @@ impl Program {
             contacts: Vec::new(),
             accept: AcceptPolicy::Ask,
             accept_files: AcceptPolicy::Ask,
+            read_receipts: true,
             files_from_connected: false,
             ports: Ports { v4: 7000, v6: 0 },
             loopback_only: false,

@@ -109,6 +109,16 @@ pub struct Global {
     /// Talk only to people whose key was compared with `contacts verify`
     #[arg(long, global = true, env = "P2PCHAT_REQUIRE_VERIFIED", hide_env_values = true)]
     pub require_verified: bool,
+    /// Whether to tell others that their messages were read [default: on]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHETHER",
+        env = "P2PCHAT_READ_RECEIPTS",
+        hide_env_values = true
+    )]
+    pub read_receipts: Option<Switch>,
     /// Whose files to take [default: ask; connect takes those of the person it connected to]
     #[arg(
         long,
@@ -166,6 +176,15 @@ impl From<Accept> for AcceptPolicy {
             Accept::Nobody => Self::Nobody,
         }
     }
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
 }
 
 /// When to use colours.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use p2pchat_proto::{Name, PeerId};
 
-pub use global::{Accept, Color, Global};
+pub use global::{Accept, Color, Global, Switch};
 
 /// Everything of one call.
 #[derive(Debug, Parser)]

@@ -248,8 +248,8 @@ impl<P: Port, T: Task> Front<P, T> {
                     self.stop(Some(signal.failure())).await;
                 }
                 Woken::Written(Some(message)) => {
-                    let receipt = self.desk.shown(message);
-                    self.act_all(receipt.into_iter().collect()).await;
+                    let shown = self.desk.shown(message);
+                    self.act_all(vec![shown]).await;
                 }
                 Woken::Written(None) => {
                     self.writes = false;

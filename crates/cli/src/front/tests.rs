@@ -177,11 +177,13 @@ async fn a_message_counts_as_read_once_its_line_was_written() {
         assert_eq!(stage.asked().await.1, shown);
         assert!(stage.written().contains("alice: hi\n"), "{}", stage.written());
         stage.types("/read-receipts off").await;
-        stage.types("/who").await;
-        assert!(matches!(stage.asked().await.1, Request::Engine(Command::People { .. })));
+        let silent = Request::Engine(Command::ReadReceipts { tell: false });
+        assert_eq!(stage.asked().await.1, silent);
         stage.message(false, 1);
+        let shown = Request::Engine(Command::Shown { message: id(false, 1) });
+        assert_eq!(stage.asked().await.1, shown, "it is kept that it was shown, and told to nobody");
         stage.types("/quit").await;
-        assert_eq!(stage.asked().await.1, Request::Stop, "no receipt went out");
+        assert_eq!(stage.asked().await.1, Request::Stop);
         stage.happens(Event::Stopped(Stopped { failure: None }));
     };
     let (failure, ()) = tokio::join!(ended(front), play);

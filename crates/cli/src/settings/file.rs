@@ -42,6 +42,7 @@ pub struct ConfigFile {
     pub accept: Option<Accept>,
     pub accept_files: Option<Accept>,
     pub require_verified: bool,
+    pub read_receipts: Option<bool>,
     pub download_dir: Option<PathBuf>,
     pub passphrase_file: Option<PathBuf>,
     pub passphrase_fd: Option<u32>,

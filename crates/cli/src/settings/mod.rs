@@ -10,7 +10,7 @@ use p2pchat_client::{AcceptPolicy, BrokerAddress, Failure};
 
 pub use file::ConfigFile;
 
-use crate::args::{Color, Elsewhere, Global};
+use crate::args::{Color, Elsewhere, Global, Switch};
 
 /// Where the broker is, unless somebody says otherwise.
 const DEFAULT_BROKER: &str = "127.0.0.1:7770";
@@ -46,6 +46,8 @@ pub struct Settings {
     pub accept: Option<AcceptPolicy>,
     /// `--require-verified`
     pub require_verified: bool,
+    /// `--read-receipts`
+    pub read_receipts: bool,
     /// `--accept-files`
     pub accept_files: Option<AcceptPolicy>,
     /// `--download-dir`
@@ -118,6 +120,10 @@ impl Settings {
             advertise_tcp: either(&global.advertise_tcp, &file.advertise_tcp),
             accept: global.accept.or(file.accept).map(Into::into),
             require_verified: global.require_verified || file.require_verified,
+            read_receipts: match global.read_receipts {
+                Some(switch) => switch == Switch::On,
+                None => file.read_receipts.unwrap_or(true),
+            },
             accept_files: global.accept_files.or(file.accept_files).map(Into::into),
             download_dir: global.download_dir.clone().or_else(|| file.download_dir.clone()),
             passphrase,

@@ -164,7 +164,8 @@ impl Desk {
                 show(Local::Timestamps(on), tag, actions);
             }
             Slash::ReadReceipts(on) => {
-                self.read_receipts = on;
+                let request = Request::Engine(Command::ReadReceipts { tell: on });
+                actions.push(Action::Ask { id: self.pending.next_id(), request });
                 show(Local::ReadReceipts(on), tag, actions);
             }
             Slash::Clear => {

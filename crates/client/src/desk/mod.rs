@@ -173,7 +173,6 @@ pub struct Desk {
     taken_files: BTreeSet<TransferNumber>,
     ledgers: Vec<Ledger>,
     timestamps: bool,
-    read_receipts: bool,
 }
 
 /// A line for the expected person, typed before the session was up.
@@ -211,7 +210,6 @@ impl Desk {
             taken_files: BTreeSet::new(),
             ledgers: Vec::new(),
             timestamps: false,
-            read_receipts: true,
         }
     }
 
@@ -334,9 +332,9 @@ impl Desk {
     }
 
     /// What to tell the client when a message of somebody else was shown.
-    pub fn shown(&mut self, message: MessageId) -> Option<Action> {
+    pub fn shown(&mut self, message: MessageId) -> Action {
         let request = Request::Engine(Command::Shown { message });
-        self.read_receipts.then(|| Action::Ask { id: self.pending.next_id(), request })
+        Action::Ask { id: self.pending.next_id(), request }
     }
 
     /// Fails every line that still waits, because the client ends.

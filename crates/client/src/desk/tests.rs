@@ -385,11 +385,14 @@ fn transfers_count_until_they_end() {
 }
 
 #[test]
-fn read_receipts_can_be_kept_back() {
+fn read_receipts_are_kept_back_by_the_client_which_still_hears_what_was_shown() {
     let mut desk = Desk::new(None);
-    assert!(desk.shown(message_id(0)).is_some());
-    typed(&mut desk, "/read-receipts off");
-    assert_eq!(desk.shown(message_id(0)), None);
+    for (line, tell) in [("/read-receipts off", false), ("/read-receipts on", true)] {
+        let (_, said) = command(&typed(&mut desk, line));
+        assert_eq!(said, Command::ReadReceipts { tell });
+        let (_, shown) = command(&[desk.shown(message_id(0))]);
+        assert_eq!(shown, Command::Shown { message: message_id(0) });
+    }
 }
 
 #[test]

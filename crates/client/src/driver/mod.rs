@@ -168,6 +168,7 @@ impl Driver {
             accept: config.accept,
             accept_files: config.accept_files,
             files_from_connected: config.files_from_connected,
+            read_receipts: config.read_receipts,
             ports: sockets.ports(),
             loopback_only: sockets.loopback_only(),
         };

@@ -270,6 +270,7 @@ mod tests {
             contacts: Vec::new(),
             accept: AcceptPolicy::Ask,
             accept_files: AcceptPolicy::Ask,
+            read_receipts: true,
             files_from_connected: false,
             ports: Ports::default(),
             loopback_only: true,

@@ -123,7 +123,8 @@ impl Engine {
             ..EndpointConfig::default()
         };
         let endpoint = Endpoint::new(endpoint, Arc::clone(&me), rng.random(), now.moment);
-        let conversations = Conversations::resume(me.peer_id(), epoch, heads);
+        let mut conversations = Conversations::resume(me.peer_id(), epoch, heads);
+        conversations.tell_read(config.read_receipts);
         let transfers = Transfers::new(rng.random());
         let mut engine = Self {
             me,
@@ -179,6 +180,7 @@ impl Engine {
             Command::Close { peer } => self.close_session(id, peer, now),
             Command::Message { to, text } => self.compose(id, to, text, now),
             Command::Shown { message } => self.conversations.shown(message),
+            Command::ReadReceipts { tell } => self.conversations.tell_read(tell),
             Command::AcceptFile { transfer } => self.accept_file(id, transfer, now),
             Command::DeclineFile { transfer, reason } => self.decline_file(id, transfer, &reason, now),
             Command::CancelFile { transfer } => self.cancel_file(id, transfer, now),

@@ -208,6 +208,7 @@ impl World {
             contacts: manner.contacts,
             accept: manner.accept,
             accept_files: AcceptPolicy::Ask,
+            read_receipts: true,
             files_from_connected: false,
             ports: Ports { v4: at.port(), v6: 0 },
             loopback_only: false,
