@@ -250,3 +250,15 @@ fn somebody_else_who_holds_the_name_is_not_taken_for_who_is_invited() {
     at_alices.expect(&event("message").with("text", "hello"), MEETING);
     end(at_alices);
 }
+
+#[test]
+fn a_broker_key_that_was_given_is_kept_once_it_is_proven() {
+    let world = World::new().unwrap();
+    let bob = world.stranger("bob").unwrap();
+    let given = bob.clone().broker(&world.broker.url());
+    assert_eq!(given.run(&["list"], PROMPT).unwrap().exit, 0);
+    let bob = bob.broker(address(&world.broker.url()));
+    let carol = mallory().peer_id().to_string();
+    let added = bob.run(&["contacts", "add", "carol", &carol], PROMPT).unwrap();
+    assert_eq!(added.exit, 0, "the broker's key is known: {added:?}");
+}

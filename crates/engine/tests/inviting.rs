@@ -122,3 +122,15 @@ fn nobody_is_pinned_under_what_the_user_calls_somebody_else() {
     assert!(matches!(failures(&world.people[BOB])[..], [Failure::NotAllowed { .. }]));
     assert_nothing_was_sent(&world);
 }
+
+#[test]
+fn an_invitation_gives_nobody_a_second_name_and_leaves_the_first_to_nobody() {
+    let mut world = two(5, Manner::default());
+    let pin = to_alice(&world, 5);
+    take(&mut world, pin.clone());
+    take(&mut world, Pin { name: name("alice2"), ..pin.clone() });
+    assert!(matches!(failures(&world.people[BOB])[..], [Failure::NotAllowed { .. }]));
+    take(&mut world, Pin { peer: PeerId([7; 32]), ..pin });
+    let second = failures(&world.people[BOB]).last().copied().cloned();
+    assert!(matches!(second, Some(Failure::KeyChanged { .. })), "{second:?}");
+}

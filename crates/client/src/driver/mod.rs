@@ -20,9 +20,9 @@ use std::path::{Path, PathBuf};
 use std::task::Poll;
 use std::time::Duration;
 
-use p2pchat_engine::event::Ready;
+use p2pchat_engine::event::{BrokerState, Ready};
 use p2pchat_engine::{Command, CommandId, Effect, Engine, EngineConfig, Event, Failure, Now, TransferNumber};
-use p2pchat_proto::{Moment, Name, PeerId, TransferId, UdpEndpoints};
+use p2pchat_proto::{BrokerKey, Moment, Name, PeerId, TransferId, UdpEndpoints};
 use p2pchat_session::Transmit;
 use p2pchat_transfer::CarrierEvent;
 use rand::Rng;
@@ -78,6 +78,8 @@ pub(crate) struct Driver {
     look_at: Moment,
     broker: BrokerConnection,
     broker_address: String,
+    /// The broker's key that the user gave, until it is proven and kept.
+    broker_given: Option<BrokerKey>,
     store: Store,
     /// Why nothing more can be kept, so that the client ends.
     broken: Option<Failure>,
@@ -201,6 +203,7 @@ impl Driver {
             over_loopback: false,
             look_at: Moment::ZERO,
             broker: BrokerConnection::default(),
+            broker_given: config.broker.key,
             broker_address: config.broker.host_port,
             store,
             broken: None,
@@ -265,8 +268,7 @@ impl Driver {
             let Some(answer) = self.store.answer() else { break };
             self.store_says(answer);
         }
-        let Self { engine, waiting, .. } = self;
-        waiting.extend(|open| engine.take_events(open), log::event);
+        self.take_events();
         let mut handed_on = false;
         while !self.waiting.is_empty()
             && let Ok(place) = self.events.try_reserve()
@@ -277,6 +279,22 @@ impl Driver {
         self.engine.withhold_credit(self.waiting.weight() >= EVENTS_WAITING_HIGH);
         self.stopping |= self.events.is_closed();
         handed_on
+    }
+
+    fn take_events(&mut self) {
+        let Self { engine, waiting, .. } = self;
+        let mut proven = false;
+        let look = |event: &Event| {
+            log::event(event);
+            proven |= matches!(event, Event::Broker(broker) if broker.state == BrokerState::Connected);
+        };
+        waiting.extend(|open| engine.take_events(open), look);
+        if proven
+            && let Some(key) = self.broker_given.take()
+            && let Err(failure) = self.profile.pin_broker(&self.broker_address, key)
+        {
+            self.say(Event::Error(failure));
+        }
     }
 
     /// Does what front ends have asked for until now, all of it before anything is sent, so that
@@ -352,7 +370,7 @@ impl Driver {
         tokio::select! {
             biased;
             woken = sources => woken,
-            () = writable(full), if full.is_some() => Woken::Writable,
+            () = udp::writable(full), if full.is_some() => Woken::Writable,
             _permit = events.reserve(), if !waiting.is_empty() => Woken::Room,
         }
     }
@@ -427,12 +445,6 @@ fn usable(dir: &Path) -> Result<(), Failure> {
         what: format!("save files in {}", dir.display()),
         reason: error.to_string(),
     })
-}
-
-async fn writable(udp: Option<&udp::Udp>) {
-    if let Some(udp) = udp {
-        udp.writable().await;
-    }
 }
 
 impl Driver {

@@ -56,6 +56,9 @@ impl Profile {
     }
 
     pub(crate) fn pin_broker(&mut self, host_port: &str, key: BrokerKey) -> Result<(), Failure> {
+        if self.papers.brokers().key(host_port) == Some(key) {
+            return Ok(());
+        }
         self.papers.remember_broker(host_port, key)
     }
 

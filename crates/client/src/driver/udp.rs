@@ -316,6 +316,13 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Waits until a socket takes more, where there is one.
+pub(super) async fn writable(udp: Option<&Udp>) {
+    if let Some(udp) = udp {
+        udp.writable().await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

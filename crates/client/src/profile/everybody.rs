@@ -113,6 +113,10 @@ impl Papers {
             return Err(Failure::NotAllowed { what: format!("to call a second person {name}") });
         }
         let known = self.pins().of_peer(peer).find(|pin| pin.broker == broker);
+        // The name that they had would be free for somebody else.
+        if let Some(known) = known.filter(|known| known.name != name) {
+            return Err(Failure::NotAllowed { what: second_name(&known.name, &name) });
+        }
         let may_reconnect = known.is_none_or(|pin| pin.may_reconnect);
         Ok(Pin { name, peer, broker, since: now, may_reconnect })
     }
@@ -200,6 +204,11 @@ impl Papers {
     }
 }
 
+/// Why somebody who is known does not become known by another name.
+fn second_name(known: &Name, name: &Name) -> String {
+    format!("to know {known} as {name}, too: say {known}, or `p2pchat contacts remove {known}` first")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +253,18 @@ mod tests {
         assert_eq!(everybody.find("cousin", Some(HERE)), Ok(OTHER));
         assert_eq!(everybody.find(&OTHER.to_string(), None), Ok(OTHER));
         assert!(matches!(everybody.find("nobody", Some(HERE)), Err(Failure::UnknownPeer { .. })));
+    }
+
+    #[test]
+    fn somebody_who_is_known_does_not_leave_their_name_to_others_for_a_second_one() {
+        let (_directory, _home, mut everybody) = knowing_alice();
+        let second = everybody.add(name("alice2"), ALICE, HERE, NOW);
+        assert!(matches!(second, Err(Failure::NotAllowed { .. })), "{second:?}");
+        let invited = everybody.add_at("h:1", HERE, name("alice3"), ALICE, NOW);
+        assert!(matches!(invited, Err(Failure::NotAllowed { .. })), "{invited:?}");
+        assert_eq!(everybody.add(name("alice"), ALICE, HERE, NOW), Ok(()));
+        let changed = everybody.add(name("alice"), OTHER, HERE, NOW);
+        assert!(matches!(changed, Err(Failure::KeyChanged { .. })), "{changed:?}");
     }
 
     #[test]

@@ -44,6 +44,10 @@ impl Engine {
         if self.people.pinned_as(&pin.name).is_some() {
             return Ok(());
         }
+        // The name that they had would be free for somebody else.
+        if let Some(known) = self.people.name(pin.peer).filter(|_| self.people.is_pinned(pin.peer)) {
+            return not_allowed(&format!("to know {known} as {}, too: say {known}", pin.name));
+        }
         let was = self.people.trust(pin.peer);
         self.people.pin(pin.clone());
         self.effects.push_back(Effect::Pin(pin.clone()));
