@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Sealed with XChaCha20-Poly1305 under Argon2id of a passphrase, at the cost of a key file; everything
-//! before it is authenticated. The checksum is BLAKE3 of all before it. Whoever changes a file can make it
+//! before it is authenticated. An identity's content is its seed and its name; in version 2, of one that took
+//! the place of another, the key of its home stands between them. The checksum is BLAKE3 of all before it. Whoever changes a file can make it
 //! anew, so it protects nothing; it tells a file that was damaged on its way from a wrong passphrase, before
 //! anything is spent.
 
@@ -26,6 +27,8 @@ use crate::secret::{RandomnessFailed, random};
 
 const MAGIC: &[u8; 14] = b"p2pchat export";
 const FORMAT: u8 = 1;
+/// Version of an identity with its home's key.
+const FORMAT_WITH_HOME: u8 = 2;
 const SALT_LEN: usize = 16;
 const NONCE_LEN: usize = 24;
 const HEADER_LEN: usize = MAGIC.len() + 2 + 12 + SALT_LEN + NONCE_LEN;
@@ -134,7 +137,7 @@ pub fn seal(
 ) -> Result<Vec<u8>, ExportError> {
     let failed = |RandomnessFailed| ExportError::Randomness;
     let (salt, nonce) = (*random(rng).map_err(failed)?, *random(rng).map_err(failed)?);
-    seal_with(kind, content, passphrase, &Head { cost: NEW_COST, salt, nonce })
+    seal_with(kind, content, passphrase, &Head { format: FORMAT, cost: NEW_COST, salt, nonce })
 }
 
 /// Whether this is an undamaged export of `kind`, which only its passphrase is needed for.
@@ -150,7 +153,11 @@ pub fn check(kind: Kind, file: &[u8]) -> Result<(), ExportError> {
 /// # Errors
 /// See [`ExportError`].
 pub fn open(kind: Kind, file: &[u8], passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, ExportError> {
-    let Parsed { head, header, sealed } = parse(kind, file)?;
+    opened(parse(kind, file)?, passphrase)
+}
+
+fn opened(parsed: Parsed<'_>, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, ExportError> {
+    let Parsed { head, header, sealed } = parsed;
     let key = argon2id(head.cost, &head.salt, passphrase)?;
     let mut content = Zeroizing::new(sealed.to_vec());
     XChaCha20Poly1305::new((&*key).into())
@@ -177,10 +184,14 @@ pub fn seal_identity(
     rng: &mut dyn CryptoRng,
 ) -> Result<Vec<u8>, ExportError> {
     // Whole from the start: growing would leave a copy of the seed behind.
-    let mut content = Zeroizing::new(Vec::with_capacity(SEED_LEN.saturating_add(NAME_MAX_LEN)));
+    let mut content = Zeroizing::new(Vec::with_capacity(SEED_LEN + SEED_LEN + NAME_MAX_LEN));
     content.extend(seed.as_bytes());
+    content.extend(seed.home().into_iter().flatten());
     content.extend(name.as_str().as_bytes());
-    seal(Kind::Identity, &content, passphrase, rng)
+    let failed = |RandomnessFailed| ExportError::Randomness;
+    let (salt, nonce) = (*random(rng).map_err(failed)?, *random(rng).map_err(failed)?);
+    let format = if seed.home().is_some() { FORMAT_WITH_HOME } else { FORMAT };
+    seal_with(Kind::Identity, &content, passphrase, &Head { format, cost: NEW_COST, salt, nonce })
 }
 
 /// The identity in an export, and the name that it goes by.
@@ -188,14 +199,23 @@ pub fn seal_identity(
 /// # Errors
 /// Those of [`open`].
 pub fn open_identity(file: &[u8], passphrase: &Passphrase) -> Result<(Seed, Name), ExportError> {
-    let content = open(Kind::Identity, file, passphrase)?;
-    let (seed, name) = content.split_first_chunk::<SEED_LEN>().ok_or(ExportError::Damaged)?;
+    let parsed = parse(Kind::Identity, file)?;
+    let format = parsed.head.format;
+    let content = opened(parsed, passphrase)?;
+    let (bytes, rest) = content.split_first_chunk::<SEED_LEN>().ok_or(ExportError::Damaged)?;
+    let (seed, name) = if format == FORMAT_WITH_HOME {
+        let (home, name) = rest.split_first_chunk::<SEED_LEN>().ok_or(ExportError::Damaged)?;
+        (Seed::with_home(*bytes, *home), name)
+    } else {
+        (Seed::from_bytes(*bytes), rest)
+    };
     let name = core::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
-    Ok((Seed::from_bytes(*seed), name.ok_or(ExportError::Damaged)?))
+    Ok((seed, name.ok_or(ExportError::Damaged)?))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Head {
+    format: u8,
     cost: Cost,
     salt: [u8; SALT_LEN],
     nonce: [u8; NONCE_LEN],
@@ -205,7 +225,7 @@ impl Head {
     fn bytes(&self, kind: Kind) -> [u8; HEADER_LEN] {
         let parts: [&[u8]; 7] = [
             MAGIC,
-            &[FORMAT, kind.byte()],
+            &[self.format, kind.byte()],
             &self.cost.memory_kib.to_be_bytes(),
             &self.cost.passes.to_be_bytes(),
             &self.cost.lanes.to_be_bytes(),
@@ -254,7 +274,7 @@ fn seal_with(
 fn parse(kind: Kind, file: &[u8]) -> Result<Parsed<'_>, ExportError> {
     let mut rest = file.strip_prefix(MAGIC).ok_or(ExportError::NotAnExport)?;
     let [format, holds] = take(&mut rest)?;
-    if format != FORMAT {
+    if format != FORMAT && (format, kind) != (FORMAT_WITH_HOME, Kind::Identity) {
         return Err(ExportError::Version(format));
     }
     if file.len() > EXPORT_MAX {
@@ -269,7 +289,7 @@ fn parse(kind: Kind, file: &[u8]) -> Result<Parsed<'_>, ExportError> {
         passes: u32::from_be_bytes(take(&mut rest)?),
         lanes: u32::from_be_bytes(take(&mut rest)?),
     };
-    let head = Head { cost, salt: take(&mut rest)?, nonce: take(&mut rest)? };
+    let head = Head { format, cost, salt: take(&mut rest)?, nonce: take(&mut rest)? };
     let (header, sealed) = content.split_first_chunk::<HEADER_LEN>().ok_or(ExportError::Damaged)?;
     let found = Kind::ALL.into_iter().find(|kind| kind.byte() == holds).ok_or(ExportError::Parameters)?;
     if found != kind {
@@ -296,6 +316,7 @@ mod tests {
 
     /// Cheap enough to open a thousand times.
     const CHEAP: Head = Head {
+        format: FORMAT,
         cost: Cost { memory_kib: 8, passes: 1, lanes: 1 },
         salt: [3; SALT_LEN],
         nonce: [4; NONCE_LEN],
@@ -333,6 +354,17 @@ mod tests {
         let wrong = open_identity(&file, &passphrase("wrong")).map(drop);
         assert_eq!(wrong, Err(ExportError::WrongPassphrase));
         assert_eq!(check(Kind::Contacts, &file), Err(ExportError::Holds(Kind::Identity)));
+    }
+
+    #[test]
+    fn an_identity_that_took_the_place_of_another_comes_back_with_the_key_of_its_home() {
+        let name = "alice".parse().unwrap();
+        let seed = Seed::from_bytes([7; 32]).successor(&mut rng(1)).unwrap();
+        let file = seal_identity(&seed, &name, &passphrase("right"), &mut rng(2)).unwrap();
+        assert_eq!(file[MAGIC.len()], FORMAT_WITH_HOME);
+        let (opened, called) = open_identity(&file, &passphrase("right")).unwrap();
+        assert_eq!((opened.as_bytes(), opened.home(), called), (seed.as_bytes(), seed.home(), name));
+        assert_eq!(check(Kind::Contacts, &file), Err(ExportError::Version(FORMAT_WITH_HOME)));
     }
 
     #[test]

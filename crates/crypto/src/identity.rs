@@ -10,9 +10,13 @@ use crate::curve::verifying_key;
 use crate::schedule::{self, StoreKey};
 use crate::secret::{RandomnessFailed, random, redacted};
 
-/// What an identity comes from; the only thing that is kept on disk.
+/// What an identity comes from; the only thing that is kept on disk. One that took the place of another
+/// ([`Seed::successor`]) has with it what seals the home, which stays as it was.
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub struct Seed([u8; 32]);
+pub struct Seed {
+    bytes: [u8; 32],
+    home: Option<[u8; 32]>,
+}
 
 redacted!(Seed, Identity);
 
@@ -22,16 +26,41 @@ impl Seed {
     /// # Errors
     /// If the source of randomness gives nothing but zeros.
     pub fn generate(rng: &mut dyn CryptoRng) -> Result<Self, RandomnessFailed> {
-        random(rng).map(|bytes| Self(*bytes))
+        random(rng).map(|bytes| Self::from_bytes(*bytes))
+    }
+
+    /// A new seed for whoever has this one: another identity, for which everything that rests on this
+    /// machine stays sealed as it is.
+    ///
+    /// # Errors
+    /// If the source of randomness gives nothing but zeros.
+    pub fn successor(&self, rng: &mut dyn CryptoRng) -> Result<Self, RandomnessFailed> {
+        let bytes = random(rng)?;
+        Ok(Self { bytes: *bytes, home: Some(*schedule::store_key(self).as_bytes()) })
     }
 
     /// The seed that these 32 bytes are.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self { bytes, home: None }
+    }
+
+    /// The same with what seals its home.
+    pub(crate) const fn with_home(bytes: [u8; 32], home: [u8; 32]) -> Self {
+        Self { bytes, home: Some(home) }
+    }
+
+    /// The bytes of this seed, to be sealed before they are kept.
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.bytes
     }
 
     pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.bytes
+    }
+
+    /// What seals the home, where that does not come from the seed.
+    pub(crate) const fn home(&self) -> Option<&[u8; 32]> {
+        self.home.as_ref()
     }
 }
 
@@ -92,6 +121,8 @@ pub(crate) enum Label {
     Hello,
     /// An offer to another identity.
     Offer,
+    /// One identity takes the place of another.
+    Rotate,
 }
 
 impl Label {
@@ -99,6 +130,7 @@ impl Label {
         match self {
             Self::Hello => b"p2pchat 1 hello",
             Self::Offer => b"p2pchat 1 offer",
+            Self::Rotate => b"p2pchat 1 rotate",
         }
     }
 }
@@ -135,6 +167,21 @@ mod tests {
         assert_ne!(one.noise_public(), two.noise_public());
         assert!(is_possible(one.peer_id()));
         assert!(!is_possible(PeerId([0; 32])));
+    }
+
+    #[test]
+    fn a_successor_is_somebody_else_who_opens_the_same_home() {
+        let seed = Seed::from_bytes([1; 32]);
+        let next = seed.successor(&mut rng(1)).unwrap();
+        let third = next.successor(&mut rng(2)).unwrap();
+        let [old, new, newest] = [&seed, &next, &third].map(Identity::from_seed);
+        assert!(old.peer_id() != new.peer_id() && new.peer_id() != newest.peer_id());
+        assert_ne!(old.noise_public(), new.noise_public());
+        assert_eq!(old.store().as_bytes(), newest.store().as_bytes());
+        let alone = Identity::from_seed(&Seed::from_bytes(*next.expose()));
+        assert_eq!(alone.peer_id(), new.peer_id());
+        assert_ne!(alone.store().as_bytes(), new.store().as_bytes());
+        assert!(seed.successor(&mut Recorded(vec![0; 32])).is_err());
     }
 
     #[test]

@@ -2,8 +2,12 @@
 //!
 //! ```text
 //! "p2pchat identity" | version u8 | kdf u8 | 0 u16 | memory KiB u32 | passes u32 | lanes u32
-//!   | salt [16] | nonce [24] | sealed seed [48]
+//!   | salt [16] | nonce [24] | sealed: seed [32], in version 2 home key [32] | tag [16]
 //! ```
+//!
+//! Version 1 is that of an identity whose seed seals the home, too. One that took the place of another has
+//! the home's key beside it (version 2), so that the one write that replaces the seed leaves everything else
+//! at rest as it is.
 //!
 //! The seed is sealed with XChaCha20-Poly1305, everything before it is authenticated. With a
 //! passphrase the key is Argon2id of it (RFC 9106); without one (`kdf` 0) the key is 32 zero
@@ -22,14 +26,19 @@ use crate::identity::Seed;
 use crate::secret::{RandomnessFailed, random, redacted};
 
 const MAGIC: &[u8; 16] = b"p2pchat identity";
+/// Version of a file that holds a seed alone.
 const FORMAT: u8 = 1;
+/// Version of one with the home's key.
+const FORMAT_WITH_HOME: u8 = 2;
 const SEED_LEN: usize = 32;
 const SALT_LEN: usize = 16;
 const NONCE_LEN: usize = 24;
 const HEADER_LEN: usize = MAGIC.len() + 4 + 12 + SALT_LEN + NONCE_LEN;
 
-/// Length of a key file, in bytes; every one has it.
+/// Length of a key file with a seed alone, in bytes.
 pub const KEY_FILE_LEN: usize = HEADER_LEN + SEED_LEN + TAG_LEN;
+/// Length of one with the home's key, in bytes. None is longer.
+pub const KEY_FILE_MAX: usize = KEY_FILE_LEN + SEED_LEN;
 
 /// What new files cost to open: 64 MiB, three passes, one lane (protocol section 1; RFC 9106
 /// section 4, the second recommended option, with one lane as we compute on one).
@@ -130,8 +139,12 @@ pub fn open(file: &[u8], passphrase: Option<&Passphrase>) -> Result<Seed, KeyFil
             Lock::None => KeyFileError::Damaged,
             Lock::Argon2id { .. } => KeyFileError::WrongPassphrase,
         })?;
-    let bytes = Zeroizing::new(sealed.as_slice().try_into().map_err(|_| KeyFileError::Damaged)?);
-    Ok(Seed::from_bytes(*bytes))
+    let (seed, home) = sealed.split_first_chunk::<SEED_LEN>().ok_or(KeyFileError::Damaged)?;
+    match <&[u8; SEED_LEN]>::try_from(home) {
+        Ok(home) => Ok(Seed::with_home(*seed, *home)),
+        Err(_) if home.is_empty() => Ok(Seed::from_bytes(*seed)),
+        Err(_) => Err(KeyFileError::Damaged),
+    }
 }
 
 fn seal_with(
@@ -140,10 +153,12 @@ fn seal_with(
     nonce: &[u8; NONCE_LEN],
     passphrase: Option<&Passphrase>,
 ) -> Result<Vec<u8>, KeyFileError> {
-    let header = header(lock, nonce);
+    let format = if seed.home().is_some() { FORMAT_WITH_HOME } else { FORMAT };
+    let header = header(format, lock, nonce);
     // Whole from the start: growing would leave a copy of the seed behind.
-    let mut sealed = Zeroizing::new(Vec::with_capacity(SEED_LEN + TAG_LEN));
+    let mut sealed = Zeroizing::new(Vec::with_capacity(2 * SEED_LEN + TAG_LEN));
     sealed.extend(seed.as_bytes());
+    sealed.extend(seed.home().into_iter().flatten());
     XChaCha20Poly1305::new((&*key(lock, passphrase)?).into())
         .encrypt_in_place(&XNonce::from(*nonce), &header, &mut *sealed)
         .map_err(|_| KeyFileError::OutOfMemory)?;
@@ -185,17 +200,17 @@ struct Parsed<'a> {
     lock: Lock,
     nonce: [u8; NONCE_LEN],
     header: &'a [u8; HEADER_LEN],
-    sealed: &'a [u8; SEED_LEN + TAG_LEN],
+    sealed: &'a [u8],
 }
 
-fn header(lock: &Lock, nonce: &[u8; NONCE_LEN]) -> [u8; HEADER_LEN] {
+fn header(format: u8, lock: &Lock, nonce: &[u8; NONCE_LEN]) -> [u8; HEADER_LEN] {
     let (cost, salt) = match lock {
         Lock::None => (Cost { memory_kib: 0, passes: 0, lanes: 0 }, [0; SALT_LEN]),
         Lock::Argon2id { cost, salt } => (*cost, *salt),
     };
     let parts: [&[u8]; 7] = [
         MAGIC,
-        &[FORMAT, lock.kind(), 0, 0],
+        &[format, lock.kind(), 0, 0],
         &cost.memory_kib.to_be_bytes(),
         &cost.passes.to_be_bytes(),
         &cost.lanes.to_be_bytes(),
@@ -214,9 +229,11 @@ fn parse(file: &[u8]) -> Result<Parsed<'_>, KeyFileError> {
         return Err(KeyFileError::NotAKeyFile);
     }
     let [format, kind, reserved @ ..]: [u8; 4] = take(&mut rest)?;
-    if format != FORMAT {
-        return Err(KeyFileError::Version(format));
-    }
+    let content_len = match format {
+        FORMAT => SEED_LEN,
+        FORMAT_WITH_HOME => 2 * SEED_LEN,
+        later => return Err(KeyFileError::Version(later)),
+    };
     let cost = Cost {
         memory_kib: u32::from_be_bytes(take(&mut rest)?),
         passes: u32::from_be_bytes(take(&mut rest)?),
@@ -225,7 +242,9 @@ fn parse(file: &[u8]) -> Result<Parsed<'_>, KeyFileError> {
     let salt = take(&mut rest)?;
     let nonce = take(&mut rest)?;
     let (header, sealed) = file.split_first_chunk::<HEADER_LEN>().ok_or(KeyFileError::NotAKeyFile)?;
-    let sealed = sealed.try_into().map_err(|_| KeyFileError::NotAKeyFile)?;
+    if sealed.len() != content_len.saturating_add(TAG_LEN) {
+        return Err(KeyFileError::NotAKeyFile);
+    }
     let lock = match kind {
         0 => Lock::None,
         1 if cost.is_allowed() => Lock::Argon2id { cost, salt },
@@ -300,6 +319,13 @@ mod tests {
         seal_with(&Seed::from_bytes(SEED), &lock, &[4; NONCE_LEN], Some(&passphrase(text))).unwrap()
     }
 
+    /// The same of an identity that took the place of another.
+    fn rotated(text: &str) -> Vec<u8> {
+        let lock = Lock::Argon2id { cost: CHEAP, salt: [3; SALT_LEN] };
+        let seed = Seed::with_home(SEED, [9; 32]);
+        seal_with(&seed, &lock, &[4; NONCE_LEN], Some(&passphrase(text))).unwrap()
+    }
+
     fn opened(file: &[u8], text: Option<&str>) -> Result<[u8; 32], KeyFileError> {
         open(file, text.map(passphrase).as_ref()).map(|seed| *seed.as_bytes())
     }
@@ -326,6 +352,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_an_identity_that_took_the_place_of_another_opens_its_home_as_well() {
+        let old = Seed::from_bytes([1; 32]);
+        let new = old.successor(&mut rng(1)).unwrap();
+        let file = seal(&new, None, &mut rng(2)).unwrap();
+        assert_eq!((file.len(), file[16]), (KEY_FILE_MAX, 2));
+        let found = open(&file, None).unwrap();
+        assert_eq!((found.as_bytes(), found.home()), (new.as_bytes(), new.home()));
+        let locked = rotated("right");
+        assert_eq!((is_locked(&locked), locked.len()), (Ok(true), KEY_FILE_MAX));
+        assert_eq!(opened(&locked, Some("right")), Ok(SEED));
+        assert_eq!(opened(&locked, Some("wrong")), Err(KeyFileError::WrongPassphrase));
+        assert_eq!(open(&locked, Some(&passphrase("right"))).unwrap().home(), Some(&[9; 32]));
+    }
+
+    #[test]
     fn a_wrong_passphrase_is_refused_however_close() {
         let file = cheap("right");
         assert_eq!(opened(&file, Some("right")), Ok(SEED));
@@ -336,7 +377,8 @@ mod tests {
 
     #[test]
     fn no_flipped_bit_passes() {
-        for (file, text) in [(plain(), None), (cheap("right"), Some("right"))] {
+        let files = [(plain(), None), (cheap("right"), Some("right")), (rotated("right"), Some("right"))];
+        for (file, text) in files {
             for bit in 0..file.len() * 8 {
                 let mut flipped = file.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
@@ -347,7 +389,7 @@ mod tests {
 
     #[test]
     fn another_length_is_no_key_file() {
-        for file in [plain(), cheap("right")] {
+        for file in [plain(), cheap("right"), rotated("right")] {
             for length in 0..file.len() {
                 assert_eq!(opened(&file[..length], None), Err(KeyFileError::NotAKeyFile), "{length}");
             }
@@ -365,7 +407,9 @@ mod tests {
             opened(&file, None)
         };
         assert_eq!(with(0, b'P'), Err(KeyFileError::NotAKeyFile));
-        assert_eq!(with(16, 2), Err(KeyFileError::Version(2)));
+        assert_eq!(with(16, 2), Err(KeyFileError::NotAKeyFile), "too short for that version");
+        assert_eq!(with(16, 3), Err(KeyFileError::Version(3)));
+        assert_eq!(with(16, 0), Err(KeyFileError::Version(0)));
         assert_eq!(with(17, 2), Err(KeyFileError::Parameters));
         assert_eq!(with(18, 1), Err(KeyFileError::Parameters));
         assert_eq!(with(KEY_FILE_LEN - 1, 0), Err(KeyFileError::Damaged));
@@ -409,6 +453,8 @@ mod tests {
         fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(open(&bytes, None).is_err());
             let with_head = [&MAGIC[..], &[1, 0, 0, 0], &bytes].concat();
+            prop_assert!(open(&with_head, None).is_err());
+            let with_head = [&MAGIC[..], &[2, 0, 0, 0], &bytes].concat();
             prop_assert!(open(&with_head, None).is_err());
         }
     }

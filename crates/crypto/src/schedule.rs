@@ -207,7 +207,10 @@ pub(crate) fn resumption_transcript(secret: &IntroductionSecret) -> [u8; 32] {
 }
 
 pub(crate) fn store_key(seed: &Seed) -> StoreKey {
-    StoreKey::boxed(derive(STORE, &[seed.as_bytes()]))
+    match seed.home() {
+        Some(home) => StoreKey::new(*home),
+        None => StoreKey::boxed(derive(STORE, &[seed.as_bytes()])),
+    }
 }
 
 pub(crate) fn store_names(key: &StoreKey) -> StoreNames {

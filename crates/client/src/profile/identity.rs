@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use p2pchat_crypto::keyfile::{self, KEY_FILE_LEN, KeyFileError, Passphrase};
+use p2pchat_crypto::keyfile::{self, KEY_FILE_MAX, KeyFileError, Passphrase};
 use p2pchat_crypto::{Identity, Seed, export};
 use p2pchat_engine::Failure;
 use p2pchat_proto::{Name, PeerId};
@@ -118,7 +118,7 @@ impl Home {
             return Err(file_failure(Path::new(IDENTITY), FileError::Missing));
         };
         let content =
-            disk::read(&path, KEY_FILE_LEN, OTHERS_ANYTHING).map_err(|error| file_failure(&path, error))?;
+            disk::read(&path, KEY_FILE_MAX, OTHERS_ANYTHING).map_err(|error| file_failure(&path, error))?;
         Ok((path, content))
     }
 }
