@@ -223,7 +223,7 @@ impl Crowd {
                 continue;
             }
             self.asked = Some(*ticket);
-            let Account { name, peer, state } = account;
+            let Account { name, peer, state, .. } = account;
             assert_eq!(*self.owners.entry(name.clone()).or_insert(*peer), *peer, "a name of two owners");
             if *state == AccountState::Held {
                 let others = self.owners.iter().filter(|(other, owner)| *owner == peer && *other != name);
@@ -250,6 +250,7 @@ impl Crowd {
                         | FromBroker::Welcome(_)
                         | FromBroker::Pong(_)
                         | FromBroker::Unsupported(_)
+                        | FromBroker::Succeeded(_)
                 );
                 assert!(asked || call == 0, "{message:?} to {conn:?} as an answer");
                 match message {

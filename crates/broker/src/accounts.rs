@@ -1,7 +1,9 @@
 //! Names and the keys that they are bound to, in redb.
 //!
 //! One table, name to [`VALUE_LEN`] bytes: the 32 of the identity and one for the state. A second
-//! one has the version of this layout, so that an older program refuses a newer file by itself.
+//! one has the version of this layout, so that an older program refuses a newer file by itself. A third has
+//! the statements of those who had a name before ([`Former`]), each as `identity [32] | length u16 | bytes`;
+//! a file becomes one of layout 2 with the first of them.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -9,8 +11,9 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use p2pchat_proto::succession::{KeptSuccession, SUCCESSIONS_MAX};
 use p2pchat_proto::{Name, PeerId};
-use p2pchat_registry::{Account, AccountState};
+use p2pchat_registry::{Account, AccountState, Former};
 use redb::backends::InMemoryBackend;
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError,
@@ -19,13 +22,16 @@ use redb::{
 
 use crate::quiet::{Panicked, quietly};
 
-/// Version of the layout.
+/// Version of a layout without [`FORMER`].
 const LAYOUT: u64 = 1;
+/// Version of one with it.
+const LAYOUT_WITH_FORMER: u64 = 2;
 /// Bytes of an account's value.
 const VALUE_LEN: usize = 33;
 /// Memory for pages, in bytes: accounts are read once, at the start, and written one by one.
 const CACHE: usize = 1 << 20;
 const ACCOUNTS: TableDefinition<&str, [u8; VALUE_LEN]> = TableDefinition::new("accounts");
+const FORMER: TableDefinition<&str, &[u8]> = TableDefinition::new("former");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const LAYOUT_KEY: &str = "layout";
 
@@ -114,6 +120,11 @@ impl Accounts {
             let transaction = begin(database)?;
             let mut table = transaction.open_table(ACCOUNTS)?;
             for account in accounts {
+                if !account.former.is_empty() {
+                    transaction.open_table(META)?.insert(LAYOUT_KEY, LAYOUT_WITH_FORMER)?;
+                    let former = former_bytes(&account.former);
+                    transaction.open_table(FORMER)?.insert(account.name.as_str(), &*former)?;
+                }
                 let mut value = [0; VALUE_LEN];
                 let (peer, state) = value.split_at_mut(32);
                 peer.copy_from_slice(&account.peer.0);
@@ -133,6 +144,9 @@ impl Accounts {
         self.write(|database| {
             let transaction = begin(database)?;
             let found = transaction.open_table(ACCOUNTS)?.remove(name.as_str())?.is_some();
+            if has_former(database)? {
+                transaction.open_table(FORMER)?.remove(name.as_str())?;
+            }
             transaction.commit()?;
             Ok(found)
         })
@@ -175,12 +189,41 @@ fn read_copy(path: &Path) -> Result<Vec<Account>, AccountsError> {
         return Err(damaged());
     }
     match layout(&database).map_err(|error| reading(path, error))? {
-        Some(LAYOUT) => {}
+        Some(LAYOUT | LAYOUT_WITH_FORMER) => {}
         Some(0) | None => return Err(damaged()),
         Some(_) => return Err(AccountsError::Newer(path.to_owned())),
     }
     let rows = rows(&database).map_err(|error| reading(path, error))?;
     rows.into_iter().map(account).collect::<Option<_>>().ok_or_else(damaged)
+}
+
+/// Whether a name ever changed hands in this file.
+fn has_former(database: &Database) -> Result<bool, redb::Error> {
+    Ok(layout(database)? == Some(LAYOUT_WITH_FORMER))
+}
+
+fn former_bytes(former: &[Former]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for Former { peer, succession } in former {
+        let statement = succession.as_slice();
+        bytes.extend(peer.0);
+        bytes.extend(u16::try_from(statement.len()).unwrap_or(u16::MAX).to_be_bytes());
+        bytes.extend(statement);
+    }
+    bytes
+}
+
+fn former_from(mut bytes: &[u8]) -> Option<Vec<Former>> {
+    let mut former = Vec::new();
+    while !bytes.is_empty() && former.len() < SUCCESSIONS_MAX {
+        let (peer, rest) = bytes.split_first_chunk::<32>()?;
+        let (length, rest) = rest.split_first_chunk::<2>()?;
+        let (statement, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+        let succession = KeptSuccession::new(statement.to_vec())?;
+        former.push(Former { peer: PeerId(*peer), succession });
+        bytes = rest;
+    }
+    bytes.is_empty().then_some(former)
 }
 
 fn in_memory(bytes: &[u8]) -> io::Result<InMemoryBackend> {
@@ -195,17 +238,26 @@ fn layout(database: &Database) -> Result<Option<u64>, redb::Error> {
     Ok(table.get(LAYOUT_KEY)?.map(|value| value.value()))
 }
 
-type Row = (String, [u8; VALUE_LEN]);
+type Row = (String, [u8; VALUE_LEN], Vec<u8>);
 
 fn rows(database: &Database) -> Result<Vec<Row>, redb::Error> {
-    let table = database.begin_read()?.open_table(ACCOUNTS)?;
-    let rows = table.iter()?.map(|row| row.map(|(name, value)| (name.value().to_owned(), value.value())));
-    Ok(rows.collect::<Result<_, StorageError>>()?)
+    let transaction = database.begin_read()?;
+    let table = transaction.open_table(ACCOUNTS)?;
+    let former = if has_former(database)? { Some(transaction.open_table(FORMER)?) } else { None };
+    let mut rows = Vec::new();
+    for row in table.iter()? {
+        let (name, value) = row?;
+        let stated = former.as_ref().map(|former| former.get(name.value())).transpose()?.flatten();
+        let stated = stated.map(|stated| stated.value().to_vec()).unwrap_or_default();
+        rows.push((name.value().to_owned(), value.value(), stated));
+    }
+    Ok(rows)
 }
 
-fn account((name, value): Row) -> Option<Account> {
+fn account((name, value, former): Row) -> Option<Account> {
     let (peer, &[state]) = value.split_first_chunk::<32>()? else { return None };
-    Some(Account { name: name.parse::<Name>().ok()?, peer: PeerId(*peer), state: state_from(state)? })
+    let (name, peer) = (name.parse::<Name>().ok()?, PeerId(*peer));
+    Some(Account { name, peer, state: state_from(state)?, former: former_from(&former)? })
 }
 
 /// A file under its final name always has its tables.
@@ -292,7 +344,46 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn account(name: &str, peer: u8, state: AccountState) -> Account {
-        Account { name: name.parse().unwrap(), peer: PeerId([peer; 32]), state }
+        Account { name: name.parse().unwrap(), peer: PeerId([peer; 32]), state, former: Vec::new() }
+    }
+
+    fn rotated(name: &str, peers: &[u8]) -> Account {
+        let (last, before) = peers.split_last().unwrap();
+        let former = before.iter().map(|peer| Former {
+            peer: PeerId([*peer; 32]),
+            succession: KeptSuccession::new(vec![*peer; 200]).unwrap(),
+        });
+        Account { former: former.collect(), ..account(name, *last, AccountState::Held) }
+    }
+
+    #[test]
+    fn who_had_a_name_before_is_kept_with_it_and_goes_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("accounts.redb");
+        let layout_of = |path: &Path| layout(&builder().open(path).unwrap()).unwrap();
+        let all = vec![rotated("alice", &[1, 2, 3]), account("bob", 9, AccountState::Held)];
+        Accounts::open(&path).unwrap().0.store(&all[1..]).unwrap();
+        assert_eq!(layout_of(&path), Some(LAYOUT), "as before where nobody changed a key");
+        Accounts::open(&path).unwrap().0.store(&all).unwrap();
+        assert_eq!(layout_of(&path), Some(LAYOUT_WITH_FORMER), "an older program refuses it");
+        let (mut accounts, loaded) = Accounts::open(&path).unwrap();
+        assert_eq!(loaded, all);
+        assert!(accounts.remove(&all[0].name).unwrap());
+        accounts.store([&account("alice", 7, AccountState::Held)]).unwrap();
+        drop(accounts);
+        let loaded = Accounts::open(&path).unwrap().1;
+        assert_eq!(loaded, [account("alice", 7, AccountState::Held), all[1].clone()]);
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_of_statements_panic() {
+        let whole = former_bytes(&rotated("alice", &[1, 2, 3]).former);
+        assert_eq!(former_from(&whole).unwrap().len(), 2);
+        for length in 0..whole.len() {
+            assert!(former_from(&whole[..length]).is_none_or(|former| former.len() < 2), "{length}");
+        }
+        let many = former_bytes(&rotated("alice", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).former);
+        assert!(former_from(&many).is_none(), "more than are kept");
     }
 
     fn filled(path: &Path) -> Vec<Account> {
@@ -430,7 +521,7 @@ mod tests {
         let path = dir.path().join("accounts.redb");
         let (accounts, _) = Accounts::open(&path).unwrap();
         let transaction = begin(accounts.database.as_ref().unwrap()).unwrap();
-        transaction.open_table(META).unwrap().insert(LAYOUT_KEY, LAYOUT + 1).unwrap();
+        transaction.open_table(META).unwrap().insert(LAYOUT_KEY, LAYOUT_WITH_FORMER + 1).unwrap();
         transaction.commit().unwrap();
         drop(accounts);
         assert!(matches!(Accounts::open(&path), Err(AccountsError::Newer(_))));

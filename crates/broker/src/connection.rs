@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use p2pchat_crypto::link::{LinkOpener, LinkSealer, MESSAGE_1_LEN, ServerHandshake, frame, verify_hello};
-use p2pchat_proto::broker::{LinkError, ToBroker};
+use p2pchat_crypto::succession;
+use p2pchat_proto::PeerId;
+use p2pchat_proto::broker::{LinkError, Rotate, ToBroker};
 use p2pchat_proto::limits::LINK_RECORD_MAX;
 use p2pchat_registry::ConnId;
 use tokio::io::{AsyncWriteExt, Interest};
@@ -51,6 +53,7 @@ pub(crate) async fn serve(socket: TcpStream, ip: IpAddr, conn: ConnId, shared: A
         shared,
         link: None,
         greeted: false,
+        peer: None,
         reassembly: Reassembly::default(),
         sealed: Vec::new(),
         written: 0,
@@ -110,6 +113,8 @@ struct Connection {
     link: Option<Box<Link>>,
     /// Whether a hello came.
     greeted: bool,
+    /// Whose, once its signature was right.
+    peer: Option<PeerId>,
     reassembly: Reassembly,
     /// What is on its way into the socket, and how much of it is in.
     sealed: Vec<u8>,
@@ -217,10 +222,20 @@ impl Connection {
             Ok((call, ToBroker::Hello(hello))) if !self.greeted => {
                 self.greeted = true;
                 if verify_hello(hello.peer, &link.hash, self.shared.key, &hello.signature) {
+                    self.peer = Some(hello.peer);
                     Said::Hello(call, hello)
                 } else {
                     Said::Forged
                 }
+            }
+            Ok((call, ToBroker::Rotate(rotate))) if self.greeted => {
+                let signed = self.peer.is_some_and(|old| {
+                    is_signed(&rotate, old, |signatures| {
+                        let keys = [old, rotate.new];
+                        succession::verify_call(keys, &link.hash, self.shared.key, &rotate.name, signatures)
+                    })
+                });
+                if signed { Said::Rotate(call, rotate) } else { Said::ForgedRotation }
             }
             Ok((call, message)) => Said::Message(call, message),
             Err(LinkError::UnknownKind { kind, call }) => Said::UnknownKind(call, kind),
@@ -269,6 +284,12 @@ impl Connection {
             }
         }
     }
+}
+
+/// Whether both identities have signed the call, and the statement in it, which is about these two.
+fn is_signed(rotate: &Rotate, old: PeerId, call: impl FnOnce([&[u8; 64]; 2]) -> bool) -> bool {
+    call([&rotate.by_old, &rotate.by_new])
+        && succession::read(&rotate.succession).is_ok_and(|said| (said.old, said.new) == (old, rotate.new))
 }
 
 /// Writes what `socket` takes of `sealed` from `written` on; frees it when all is in.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use p2pchat_proto::broker::{Call, FromBroker, Hello, ToBroker};
+use p2pchat_proto::broker::{Call, FromBroker, Hello, Rotate, ToBroker};
 use p2pchat_registry::{Command, ConnId, Registry};
 use tokio::sync::mpsc;
 
@@ -21,6 +21,10 @@ pub(crate) enum Said {
     Hello(Call, Hello),
     /// Its hello, and the signature was wrong.
     Forged,
+    /// It moves its name to another identity, and the signatures were right.
+    Rotate(Call, Rotate),
+    /// It does, and they were wrong.
+    ForgedRotation,
     /// Anything else that it may say.
     Message(Call, ToBroker),
     /// A kind of a later version.
@@ -108,6 +112,11 @@ impl Switchboard {
                 self.registry.login(conn, call, &hello, clock::wall(), now);
             }
             Said::Forged => self.registry.hello_forged(conn),
+            Said::Rotate(call, rotate) => {
+                tracing::debug!(conn = conn.0, "rotation");
+                self.registry.rotate(conn, call, rotate, now);
+            }
+            Said::ForgedRotation => self.registry.rotation_forged(conn),
             Said::Message(call, message) => self.registry.handle(conn, call, message, now),
             Said::UnknownKind(call, kind) => self.registry.unknown_kind(conn, call, kind, now),
             Said::Malformed => self.registry.malformed(conn),

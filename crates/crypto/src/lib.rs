@@ -4,7 +4,8 @@
 //!
 //! 1. [`identity`]: one [`Seed`], from which the Ed25519 identity and the X25519 Noise static key
 //!    come. [`keyfile`] is how a seed rests on disk, [`export`] how it
-//!    travels; [`safety`] is what two people compare.
+//!    travels; [`safety`] is what two people compare; [`succession`] how one identity takes the place of
+//!    another.
 //! 2. [`link`]: the way to a broker, Noise NX and sealed records.
 //! 3. [`offer`]: two signed statements that go through the broker, each with a fresh X25519 key
 //!    and one half of an ML-KEM-768 exchange. Together they make an [`Introduction`]: tickets, MAC
@@ -47,6 +48,7 @@ pub mod resumption;
 pub mod safety;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
+pub mod succession;
 
 mod aead;
 mod curve;

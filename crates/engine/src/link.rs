@@ -363,14 +363,16 @@ impl Link {
                 Err(Fault::Restarting(Duration::from_millis(u64::from(restarting.reconnect_in))))
             }
             FromBroker::Reply(reply) if self.registering() == Some(call) => self.registered(reply.outcome),
-            FromBroker::Welcome(_) | FromBroker::Pong(_) | FromBroker::Unsupported(_) => Ok(()),
+            FromBroker::Welcome(_) | FromBroker::Pong(_) => Ok(()),
             FromBroker::Reply(_)
             | FromBroker::PresenceSnapshot(_)
             | FromBroker::PresenceDelta(_)
             | FromBroker::Incoming(_)
             | FromBroker::Answered(_)
             | FromBroker::Endpoints(_)
-            | FromBroker::Cancelled(_) => {
+            | FromBroker::Cancelled(_)
+            | FromBroker::Succeeded(_)
+            | FromBroker::Unsupported(_) => {
                 if self.is_ready() {
                     self.outputs.push_back(LinkOutput::Message(call, message));
                 } else if let State::Registering { early, .. } = &mut self.state

@@ -12,6 +12,7 @@ use crate::id::{BrokerKey, PeerId, RequestId};
 use crate::limits::{LINK_RECORD_MAX, OFFER_BODY_MAX, REASON_MAX, SEALED_ENDPOINTS_MAX};
 use crate::name::{NAME_MAX_LEN, Name};
 use crate::offer::SignedOffer;
+pub use crate::succession::{Rotate, Succeeded, SuccessionOf};
 use crate::text::cut;
 use crate::time::WallTime;
 
@@ -133,6 +134,8 @@ link_messages! {
         0x09 Endpoints,
         0x0a Ping,
         0x0b Bye,
+        0x0c Rotate,
+        0x0d SuccessionOf,
         0x0f Unsupported,
     }
 }
@@ -152,6 +155,7 @@ link_messages! {
         0x8a Replaced,
         0x8b Restarting,
         0x8c Pong,
+        0x8d Succeeded,
         0x8f Unsupported,
     }
 }
@@ -165,6 +169,7 @@ caps! {
     Cancel SMALL, Answer OFFERING, Endpoints SMALL, Ping SMALL, Bye SMALL, Unsupported SMALL,
     Welcome SMALL, Refused SMALL, Reply LISTING, PresenceSnapshot LISTING, PresenceDelta SMALL,
     Incoming OFFERING, Answered OFFERING, Cancelled SMALL, Replaced SMALL, Restarting SMALL, Pong SMALL,
+    Rotate SMALL, SuccessionOf SMALL, Succeeded OFFERING,
 }
 
 /// Bytes of at most `MAX`, opaque to whoever carries them.

@@ -32,6 +32,7 @@ pub mod name;
 pub mod offer;
 pub mod rekey;
 pub mod stream;
+pub mod succession;
 pub mod text;
 pub mod time;
 pub mod transfer;

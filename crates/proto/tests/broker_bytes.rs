@@ -5,6 +5,7 @@ use data_encoding::HEXLOWER;
 use p2pchat_proto::broker::*;
 use p2pchat_proto::limits::{OFFER_BODY_MAX, REASON_MAX, SEALED_ENDPOINTS_MAX};
 use p2pchat_proto::offer::SignedOffer;
+use p2pchat_proto::succession::KeptSuccession;
 use p2pchat_proto::{BrokerKey, Name, PeerId, RequestId, WallTime};
 
 const CALL: Call = 0x0102_0304;
@@ -64,6 +65,22 @@ fn from_broker(message: impl Into<FromBroker>, expected: &str) {
     let record = message.to_record(CALL).unwrap();
     assert_bytes(&record, expected);
     assert_eq!(FromBroker::from_record(&record), Ok((CALL, message)));
+}
+
+#[test]
+fn what_is_said_of_a_key_that_takes_the_place_of_another_has_its_bytes() {
+    let Parts { call, peer, name: al, .. } = parts();
+    let statement = || KeptSuccession::new(vec![0xf1, 0xf2]).unwrap();
+    from_client(
+        Rotate { name: name(), new: PEER, by_old: [0x55; 64], by_new: [0x66; 64], succession: statement() },
+        &format!("0c {call} {al} {peer} {} {} 0000000000000002 f1f2", "55".repeat(64), "66".repeat(64)),
+    );
+    from_client(SuccessionOf { name: name(), peer: PEER }, &format!("0d {call} {al} {peer}"));
+    from_broker(Succeeded { chain: Vec::new() }, &format!("8d {call} 0000000000000000"));
+    from_broker(
+        Succeeded { chain: vec![statement()] },
+        &format!("8d {call} 0000000000000001 0000000000000002 f1f2"),
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use core::ops::Bound;
 use p2pchat_proto::broker::{
     Answer, AnswerBody, Answered, Call, Cancel, Cancelled, CancelledWhy, DIRECTORY_PAGE, Directory,
     DirectoryEntry, Endpoints, Incoming, Outcome, Pong, PresenceSnapshot, RefusedCode, Register, Reply,
-    Request, Status, ToBroker, WATCH_BATCH, WATCH_MAX, Watch,
+    Request, Rotate, Status, Succeeded, SuccessionOf, ToBroker, WATCH_BATCH, WATCH_MAX, Watch,
 };
 use p2pchat_proto::{Moment, Name, PeerId};
 
@@ -16,12 +16,13 @@ use crate::registry::Registry;
 use crate::requests::Asked;
 
 impl Registry {
-    /// A client said `message`. A hello goes to [`login`](Self::login) instead, once its signature
-    /// was checked; one that comes here ends the connection.
+    /// A client said `message`. A hello goes to [`login`](Self::login) instead and a rotation to
+    /// [`rotate`](Self::rotate), once its signatures were checked; one that comes here ends the connection.
     pub fn handle(&mut self, conn: ConnId, call: Call, message: ToBroker, now: Moment) {
         let Some(peer) = self.heard(conn, now) else { return };
         match message {
-            ToBroker::Hello(_) => self.refuse(conn, RefusedCode::Protocol, 0),
+            ToBroker::Hello(_) | ToBroker::Rotate(_) => self.refuse(conn, RefusedCode::Protocol, 0),
+            ToBroker::SuccessionOf(asked) => self.succession(conn, call, &asked, now),
             ToBroker::Register(register) => self.register(conn, call, peer, register, now),
             ToBroker::Unregister(_) => self.unregister(conn, call, peer),
             ToBroker::Directory(directory) => self.page(conn, call, &directory, now),
@@ -42,14 +43,16 @@ impl Registry {
     /// The write of `ticket` is done, or failed.
     pub fn persisted(&mut self, ticket: Ticket, result: Result<(), StoreFailed>) {
         let Some(settled) = self.names.settle(ticket, result.is_ok()) else { return };
-        let account = settled.account;
-        if settled.stored && self.online.contains_key(&account.peer) {
-            match account.state {
+        if settled.stored && settled.was.is_some() {
+            self.directory.remove(&settled.name);
+        }
+        if settled.stored && self.online.contains_key(&settled.peer) {
+            match settled.state {
                 AccountState::Held => {
-                    self.directory.insert(account.name, account.peer);
+                    self.directory.insert(settled.name, settled.peer);
                 }
                 AccountState::Reserved => {
-                    self.directory.remove(&account.name);
+                    self.directory.remove(&settled.name);
                 }
             }
         }
@@ -59,6 +62,34 @@ impl Registry {
                 self.reply(conn, call, if settled.stored { Outcome::Done } else { Outcome::Unavailable });
             }
         }
+    }
+
+    /// A client moves its name to another identity, and both have signed that for this link. A repetition
+    /// changes nothing.
+    pub fn rotate(&mut self, conn: ConnId, call: Call, rotate: Rotate, now: Moment) {
+        let Some(old) = self.heard(conn, now) else { return };
+        if let Err(wait) = self.take_registration(conn, now) {
+            return self.reply(conn, call, Outcome::RateLimited(wait));
+        }
+        let Rotate { name, new, succession, .. } = rotate;
+        let change = self.names.rotate(&name, [old, new], succession, (conn, call));
+        self.change(conn, call, change);
+    }
+
+    /// The client's rotation is not signed as it must be.
+    pub fn rotation_forged(&mut self, conn: ConnId) {
+        self.refuse(conn, RefusedCode::Signature, 0);
+    }
+
+    /// Where nothing is known, and where nobody is, the answer is the same.
+    fn succession(&mut self, conn: ConnId, call: Call, asked: &SuccessionOf, now: Moment) {
+        let rate = self.config.pages;
+        let Some(member) = self.member(conn) else { return };
+        if let Err(wait) = member.pages.take(rate, now) {
+            return self.reply(conn, call, Outcome::RateLimited(seconds(wait)));
+        }
+        let chain = self.names.successions(&asked.name, &asked.peer);
+        self.send(conn, call, Succeeded { chain });
     }
 
     fn reply(&mut self, conn: ConnId, call: Call, outcome: Outcome) {

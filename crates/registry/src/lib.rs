@@ -33,6 +33,6 @@ mod requests;
 pub use address::Address;
 pub use command::{CloseReason, Command, ConnId, StoreFailed, Ticket};
 pub use limits::Config;
-pub use names::{Account, AccountState, Conflict};
+pub use names::{Account, AccountState, Conflict, Former};
 pub use rate::Rate;
 pub use registry::Registry;

@@ -4,6 +4,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use p2pchat_proto::broker::Call;
+use p2pchat_proto::succession::{KeptSuccession, SUCCESSIONS_MAX};
 use p2pchat_proto::{Name, PeerId};
 
 use crate::command::{ConnId, Ticket};
@@ -18,6 +19,17 @@ pub struct Account {
     pub peer: PeerId,
     /// Whether it is in use.
     pub state: AccountState,
+    /// Who had it before by their own word, the last one at the end; at most [`SUCCESSIONS_MAX`].
+    pub former: Vec<Former>,
+}
+
+/// An identity in whose place another one has taken a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Former {
+    /// Who.
+    pub peer: PeerId,
+    /// What it stated then, for those who knew it.
+    pub succession: KeptSuccession,
 }
 
 /// Whether a name is in use by its owner.
@@ -65,7 +77,11 @@ pub(crate) enum Change {
 /// A write that ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Settled {
-    pub(crate) account: Account,
+    pub(crate) name: Name,
+    pub(crate) peer: PeerId,
+    pub(crate) state: AccountState,
+    /// Who had the name until now, where it changed hands.
+    pub(crate) was: Option<PeerId>,
     pub(crate) stored: bool,
     pub(crate) waiting: Vec<Waiter>,
 }
@@ -75,12 +91,15 @@ struct Entry {
     peer: PeerId,
     /// What the store holds, if it holds the name.
     stored: Option<AccountState>,
+    former: Vec<Former>,
     write: Option<Write>,
 }
 
 #[derive(Debug)]
 struct Write {
     target: AccountState,
+    /// Who is to have the name, with what the present one has stated, where it changes hands.
+    moves: Option<(PeerId, Former)>,
     waiting: Vec<Waiter>,
 }
 
@@ -96,8 +115,8 @@ pub(crate) struct Names {
 impl Names {
     pub(crate) fn load(accounts: impl IntoIterator<Item = Account>) -> Result<Self, Conflict> {
         let mut names = Self::default();
-        for Account { name, peer, state } in accounts {
-            let entry = Entry { peer, stored: Some(state), write: None };
+        for Account { name, peer, state, former } in accounts {
+            let entry = Entry { peer, stored: Some(state), former, write: None };
             let twice = names.entries.insert(name.clone(), entry).is_some();
             let other = match state {
                 AccountState::Held => names.of_peer.insert(peer, name.clone()).is_some(),
@@ -119,7 +138,16 @@ impl Names {
     /// The name under which `peer` is found.
     pub(crate) fn name_of(&self, peer: &PeerId) -> Option<&Name> {
         let name = self.of_peer.get(peer)?;
-        (self.entries.get(name)?.stored == Some(AccountState::Held)).then_some(name)
+        let entry = self.entries.get(name)?;
+        (entry.stored == Some(AccountState::Held) && entry.peer == *peer).then_some(name)
+    }
+
+    /// What was stated by `peer`, who had `name` once, and by each of its successors.
+    pub(crate) fn successions(&self, name: &Name, peer: &PeerId) -> Vec<KeptSuccession> {
+        let found = self.entries.get(name).filter(|entry| entry.stored == Some(AccountState::Held));
+        let former = found.filter(|entry| entry.peer != *peer).map_or(&[][..], |entry| &entry.former);
+        let from = former.iter().rposition(|former| former.peer == *peer).unwrap_or(former.len());
+        former.iter().skip(from).map(|former| former.succession.clone()).collect()
     }
 
     /// Whether `name` is, or is about to be, held by `peer`.
@@ -149,7 +177,40 @@ impl Names {
             return Change::Unavailable;
         }
         self.of_peer.insert(peer, name.clone());
-        self.begin(Account { name, peer, state: AccountState::Held }, waiter)
+        self.begin(name, peer, AccountState::Held, waiter)
+    }
+
+    /// Gives the name of `old` to `new`, of whom nobody else has a claim to it.
+    pub(crate) fn rotate(
+        &mut self,
+        name: &Name,
+        [old, new]: [PeerId; 2],
+        succession: KeptSuccession,
+        waiter: Waiter,
+    ) -> Change {
+        let Some(entry) = self.entries.get_mut(name) else { return Change::Taken };
+        if entry.peer == new && entry.former.last().is_some_and(|former| former.peer == old) {
+            return Change::Already;
+        }
+        if entry.peer != old || entry.stored != Some(AccountState::Held) {
+            return Change::Taken;
+        }
+        let same = |write: &Write| write.moves.as_ref().is_some_and(|(to, _)| *to == new);
+        match &mut entry.write {
+            Some(write) if same(write) => return write.join(AccountState::Held, waiter),
+            Some(_) => return Change::Unavailable,
+            None => {}
+        }
+        if let Some(held) = self.of_peer.get(&new) {
+            return Change::HoldsOther(held.clone());
+        }
+        let moves = (new, Former { peer: old, succession });
+        let former = with_one_more(&entry.former, moves.1.clone());
+        entry.write = Some(Write { target: AccountState::Held, moves: Some(moves), waiting: vec![waiter] });
+        // Nobody else may register it, and the new identity nothing else, while it is being written.
+        self.of_peer.insert(new, name.clone());
+        let account = Account { name: name.clone(), peer: new, state: AccountState::Held, former };
+        Change::Write(self.ticket(name), account)
     }
 
     pub(crate) fn unregister(&mut self, peer: PeerId, waiter: Waiter) -> Change {
@@ -159,15 +220,27 @@ impl Names {
         if let Some(write) = self.entries.get_mut(&name).and_then(|entry| entry.write.as_mut()) {
             return write.join(AccountState::Reserved, waiter);
         }
-        self.begin(Account { name, peer, state: AccountState::Reserved }, waiter)
+        self.begin(name, peer, AccountState::Reserved, waiter)
     }
 
     /// The shell stored what `ticket` stands for, or failed to.
     pub(crate) fn settle(&mut self, ticket: Ticket, stored: bool) -> Option<Settled> {
         let name = self.writes.remove(&ticket)?;
         let entry = self.entries.get_mut(&name)?;
-        let peer = entry.peer;
         let write = entry.write.take()?;
+        let was = match write.moves {
+            Some((new, former)) if stored => {
+                self.of_peer.remove(&entry.peer);
+                entry.former = with_one_more(&entry.former, former);
+                Some(core::mem::replace(&mut entry.peer, new))
+            }
+            Some((new, _)) => {
+                self.of_peer.remove(&new);
+                None
+            }
+            None => None,
+        };
+        let peer = entry.peer;
         if stored {
             entry.stored = Some(write.target);
         }
@@ -178,22 +251,31 @@ impl Names {
         if now.is_none() {
             self.entries.remove(&name);
         }
-        let account = Account { name, peer, state: write.target };
-        Some(Settled { account, stored, waiting: write.waiting })
+        Some(Settled { name, peer, state: write.target, was, stored, waiting: write.waiting })
     }
 
-    fn begin(&mut self, account: Account, waiter: Waiter) -> Change {
+    fn begin(&mut self, name: Name, peer: PeerId, state: AccountState, waiter: Waiter) -> Change {
+        let fresh = Entry { peer, stored: None, former: Vec::new(), write: None };
+        let entry = self.entries.entry(name.clone()).or_insert(fresh);
+        entry.write = Some(Write { target: state, moves: None, waiting: vec![waiter] });
+        let former = entry.former.clone();
+        Change::Write(self.ticket(&name), Account { name, peer, state, former })
+    }
+
+    fn ticket(&mut self, name: &Name) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        let entry = self.entries.entry(account.name.clone()).or_insert(Entry {
-            peer: account.peer,
-            stored: None,
-            write: None,
-        });
-        entry.write = Some(Write { target: account.state, waiting: vec![waiter] });
-        self.writes.insert(ticket, account.name.clone());
-        Change::Write(ticket, account)
+        self.writes.insert(ticket, name.clone());
+        ticket
     }
+}
+
+/// The last [`SUCCESSIONS_MAX`] of them.
+fn with_one_more(former: &[Former], last: Former) -> Vec<Former> {
+    let mut all = former.to_vec();
+    all.push(last);
+    all.drain(..all.len().saturating_sub(SUCCESSIONS_MAX));
+    all
 }
 
 impl Write {
@@ -249,7 +331,8 @@ mod tests {
 
     #[test]
     fn a_name_given_up_comes_back_to_its_owner_only() {
-        let held = Account { name: name("alice"), peer: ALICE, state: AccountState::Held };
+        let held =
+            Account { name: name("alice"), peer: ALICE, state: AccountState::Held, former: Vec::new() };
         let mut names = Names::load([held]).unwrap();
         let write = ticket(names.unregister(ALICE, waiter(1)));
         assert_eq!(names.register(name("alice"), ALICE, waiter(1)), Change::Unavailable);
@@ -286,7 +369,8 @@ mod tests {
 
     #[test]
     fn stored_accounts_that_contradict_each_other_are_refused() {
-        let account = |text, peer| Account { name: name(text), peer, state: AccountState::Held };
+        let account =
+            |text, peer| Account { name: name(text), peer, state: AccountState::Held, former: Vec::new() };
         assert_eq!(
             Names::load([account("alice", ALICE), account("alice", BOB)]).unwrap_err(),
             Conflict(name("alice"))

@@ -187,6 +187,7 @@ impl Engine {
             | FromBroker::Replaced(_)
             | FromBroker::Restarting(_)
             | FromBroker::Pong(_)
+            | FromBroker::Succeeded(_)
             | FromBroker::Unsupported(_) => {}
         }
     }

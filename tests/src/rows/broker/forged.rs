@@ -281,6 +281,8 @@ impl Bent {
             | ToBroker::Request(_)
             | ToBroker::Ping(_)
             | ToBroker::Bye(_)
+            | ToBroker::Rotate(_)
+            | ToBroker::SuccessionOf(_)
             | ToBroker::Unsupported(_) => return who,
         };
         match self.asked.get(&request) {

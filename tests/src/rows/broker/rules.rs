@@ -183,6 +183,7 @@ fn follow(
         | FromBroker::Replaced(_)
         | FromBroker::Restarting(_)
         | FromBroker::Pong(_)
+        | FromBroker::Succeeded(_)
         | FromBroker::Unsupported(_) => None,
     }
 }
