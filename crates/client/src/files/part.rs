@@ -43,15 +43,11 @@ impl Part {
         remove_leftovers(&handle);
         check_room(&handle, &dir_path, total)?;
         let name = format!("{PREFIX}{transfer}{SUFFIX}");
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // For the owner only: what friends send is nobody else's to read.
-        let file = rustix::fs::openat(&handle, &name, flags, Mode::RUSR | Mode::WUSR);
-        let file = File::from(file.map_err(|e| fault(e.into()))?);
-        // Locked, it is no leftover to another process. A file system without locks has only the
-        // moment between to fear.
-        if let Err(error) = file.try_lock() {
-            tracing::debug!(%error, "unfinished file not locked");
-        }
+        let file = loop {
+            if let Some(file) = create_locked(&handle, &name).map_err(|e| fault(e.into()))? {
+                break file;
+            }
+        };
         Ok(Self { dir: handle, dir_path, name, file, published: false })
     }
 
@@ -108,6 +104,21 @@ impl Drop for Part {
     }
 }
 
+/// Makes the unfinished file and locks it, so that it is no leftover to anybody. `None` where it was
+/// taken for one in the moment between: there is no file of this name any more.
+fn create_locked(dir: &OwnedFd, name: &str) -> Result<Option<File>, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // For the owner only: what friends send is nobody else's to read.
+    let file = File::from(rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?);
+    // Whoever holds the lock already removes the file as a leftover, and is soon done. A file system
+    // without locks has only the moment between to fear.
+    if let Err(error) = file.lock() {
+        tracing::debug!(%error, "unfinished file not locked");
+    }
+    let still_there = rustix::fs::fstat(&file)?.st_nlink > 0;
+    Ok(still_there.then_some(file))
+}
+
 /// Removes unfinished files whose process is gone: a crash leaves them, and nothing goes on with
 /// them. Whoever still writes one holds its lock.
 fn remove_leftovers(dir: &OwnedFd) {
@@ -119,7 +130,10 @@ fn remove_leftovers(dir: &OwnedFd) {
         }
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let Ok(file) = rustix::fs::openat(dir, name, flags, Mode::empty()) else { continue };
-        if File::from(file).try_lock().is_ok()
+        let file = File::from(file);
+        // What another has removed meanwhile may have come anew under its name.
+        if file.try_lock().is_ok()
+            && rustix::fs::fstat(&file).is_ok_and(|file| file.st_nlink > 0)
             && let Err(error) = rustix::fs::unlinkat(dir, name, AtFlags::empty())
         {
             tracing::debug!(%error, name, "leftover not removed");
@@ -213,6 +227,31 @@ mod tests {
         expected.extend([first.name.clone(), second.name.clone()]);
         expected.sort();
         assert_eq!(names(dir.path()), expected);
+    }
+
+    #[test]
+    fn files_that_begin_at_the_same_moment_are_no_leftovers_to_each_other() {
+        const WRITERS: u8 = 8;
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let start = std::sync::Barrier::new(WRITERS.into());
+            let gone = std::sync::Mutex::new(Vec::new());
+            std::thread::scope(|scope| {
+                for writer in 0..WRITERS {
+                    let (dir, start, gone) = (dir.path(), &start, &gone);
+                    scope.spawn(move || {
+                        start.wait();
+                        let part = Part::create(dir, TransferId([writer; 16]), 4);
+                        start.wait();
+                        if !part.as_ref().is_ok_and(|part| dir.join(&part.name).exists()) {
+                            gone.lock().unwrap().push(writer);
+                        }
+                        start.wait();
+                    });
+                }
+            });
+            assert!(gone.into_inner().unwrap().is_empty(), "in round {round} files of others are gone");
+        }
     }
 
     #[test]

@@ -240,6 +240,11 @@ async fn several_files_go_at_once_through_one_port() {
     }
     let done = |party: &duo::Party| party.updates.iter().filter(|update| update.state.is_end()).count() == 4;
     duo.until(|duo| done(&duo.alice) && done(&duo.bob)).await;
+    for party in [&duo.alice, &duo.bob] {
+        for end in party.updates.iter().filter(|update| update.state.is_end()) {
+            assert!(matches!(end.state, State::Done { .. }), "{end:?}");
+        }
+    }
     for (n, content) in contents.iter().enumerate() {
         assert!(fs::read(duo.downloads().join(format!("{n}.bin"))).unwrap() == *content);
     }
