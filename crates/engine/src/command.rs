@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use p2pchat_proto::conversation::MessageId;
-use p2pchat_proto::{Name, PeerId, RequestId};
+use p2pchat_proto::{Name, PeerId, RequestId, StandingChange};
 
 use crate::event::TransferNumber;
 use crate::people::Pin;
@@ -113,6 +113,11 @@ pub enum Command {
     Retry {
         /// Only for them.
         to: Option<PeerId>,
+    },
+    /// Stand otherwise towards others; answered by [`crate::Event::Standing`], too.
+    Stand {
+        /// What changes.
+        change: StandingChange,
     },
     /// How everything is: answered by [`crate::Event::Info`].
     Info,

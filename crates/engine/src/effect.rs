@@ -2,7 +2,7 @@
 
 use p2pchat_conversation::{BatchId, QueryId, Write};
 use p2pchat_proto::transfer::{Attempt, TcpCandidates};
-use p2pchat_proto::{BrokerKey, PeerId, TransferId};
+use p2pchat_proto::{BrokerKey, PeerId, Standing, TransferId};
 use p2pchat_session::Contact;
 use p2pchat_transfer::CarrierSpec;
 
@@ -33,6 +33,8 @@ pub enum Effect {
     },
     /// Keep what the user decided about an identity.
     Mark(Mark),
+    /// Keep how this user stands towards others.
+    Stand(Standing),
     /// Keep what a contact and this user meet again with, in the place of what was kept of the same
     /// contact; erase that where there are no generations. To be on the disk before the next datagram
     /// leaves, sealed.

@@ -8,8 +8,9 @@ use core::time::Duration;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use p2pchat_proto::broker::Status;
 use p2pchat_proto::conversation::MessageId;
-use p2pchat_proto::{BrokerKey, Name, PeerId, RequestId, WallTime};
+use p2pchat_proto::{BrokerKey, Name, PeerId, RequestId, Standing, WallTime};
 
 use crate::failure::Failure;
 use crate::history::Recalled;
@@ -50,6 +51,9 @@ pub enum Event {
     File(Box<FileEvent>),
     /// What is known of a peer's key changed, or a key does not fit.
     Trust(TrustEvent),
+    /// How this user stands towards others: at the start where that is not the default, and whenever a
+    /// command said it.
+    Standing(Standing),
     /// Answer to [`crate::Command::Info`].
     Info {
         /// The command.
@@ -153,8 +157,23 @@ pub struct Person {
 pub enum PersonStatus {
     /// Reachable.
     Online,
+    /// Reachable, but not at the machine.
+    Away,
+    /// Reachable, and not to be disturbed.
+    Busy,
     /// Not.
     Offline,
+}
+
+impl From<Status> for PersonStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Online => Self::Online,
+            Status::Away => Self::Away,
+            Status::Busy => Self::Busy,
+            Status::Offline => Self::Offline,
+        }
+    }
 }
 
 /// What is known of a peer's key.

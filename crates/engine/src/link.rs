@@ -18,7 +18,8 @@ use std::sync::Arc;
 use p2pchat_crypto::Identity;
 use p2pchat_crypto::link::{ClientHandshake, LinkOpener, LinkSealer, frame, hello};
 use p2pchat_proto::broker::{
-    Bye, Call, FromBroker, Hello, LinkError, Outcome, Ping, RefusedCode, Register, ToBroker, Unsupported,
+    Bye, Call, FEATURE_HELD_BACK, FEATURE_STANDING, FromBroker, Hello, LinkError, Outcome, Ping, RefusedCode,
+    Register, ToBroker, Unsupported,
 };
 use p2pchat_proto::limits::PROTOCOL_VERSION;
 use p2pchat_proto::{BrokerKey, Moment, Name, WallTime};
@@ -100,6 +101,12 @@ pub(crate) struct Link {
     state: State,
     partial: Vec<u8>,
     failures: u32,
+    /// To be held back by the broker at the next login, until a profile is said.
+    hold_back: bool,
+    /// What was said of that at the last one.
+    held_back: bool,
+    /// Whether the broker of the last login takes profiles.
+    takes_profiles: bool,
     next_call: Call,
     /// What the broker's clock showed at the login, and when that was.
     brokers_clock: Option<(WallTime, Moment)>,
@@ -123,6 +130,9 @@ impl Link {
             state: State::Waiting { until: now.moment },
             partial: Vec::new(),
             failures: 0,
+            hold_back: false,
+            held_back: false,
+            takes_profiles: false,
             next_call: 1,
             brokers_clock: None,
             outputs: VecDeque::new(),
@@ -142,6 +152,21 @@ impl Link {
     /// Whether the name is registered and calls can be made.
     pub(crate) fn is_ready(&self) -> bool {
         matches!(self.state, State::Ready { .. })
+    }
+
+    /// Whether the broker is to show this user to nobody, from the next login on until a profile is said.
+    pub(crate) fn hold_back(&mut self, hold_back: bool) {
+        self.hold_back = hold_back;
+    }
+
+    /// Whether the broker was asked for that at the last login.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back
+    }
+
+    /// Whether the broker of the last login takes profiles.
+    pub(crate) fn takes_profiles(&self) -> bool {
+        self.takes_profiles
     }
 
     /// Whether the link was refused for good or ended by the user.
@@ -311,7 +336,9 @@ impl Link {
         self.state = State::Greeting { channel, deadline };
         let signature = hello(&self.me, &proven.hash, proven.key);
         let versions = vec![PROTOCOL_VERSION];
-        let _call = self.call(Hello { versions, features: 0, peer: self.me.peer_id(), signature }.into());
+        self.held_back = self.hold_back;
+        let features = FEATURE_STANDING | if self.held_back { FEATURE_HELD_BACK } else { 0 };
+        let _call = self.call(Hello { versions, features, peer: self.me.peer_id(), signature }.into());
         Ok(())
     }
 
@@ -327,6 +354,7 @@ impl Link {
             return Err(Fault::Protocol("a version that was not offered"));
         }
         self.brokers_clock = Some((welcome.now, now.moment));
+        self.takes_profiles = welcome.features & FEATURE_STANDING != 0;
         if self.pinned.is_none()
             && let Some(key) = self.key
         {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use p2pchat_proto::broker::Status;
 use p2pchat_proto::{BrokerKey, Name, PeerId};
 
-use crate::event::{Person, PersonStatus, Trust};
+use crate::event::{Person, Trust};
 
 /// Most people whose names are remembered without a pin: those of several full answers to `/who`,
 /// of about 100 bytes each. A broker can name more people than there are.
@@ -71,7 +71,7 @@ pub(crate) struct People {
     /// The broker whose names are meant.
     here: Option<BrokerKey>,
     names: BTreeMap<PeerId, Name>,
-    online: BTreeSet<PeerId>,
+    online: BTreeMap<PeerId, Status>,
     marks: BTreeMap<PeerId, Mark>,
     /// Only those who are verified may talk to this user.
     verified_only: bool,
@@ -239,8 +239,8 @@ impl People {
     /// Takes presence of somebody; the person if it changed.
     pub(crate) fn set_status(&mut self, peer: PeerId, status: Status) -> Option<Person> {
         let changed = match status {
-            Status::Online => self.online.insert(peer),
-            Status::Offline => self.online.remove(&peer),
+            Status::Offline => self.online.remove(&peer).is_some(),
+            Status::Online | Status::Away | Status::Busy => self.online.insert(peer, status) != Some(status),
         };
         changed.then(|| self.person(peer))
     }
@@ -251,7 +251,7 @@ impl People {
     }
 
     pub(crate) fn person(&self, peer: PeerId) -> Person {
-        let status = if self.online.contains(&peer) { PersonStatus::Online } else { PersonStatus::Offline };
+        let status = self.online.get(&peer).copied().unwrap_or(Status::Offline).into();
         Person { peer, name: self.shown(peer), status, trust: self.trust(peer) }
     }
 }
@@ -259,6 +259,7 @@ impl People {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::PersonStatus;
 
     fn peer(byte: u8) -> PeerId {
         PeerId([byte; 32])

@@ -12,6 +12,7 @@ use crate::id::{BrokerKey, PeerId, RequestId};
 use crate::limits::{LINK_RECORD_MAX, OFFER_BODY_MAX, REASON_MAX, SEALED_ENDPOINTS_MAX};
 use crate::name::{NAME_MAX_LEN, Name};
 use crate::offer::SignedOffer;
+use crate::standing::Standing;
 pub use crate::succession::{Rotate, Succeeded, SuccessionOf};
 use crate::text::cut;
 use crate::time::WallTime;
@@ -29,6 +30,10 @@ pub const WATCH_MAX: usize = 2000;
 pub const WATCH_BATCH: usize = 1000;
 /// Most protocol versions that a `Hello` lists.
 pub const VERSIONS_MAX: usize = 16;
+/// Of a broker: it takes [`Profile`]. Of a client: it understands every [`Status`].
+pub const FEATURE_STANDING: u64 = 1;
+/// Of a client: to others it is not there before its first [`Profile`] came.
+pub const FEATURE_HELD_BACK: u64 = 1 << 1;
 /// Most bytes of a token for registration.
 pub const TOKEN_MAX: usize = 256;
 
@@ -136,6 +141,7 @@ link_messages! {
         0x0b Bye,
         0x0c Rotate,
         0x0d SuccessionOf,
+        0x0e Profile,
         0x0f Unsupported,
     }
 }
@@ -166,7 +172,7 @@ macro_rules! caps {
 
 caps! {
     Hello SMALL, Register SMALL, Unregister SMALL, Directory SMALL, Watch LISTING, Request OFFERING,
-    Cancel SMALL, Answer OFFERING, Endpoints SMALL, Ping SMALL, Bye SMALL, Unsupported SMALL,
+    Cancel SMALL, Answer OFFERING, Endpoints SMALL, Ping SMALL, Bye SMALL, Profile SMALL, Unsupported SMALL,
     Welcome SMALL, Refused SMALL, Reply LISTING, PresenceSnapshot LISTING, PresenceDelta SMALL,
     Incoming OFFERING, Answered OFFERING, Cancelled SMALL, Replaced SMALL, Restarting SMALL, Pong SMALL,
     Rotate SMALL, SuccessionOf SMALL, Succeeded OFFERING,
@@ -227,7 +233,7 @@ decode_checked!(Reason, |decoder| {
 pub struct Hello {
     /// Protocol versions that the client speaks, best first.
     pub versions: Vec<u8>,
-    /// What else it understands; no bit is defined in version 1.
+    /// What else it understands: [`FEATURE_STANDING`], [`FEATURE_HELD_BACK`].
     pub features: u64,
     /// Its identity.
     pub peer: PeerId,
@@ -338,6 +344,13 @@ pub struct Ping;
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Bye;
 
+/// How the client stands towards others from now on. Those whom it watches count as its contacts.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Profile {
+    /// That.
+    pub standing: Standing,
+}
+
 /// Answer to a kind that this side does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Unsupported {
@@ -352,7 +365,7 @@ pub struct Welcome {
     pub version: u8,
     /// The broker's clock, by which the client corrects its own.
     pub now: WallTime,
-    /// What else the broker understands; no bit is defined in version 1.
+    /// What else the broker understands: [`FEATURE_STANDING`].
     pub features: u64,
     /// The key that this broker will have next, where a change is planned.
     pub next_key: Option<BrokerKey>,
@@ -437,6 +450,10 @@ pub enum Status {
     Offline,
     /// There.
     Online,
+    /// There, but not at the machine. Only said to a client with [`FEATURE_STANDING`].
+    Away,
+    /// There, and not to be disturbed. Only said to a client with [`FEATURE_STANDING`].
+    Busy,
 }
 
 /// Presence of those whom the client has just begun to watch.

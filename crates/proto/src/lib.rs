@@ -4,7 +4,7 @@
 //!
 //! 1. [`id`] and [`name`]: who is meant.
 //! 2. [`codec`]: how structured bodies become bytes, and every bound on the way back.
-//! 3. [`broker`]: what a client and its broker say to each other over TCP.
+//! 3. [`broker`]: what a client and its broker say to each other over TCP, [`standing`] among it.
 //! 4. [`offer`]: the signed statement with which two people begin.
 //! 5. [`datagram`], [`frame`], [`varint`]: the UDP session, byte by byte.
 //! 6. [`conversation`] and [`transfer`]: what travels inside a session. [`rekey`]: what the session
@@ -31,6 +31,7 @@ pub mod limits;
 pub mod name;
 pub mod offer;
 pub mod rekey;
+pub mod standing;
 pub mod stream;
 pub mod succession;
 pub mod text;
@@ -41,4 +42,5 @@ pub mod varint;
 pub use endpoint::UdpEndpoints;
 pub use id::{BrokerKey, GroupId, PeerId, RequestId, TransferId};
 pub use name::Name;
+pub use standing::{Availability, ContactPolicy, Standing, StandingChange, Visibility};
 pub use time::{Moment, WallTime};

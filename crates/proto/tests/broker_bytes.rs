@@ -6,7 +6,9 @@ use p2pchat_proto::broker::*;
 use p2pchat_proto::limits::{OFFER_BODY_MAX, REASON_MAX, SEALED_ENDPOINTS_MAX};
 use p2pchat_proto::offer::SignedOffer;
 use p2pchat_proto::succession::KeptSuccession;
-use p2pchat_proto::{BrokerKey, Name, PeerId, RequestId, WallTime};
+use p2pchat_proto::{
+    Availability, BrokerKey, ContactPolicy, Name, PeerId, RequestId, Standing, Visibility, WallTime,
+};
 
 const CALL: Call = 0x0102_0304;
 const REQUEST: RequestId = RequestId([0x77; 16]);
@@ -99,6 +101,12 @@ fn what_a_client_says_about_itself_has_its_bytes() {
     from_client(Unregister, &format!("03 {call}"));
     from_client(Ping, &format!("0a {call}"));
     from_client(Bye, &format!("0b {call}"));
+    let standing = Standing {
+        status: Availability::Invisible,
+        visibility: Visibility::Contacts,
+        policy: ContactPolicy::Nobody,
+    };
+    from_client(Profile { standing }, &format!("0e {call} 00000003 00000001 00000002"));
     from_client(Unsupported { kind: 0x8d }, &format!("0f {call} 8d"));
 }
 

@@ -5,7 +5,7 @@ use core::ops::Bound;
 use p2pchat_proto::broker::{
     Answer, AnswerBody, Answered, Call, Cancel, Cancelled, CancelledWhy, DIRECTORY_PAGE, Directory,
     DirectoryEntry, Endpoints, Incoming, Outcome, Pong, PresenceSnapshot, RefusedCode, Register, Reply,
-    Request, Rotate, Status, Succeeded, SuccessionOf, ToBroker, WATCH_BATCH, WATCH_MAX, Watch,
+    Request, Rotate, Succeeded, SuccessionOf, ToBroker, WATCH_BATCH, WATCH_MAX, Watch,
 };
 use p2pchat_proto::{Moment, Name, PeerId};
 
@@ -14,6 +14,7 @@ use crate::names::{AccountState, Change};
 use crate::rate::seconds;
 use crate::registry::Registry;
 use crate::requests::Asked;
+use crate::standing::Reach;
 
 impl Registry {
     /// A client said `message`. A hello goes to [`login`](Self::login) instead and a rotation to
@@ -36,6 +37,7 @@ impl Registry {
             ToBroker::Endpoints(endpoints) => self.endpoints(conn, call, peer, endpoints),
             ToBroker::Ping(_) => self.send(conn, call, Pong),
             ToBroker::Bye(_) => self.bye(conn),
+            ToBroker::Profile(profile) => self.profile(conn, call, peer, &profile),
             ToBroker::Unsupported(_) => {}
         }
     }
@@ -48,9 +50,7 @@ impl Registry {
         }
         if settled.stored && self.online.contains_key(&settled.peer) {
             match settled.state {
-                AccountState::Held => {
-                    self.directory.insert(settled.name, settled.peer);
-                }
+                AccountState::Held => self.list(settled.peer),
                 AccountState::Reserved => {
                     self.directory.remove(&settled.name);
                 }
@@ -152,7 +152,7 @@ impl Registry {
         let entry = |(name, peer): (&Name, &PeerId)| DirectoryEntry {
             name: name.clone(),
             peer: *peer,
-            status: Status::Online,
+            status: self.shown(*peer, conn),
         };
         let people = matching.by_ref().take(DIRECTORY_PAGE).map(entry).collect();
         let more = matching.next().is_some();
@@ -160,6 +160,9 @@ impl Registry {
     }
 
     fn watch(&mut self, conn: ConnId, call: Call, watch: &Watch) {
+        let Some(peer) = self.member(conn).map(|member| member.peer) else { return };
+        // To whom it shows itself may hang on whom it knows.
+        let seen = self.seen(peer);
         let Some(member) = self.member(conn) else { return };
         let mut roster = member.watching.clone();
         for peer in &watch.remove {
@@ -178,16 +181,13 @@ impl Registry {
         }
         self.reply(conn, call, Outcome::Done);
         for batch in watch.add.chunks(WATCH_BATCH) {
-            let peers = batch.iter().map(|&peer| (peer, self.status(peer))).collect();
+            let peers = batch.iter().map(|&peer| (peer, self.shown(peer, conn))).collect();
             let Some(member) = self.member(conn) else { return };
             member.presence_version += 1;
             let version = member.presence_version;
             self.send(conn, 0, PresenceSnapshot { version, peers });
         }
-    }
-
-    fn status(&self, peer: PeerId) -> Status {
-        if self.online.contains_key(&peer) { Status::Online } else { Status::Offline }
+        self.stands_otherwise(peer, seen);
     }
 
     fn request(&mut self, conn: ConnId, from: PeerId, asked: Request, now: Moment) -> Outcome {
@@ -231,8 +231,10 @@ impl Registry {
         if meant == from {
             return Err(Outcome::Unknown);
         }
-        if self.online.contains_key(&meant) {
-            return Ok(meant);
+        match self.reach(from, meant) {
+            Reach::Passed => return Ok(meant),
+            Reach::Refused => return Err(Outcome::Unknown),
+            Reach::Absent => {}
         }
         Err(if self.names.name_of(&meant).is_some() { Outcome::NotOnline } else { Outcome::Unknown })
     }

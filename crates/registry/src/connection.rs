@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use p2pchat_proto::{Moment, PeerId};
+use p2pchat_proto::broker::{FEATURE_HELD_BACK, FEATURE_STANDING};
+use p2pchat_proto::{Moment, PeerId, Standing};
 
 use crate::address::Address;
 use crate::rate::Bucket;
@@ -31,6 +32,10 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) peer: PeerId,
+    /// How it stands towards others; `None` until it says so, where it wants to be held back until then.
+    pub(crate) standing: Option<Standing>,
+    /// Whether it understands every status.
+    pub(crate) understands: bool,
     pub(crate) watching: BTreeSet<PeerId>,
     /// Number of the last presence message.
     pub(crate) presence_version: u64,
@@ -40,9 +45,12 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(peer: PeerId) -> Self {
+    pub(crate) fn new(peer: PeerId, features: u64) -> Self {
+        let held_back = features & FEATURE_HELD_BACK != 0;
         Self {
             peer,
+            standing: (!held_back).then(Standing::default),
+            understands: features & FEATURE_STANDING != 0,
             watching: BTreeSet::new(),
             presence_version: 0,
             messages: Bucket::default(),

@@ -29,6 +29,7 @@ mod presence;
 mod rate;
 mod registry;
 mod requests;
+mod standing;
 
 pub use address::Address;
 pub use command::{CloseReason, Command, ConnId, StoreFailed, Ticket};

@@ -4,8 +4,8 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use p2pchat_proto::broker::{
-    Call, Cancelled, CancelledWhy, FromBroker, Hello, PresenceDelta, Refused, RefusedCode, Replaced,
-    Restarting, Status, Unsupported, VERSIONS_MAX, Welcome,
+    Call, Cancelled, CancelledWhy, FEATURE_STANDING, FromBroker, Hello, Refused, RefusedCode, Replaced,
+    Restarting, Unsupported, VERSIONS_MAX, Welcome,
 };
 use p2pchat_proto::limits::PROTOCOL_VERSION;
 use p2pchat_proto::{BrokerKey, Moment, Name, PeerId, WallTime};
@@ -32,7 +32,7 @@ pub struct Registry {
     /// Connections at a time, where limits count.
     per_address: BTreeMap<Address, usize>,
     pub(crate) online: BTreeMap<PeerId, ConnId>,
-    /// Who is online under which name.
+    /// Who is online under which name, and shown to everybody.
     pub(crate) directory: BTreeMap<Name, PeerId>,
     pub(crate) names: Names,
     pub(crate) watchers: Watchers,
@@ -117,12 +117,15 @@ impl Registry {
             return self.refuse(conn, RefusedCode::Version, 0);
         }
         connection.heard = now;
-        connection.state = State::Member(Box::new(Member::new(hello.peer)));
-        let next_key = self.next_key;
-        self.send(conn, call, Welcome { version: PROTOCOL_VERSION, now: wall, features: 0, next_key });
-        let Some(older) = self.online.insert(hello.peer, conn) else {
-            return self.came(hello.peer);
-        };
+        // Taken before the state, which is what is looked at.
+        let seen = self.seen(hello.peer);
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        connection.state = State::Member(Box::new(Member::new(hello.peer, hello.features)));
+        let (next_key, features) = (self.next_key, FEATURE_STANDING);
+        self.send(conn, call, Welcome { version: PROTOCOL_VERSION, now: wall, features, next_key });
+        let older = self.online.insert(hello.peer, conn);
+        self.stands_otherwise(hello.peer, seen);
+        let Some(older) = older else { return };
         // The identity stays online; what hung on the older connection does not.
         self.send(older, 0, Replaced);
         self.detach(older);
@@ -316,11 +319,15 @@ impl Registry {
 
     /// Undoes the login of `conn`, if it has one.
     fn leave(&mut self, conn: ConnId) {
-        let Some(peer) = self.detach(conn) else { return };
+        let Some(peer) = self.member(conn).map(|member| member.peer) else { return };
+        let seen = self.seen(peer);
+        if self.detach(conn).is_none() {
+            return;
+        }
         for ended in self.go_offline(peer) {
             self.tell_gone(peer, &ended);
         }
-        self.tell_watchers(peer, Status::Offline);
+        self.stands_otherwise(peer, seen);
     }
 
     /// Nobody finds `peer` any more. Its open requests are over, and returned.
@@ -343,22 +350,6 @@ impl Registry {
                 }
                 Some(member.peer)
             }
-        }
-    }
-
-    fn came(&mut self, peer: PeerId) {
-        if let Some(name) = self.names.name_of(&peer) {
-            self.directory.insert(name.clone(), peer);
-        }
-        self.tell_watchers(peer, Status::Online);
-    }
-
-    fn tell_watchers(&mut self, peer: PeerId, status: Status) {
-        for watcher in self.watchers.of(&peer) {
-            let Some(member) = self.member(watcher) else { continue };
-            member.presence_version += 1;
-            let version = member.presence_version;
-            self.send(watcher, 0, PresenceDelta { version, peer, status });
         }
     }
 

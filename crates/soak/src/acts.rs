@@ -307,6 +307,7 @@ impl World {
             | Event::Presence(_)
             | Event::People { .. }
             | Event::Trust(_)
+            | Event::Standing(_)
             | Event::File(_)
             | Event::Recalled { .. }
             | Event::Stopped(_) => {}

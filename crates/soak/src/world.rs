@@ -447,7 +447,7 @@ impl World {
                     self.people[who].pins.retain(|pin| pin.peer != instead_of);
                     self.people[who].pins.push(pin);
                 }
-                Effect::Mark(_) => {}
+                Effect::Mark(_) | Effect::Stand(_) => {}
                 Effect::KeepContact(contact) => self.people[who].keep(contact),
                 Effect::Commit { batch, writes } => self.store_later(who, Job::Commit(batch, writes)),
                 Effect::Load { query, peer } => self.store_later(who, Job::Load(query, peer)),

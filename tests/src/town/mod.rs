@@ -294,6 +294,7 @@ impl Town {
                 | Effect::Pin(_)
                 | Effect::Repin { .. }
                 | Effect::Mark(_)
+                | Effect::Stand(_)
                 | Effect::KeepContact(_)
                 | Effect::Load { .. }
                 | Effect::StartCarrier(_)

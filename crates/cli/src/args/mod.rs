@@ -2,12 +2,15 @@
 
 mod global;
 
+use core::str::FromStr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use p2pchat_proto::{Name, PeerId};
+use p2pchat_proto::standing::NoSuchWord;
+use p2pchat_proto::{Availability, ContactPolicy, Name, PeerId, Visibility as Seen};
 
 pub use global::{Accept, Color, Global, Switch};
 
@@ -86,6 +89,18 @@ pub enum Command {
         p2pchat contacts verify alice\n  \
         p2pchat contacts block mallory")]
     Contacts(Contacts),
+    /// Show how everything is, and what others see of me; change that
+    #[command(after_help = "Examples:\n  \
+        p2pchat status\n  \
+        p2pchat status away\n  \
+        p2pchat status invisible")]
+    Status(Status),
+    /// Show or change who sees that I am there
+    #[command(after_help = "Example:\n  p2pchat visibility contacts")]
+    Visibility(Visibility),
+    /// Show or change who may ask me for a chat
+    #[command(after_help = "Example:\n  p2pchat policy contacts")]
+    Policy(Policy),
     /// Write shell completions to standard output
     #[command(
         after_help = "Example:\n  p2pchat completions bash > ~/.local/share/bash-completion/completions/p2pchat"
@@ -368,6 +383,38 @@ pub enum ContactsWhat {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// What others see from now on; while I am invisible, nobody is answered
+    #[arg(value_name = "STATUS", value_parser = one_of(Availability::ALL, Availability::as_str))]
+    pub status: Option<Availability>,
+}
+
+/// `visibility`
+#[derive(Debug, Args)]
+pub struct Visibility {
+    /// Who sees that I am there, from now on; public puts me into the directory
+    #[arg(value_name = "VISIBILITY", value_parser = one_of(Seen::ALL, Seen::as_str))]
+    pub visibility: Option<Seen>,
+}
+
+/// `policy`
+#[derive(Debug, Args)]
+pub struct Policy {
+    /// Whose requests the broker passes on, from now on
+    #[arg(value_name = "POLICY", value_parser = one_of(ContactPolicy::ALL, ContactPolicy::as_str))]
+    pub policy: Option<ContactPolicy>,
+}
+
+/// One of these words, which completions and help know, too.
+fn one_of<T>(all: &'static [T], word: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = NoSuchWord> + Copy + core::marker::Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|one| word(*one))).try_map(|typed| typed.parse::<T>())
 }
 
 /// `completions`

@@ -181,7 +181,7 @@ pub(super) fn greet(profile: &Profile, identity: &Arc<Identity>) -> Result<(), F
 }
 
 /// Who does a command.
-enum Held {
+pub(super) enum Held {
     /// This process, which holds the profile.
     Here(ProfileLock),
     /// The process that holds it has; the exit status.
@@ -189,7 +189,7 @@ enum Held {
 }
 
 /// Holds the profile, or has the process that does do it.
-fn hold_or_call(profile: &Profile, call: Call) -> Result<Held, Failure> {
+pub(super) fn hold_or_call(profile: &Profile, call: Call) -> Result<Held, Failure> {
     runtime()?.block_on(async {
         let stream = match control::hold(&profile.home).await? {
             Place::Here(lock) => return Ok(Held::Here(lock)),

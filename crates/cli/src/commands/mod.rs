@@ -8,6 +8,7 @@ mod identity;
 mod moving;
 mod pages;
 mod passphrase;
+mod status;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -15,6 +16,7 @@ use std::io;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use p2pchat_client::{Failure, json};
+use p2pchat_proto::StandingChange;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Cli, Command, IdWhat};
@@ -74,6 +76,16 @@ fn dispatch(cli: &Cli, json: &mut bool) -> Result<u8, Failure> {
         Command::Contacts(args) => contacts::run(&profile()?.kept()?, args),
         Command::History(args) => history::run(&profile()?.kept()?, args),
         Command::Send(args) => chat::send(profile()?, args),
+        Command::Status(args) => {
+            status::run(&profile()?.kept()?, StandingChange { status: args.status, ..Default::default() })
+        }
+        Command::Visibility(args) => status::run(
+            &profile()?.kept()?,
+            StandingChange { visibility: args.visibility, ..Default::default() },
+        ),
+        Command::Policy(args) => {
+            status::run(&profile()?.kept()?, StandingChange { policy: args.policy, ..Default::default() })
+        }
         Command::Passphrase(args) => passphrase::run(&profile()?.kept()?, args),
     }
 }

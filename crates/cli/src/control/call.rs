@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use p2pchat_client::Failure;
 use p2pchat_client::sanitise::needs_escape;
 use p2pchat_client::store::Place;
+use p2pchat_proto::StandingChange;
+use p2pchat_proto::standing::NoSuchWord;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -37,6 +39,8 @@ pub enum Call {
     History(HistoryCall),
     /// What `contacts` changes
     Contacts(ContactsCall),
+    /// `status`, `visibility`, `policy`
+    Status(StatusCall),
 }
 
 /// `send`
@@ -63,6 +67,47 @@ pub struct ListCall {
     pub all: bool,
     /// Only names that begin so.
     pub prefix: String,
+}
+
+/// `status`, `visibility`, `policy`: what changes, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusCall {
+    /// What others see.
+    #[serde(default)]
+    pub status: Option<String>,
+    /// Who sees it.
+    #[serde(default)]
+    pub visibility: Option<String>,
+    /// Who may ask.
+    #[serde(default)]
+    pub policy: Option<String>,
+}
+
+impl From<StandingChange> for StatusCall {
+    fn from(change: StandingChange) -> Self {
+        Self {
+            status: change.status.map(|word| word.to_string()),
+            visibility: change.visibility.map(|word| word.to_string()),
+            policy: change.policy.map(|word| word.to_string()),
+        }
+    }
+}
+
+impl StatusCall {
+    /// What it means.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] for words that there are not.
+    pub fn change(&self) -> Result<StandingChange, Failure> {
+        let wrong = |error: NoSuchWord| Failure::Usage(error.to_string());
+        Ok(StandingChange {
+            status: self.status.as_deref().map(str::parse).transpose().map_err(wrong)?,
+            visibility: self.visibility.as_deref().map(str::parse).transpose().map_err(wrong)?,
+            policy: self.policy.as_deref().map(str::parse).transpose().map_err(wrong)?,
+        })
+    }
 }
 
 /// A question about what is kept.

@@ -207,6 +207,7 @@ impl Task for Connect {
             | Event::Message(_)
             | Event::Receipt(_)
             | Event::Trust(_)
+            | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
             | Event::Done { .. }

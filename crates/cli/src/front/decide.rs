@@ -62,6 +62,7 @@ impl Task for Decide {
             | Event::Receipt(_)
             | Event::File(_)
             | Event::Trust(_)
+            | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
             | Event::Done { .. }

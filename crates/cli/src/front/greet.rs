@@ -38,6 +38,7 @@ pub async fn greet(events: &mut Events, broker: &str) -> Result<(), Failure> {
                 | Event::Receipt(_)
                 | Event::File(_)
                 | Event::Trust(_)
+                | Event::Standing(_)
                 | Event::Info { .. }
                 | Event::Recalled { .. }
                 | Event::Done { .. }

@@ -51,6 +51,7 @@ impl Task for List {
             | Event::Receipt(_)
             | Event::File(_)
             | Event::Trust(_)
+            | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
             | Event::Done { .. }
@@ -84,7 +85,7 @@ impl Task for List {
     fn shown(&self, event: Event) -> Option<Event> {
         match event {
             Event::People { id, mut list } => {
-                list.retain(|person| self.all || person.status == PersonStatus::Online);
+                list.retain(|person| self.all || person.status != PersonStatus::Offline);
                 Some(Event::People { id, list })
             }
             Event::Error(_) => Some(event),
@@ -97,6 +98,7 @@ impl Task for List {
             | Event::Receipt(_)
             | Event::File(_)
             | Event::Trust(_)
+            | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
             | Event::Done { .. }

@@ -51,6 +51,7 @@ impl Task for Listen {
             | Event::Receipt(_)
             | Event::File(_)
             | Event::Trust(_)
+            | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
             | Event::Done { .. }

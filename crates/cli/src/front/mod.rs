@@ -11,6 +11,7 @@ mod list;
 mod listen;
 mod recall;
 mod send;
+mod status;
 mod task;
 
 use core::fmt;
@@ -33,6 +34,7 @@ pub use list::List;
 pub use listen::Listen;
 pub use recall::Ask;
 pub use send::{Address, Parcel, Send};
+pub use status::Stand;
 pub use task::{Step, Task};
 
 use crate::clock::wall_time;

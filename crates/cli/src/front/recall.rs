@@ -52,6 +52,7 @@ impl Task for Ask {
             | Event::Receipt(_)
             | Event::File(_)
             | Event::Trust(_)
+            | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
             | Event::Done { .. }

@@ -410,6 +410,7 @@ impl Task for Send {
             | Event::People { .. }
             | Event::Message(_)
             | Event::Trust(_)
+            | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
             | Event::Error(_)

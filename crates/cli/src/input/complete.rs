@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use p2pchat_client::language::{COMMANDS, Takes, find};
+use p2pchat_proto::{Availability, ContactPolicy, Visibility};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
@@ -99,6 +100,9 @@ fn candidates(typed: &str, known: &Known) -> Candidates {
         Takes::Nothing => nothing,
         Takes::Names => begin(&mut known.names.iter().chain(&known.numbers).cloned()),
         Takes::Switch => begin(&mut ["on", "off"].into_iter().map(str::to_owned)),
+        Takes::Status => begin(&mut Availability::ALL.iter().map(ToString::to_string)),
+        Takes::Visibility => begin(&mut Visibility::ALL.iter().map(ToString::to_string)),
+        Takes::Policy => begin(&mut ContactPolicy::ALL.iter().map(ToString::to_string)),
         Takes::Commands => begin(&mut COMMANDS.iter().map(|entry| entry.name.to_owned())),
         Takes::Paths => Candidates::Paths,
     }
@@ -134,6 +138,8 @@ mod tests {
         assert_eq!(words("/msg alice,b"), (11, vec!["bob".to_owned()]));
         assert_eq!(words("/info al").1, Vec::<String>::new());
         assert_eq!(words("/timestamps o").1, ["on", "off"]);
+        assert_eq!(words("/status ").1, ["online", "away", "busy", "invisible"]);
+        assert_eq!(words("/policy c").1, ["contacts"]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use p2pchat_proto::Name;
 use super::{Past, Role, Shown, Stream, TimeOfDay, bytes, duration, forgotten, safety_lines, table, waiting};
 
 mod info;
+mod status;
 
 /// A running transfer is shown whenever it has passed another such share of its bytes.
 const PROGRESS_STEPS: u64 = 4;
@@ -60,7 +61,7 @@ impl Plain {
             Event::Broker(event) => self.broker(event).into_iter().collect(),
             Event::Presence(person) => {
                 let who = desk.people().label(person.peer);
-                vec![Shown::event(&format!("* {who} is {}", status(person.status)))]
+                vec![Shown::event(&format!("* {who} is {}", presence(person.status)))]
             }
             Event::People { id: _, list } => people(list),
             Event::Request(event) => request(event),
@@ -69,6 +70,9 @@ impl Plain {
             Event::Receipt(event) => self.receipt(event, desk).into_iter().collect(),
             Event::File(event) => self.file(event, desk).into_iter().collect(),
             Event::Trust(event) => trust(event, desk),
+            Event::Standing(standing) => {
+                vec![Shown::notice(&format!("* you are {}", status::standing(*standing)))]
+            }
             Event::Info { id: _, sessions, sought, socket } => {
                 info::info(sessions, sought, socket, &self.clock)
             }
@@ -133,6 +137,8 @@ impl Plain {
                 vec![Shown::data(&forgotten(&desk.people().label(*peer), *messages))]
             }
             Local::Contact(person) => vec![Shown::data(&contact(person).join("  "))],
+            Local::Standing(standing) => vec![Shown::data(&status::standing(*standing))],
+            Local::Status(status) => status::status(status, &self.clock),
             Local::Timestamps(on) => vec![Shown::notice(&format!("* timestamps {}", on_off(*on)))],
             Local::ReadReceipts(on) => vec![Shown::notice(&format!("* read receipts {}", on_off(*on)))],
         }
@@ -295,7 +301,12 @@ fn people(list: &[Person]) -> Vec<Shown> {
     let mut rows = vec![["NAME", "STATUS", "TRUST", "ID"].map(str::to_owned)];
     rows.extend(list.iter().map(|person| {
         let name = person.name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-        [name, status(person.status).to_owned(), trust_text(person.trust).to_owned(), person.peer.to_string()]
+        [
+            name,
+            presence(person.status).to_owned(),
+            trust_text(person.trust).to_owned(),
+            person.peer.to_string(),
+        ]
     }));
     table(&rows).iter().map(|line| Shown::data(line)).collect()
 }
@@ -420,9 +431,11 @@ fn session_state(state: SessionState) -> &'static str {
     }
 }
 
-fn status(status: PersonStatus) -> &'static str {
+fn presence(status: PersonStatus) -> &'static str {
     match status {
         PersonStatus::Online => "online",
+        PersonStatus::Away => "away",
+        PersonStatus::Busy => "busy",
         PersonStatus::Offline => "offline",
     }
 }

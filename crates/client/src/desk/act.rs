@@ -7,7 +7,7 @@ use p2pchat_crypto::safety::SafetyNumber;
 use p2pchat_engine::event::{Direction, FileEvent, FileState, RequestEvent};
 use p2pchat_engine::{Command, Failure, Target, TransferNumber};
 use p2pchat_proto::name::NAME_RULE;
-use p2pchat_proto::{Name, PeerId, RequestId};
+use p2pchat_proto::{Name, PeerId, RequestId, StandingChange};
 
 use super::{Action, Current, Desk, Local, Made, Outcome, Saying, Waiting};
 use crate::invitation::Invitation;
@@ -157,6 +157,10 @@ impl Desk {
                 Recipient::Expected => return Err(Failure::NoConversation),
             },
             Slash::Trust(name) => self.ask(Command::Trust { name }, tag, actions),
+            Slash::Stand(change) if change == StandingChange::default() => {
+                show(Local::Standing(self.standing), tag, actions);
+            }
+            Slash::Stand(change) => self.ask(Command::Stand { change }, tag, actions),
             Slash::Info => self.ask(Command::Info, tag, actions),
             Slash::Id => show(Local::Id(self.me.clone()), tag, actions),
             Slash::Timestamps(on) => {

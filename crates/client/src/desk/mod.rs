@@ -14,6 +14,7 @@ mod history;
 mod ledger;
 mod pending;
 mod people;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ use p2pchat_engine::event::{
 use p2pchat_engine::history::{Page, Talk};
 use p2pchat_engine::{Command, CommandId, Event, Failure, Target, TransferNumber};
 use p2pchat_proto::conversation::MessageId;
-use p2pchat_proto::{Name, PeerId, RequestId};
+use p2pchat_proto::{Name, PeerId, RequestId, Standing};
 
 use crate::json::{Line, LineError, Tag};
 use crate::language;
@@ -37,6 +38,7 @@ use history::Looking;
 pub use ledger::Ledger;
 use pending::Pending;
 pub use people::{Conversation, People};
+pub use status::Status;
 
 /// Most open requests that are kept; the oldest goes first. Far more than anybody answers.
 const REQUESTS_KEPT: usize = 256;
@@ -134,6 +136,10 @@ pub enum Local {
     },
     /// What is known of somebody.
     Contact(Box<Acquaintance>),
+    /// `/status` without a word
+    Standing(Standing),
+    /// How everything is.
+    Status(Box<Status>),
     /// `/timestamps`
     Timestamps(bool),
     /// `/read-receipts`
@@ -173,6 +179,7 @@ pub struct Desk {
     taken_files: BTreeSet<TransferNumber>,
     ledgers: Vec<Ledger>,
     timestamps: bool,
+    standing: Standing,
 }
 
 /// A line for the expected person, typed before the session was up.
@@ -210,6 +217,7 @@ impl Desk {
             taken_files: BTreeSet::new(),
             ledgers: Vec::new(),
             timestamps: false,
+            standing: Standing::default(),
         }
     }
 
@@ -287,6 +295,7 @@ impl Desk {
             }
             Event::File(file) => self.file_changed(file),
             Event::Trust(trust) => self.people.learn(trust.peer, trust.name.as_ref()),
+            Event::Standing(standing) => self.standing = *standing,
             Event::Info { id, .. } => self.finish(*id, Ok(Made::default()), &mut actions),
             Event::Recalled { id, answer } => self.recalled(*id, answer, &mut actions),
             Event::Done { id, message, transfer, request } => {
@@ -404,6 +413,11 @@ impl Desk {
     /// Who is who.
     pub fn people(&self) -> &People {
         &self.people
+    }
+
+    /// How the user stands towards others.
+    pub fn standing(&self) -> Standing {
+        self.standing
     }
 
     /// Whether messages are shown with their time.

@@ -41,6 +41,7 @@ pub(crate) fn event(event: &Event) {
             info!(was = ?trust.was, is = ?trust.is, mismatch, "trust");
             debug!(peer = %trust.peer, pinned = ?trust.pinned, "trust");
         }
+        Event::Standing(standing) => info!(?standing, "standing"),
         Event::Presence(person) => debug!(peer = %person.peer, status = ?person.status, "presence"),
         Event::Failed { id, failure } => info!(id = id.0, code = failure.code(), "command failed"),
         Event::Error(failure) => warn!(code = failure.code(), "failure"),

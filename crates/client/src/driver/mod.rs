@@ -458,6 +458,7 @@ impl Driver {
             Effect::Pin(pin) => self.profile.pin(pin, now.wall)?,
             Effect::Repin { pin, instead_of } => self.profile.repin(pin, instead_of, now.wall)?,
             Effect::Mark(mark) => self.profile.mark(mark)?,
+            Effect::Stand(standing) => self.profile.stand(standing)?,
             Effect::KeepContact(contact) => self.profile.keep_contact(&contact)?,
             Effect::Commit { batch, writes } => self.store.commit(batch, writes),
             Effect::Load { query, peer } => self.store.load(query, peer),

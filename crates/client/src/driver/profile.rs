@@ -5,7 +5,7 @@ use std::sync::Arc;
 use p2pchat_crypto::Identity;
 use p2pchat_engine::event::MessageEvent;
 use p2pchat_engine::{Engine, Failure, Kept, Mark, Now, Pin};
-use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
+use p2pchat_proto::{BrokerKey, Name, PeerId, Standing, WallTime};
 use p2pchat_session::Contact;
 
 use super::udp::Sockets;
@@ -90,12 +90,18 @@ impl Profile {
         self.papers.repin(pin, instead_of)
     }
 
-    /// Tells the engine what the user decided about people.
+    /// Tells the engine what the user decided about people, and who sees this user.
     pub(crate) fn remind(&self, engine: &mut Engine, require_verified: bool, now: Now) {
         self.papers.marks().iter().for_each(|mark| engine.remember_mark(mark.clone(), now));
+        engine.remember_standing(self.papers.standing());
         if require_verified {
             engine.require_verified();
         }
+    }
+
+    /// Keeps how this user stands towards others.
+    pub(crate) fn stand(&mut self, standing: Standing) -> Result<(), Failure> {
+        self.papers.set_standing(standing)
     }
 
     pub(crate) fn mark(&mut self, mark: Mark) -> Result<(), Failure> {

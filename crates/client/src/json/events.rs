@@ -33,6 +33,7 @@ pub fn event(event: &Event, at: WallTime) -> Option<String> {
         Event::Receipt(event) => receipt(event, at),
         Event::File(event) => file(event, at),
         Event::Trust(event) => trust(event, at),
+        Event::Standing(standing) => return Some(super::standing(*standing, at)),
         Event::Info { id: _, sessions, sought, socket } => Object::event("info", at)
             .with("sessions", sessions.iter().map(session_in_info).collect::<Vec<_>>())
             .with("sought", sought.iter().map(sought_in_info).collect::<Vec<_>>())
@@ -102,6 +103,8 @@ pub fn local(local: &Local, at: WallTime) -> Option<String> {
             .with_some("peer", peer.map(|peer| peer.to_string()))
             .with_some("name", name.as_ref().map(|name| name.as_str())),
         Local::Ledger(ledger) => return Some(self::ledger(ledger, at)),
+        Local::Standing(standing) => return Some(super::standing(*standing, at)),
+        Local::Status(status) => return Some(super::status(status, at)),
         Local::Contact(person) => return Some(super::contact(person, at)),
         Local::History(page) => return Some(super::history(page, at)),
         Local::Waiting(talks) => return Some(super::talks("waiting", talks, at)),
@@ -194,15 +197,18 @@ fn ready(event: &Ready, at: WallTime) -> Object {
         .with_some("control", event.control.as_ref().map(|path| path.display().to_string()))
 }
 
-fn broker(event: &BrokerEvent, at: WallTime) -> Object {
-    let state = match event.state {
+pub(super) const fn broker_state(state: BrokerState) -> &'static str {
+    match state {
         BrokerState::Connecting => "connecting",
         BrokerState::Connected => "connected",
         BrokerState::Lost => "lost",
         BrokerState::Refused => "refused",
-    };
+    }
+}
+
+fn broker(event: &BrokerEvent, at: WallTime) -> Object {
     let object = Object::event("broker", at)
-        .with("state", state)
+        .with("state", broker_state(event.state))
         .with("address", event.address.as_str())
         .with_some("key", event.key.map(|key| key.to_string()));
     with_reason(object, event.reason.as_ref())
@@ -211,6 +217,8 @@ fn broker(event: &BrokerEvent, at: WallTime) -> Object {
 fn person(object: Object, person: &Person) -> Object {
     let status = match person.status {
         PersonStatus::Online => "online",
+        PersonStatus::Away => "away",
+        PersonStatus::Busy => "busy",
         PersonStatus::Offline => "offline",
     };
     object
@@ -401,7 +409,7 @@ fn sought_in_info(sought: &Sought) -> Value {
         .into_value()
 }
 
-fn session_in_info(report: &SessionReport) -> Value {
+pub(super) fn session_in_info(report: &SessionReport) -> Value {
     let object = Object::default()
         .with("peer", report.peer.to_string())
         .with_some("name", report.name.as_ref().map(|name| name.as_str()))

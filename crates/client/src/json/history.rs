@@ -35,16 +35,17 @@ pub fn history(page: &Page, at: WallTime) -> String {
 
 /// The line of conversations: `waiting` for those in which something waits, else `conversations`.
 pub fn talks(event: &'static str, talks: &[Talk], at: WallTime) -> String {
-    let talk = |talk: &Talk| {
-        Object::default()
-            .with("peer", talk.peer.to_string())
-            .with_some("name", talk.name.as_ref().map(Name::as_str))
-            .with("messages", talk.messages)
-            .with("waiting", talk.waiting)
-            .with_some("since", talk.since.map(rfc3339))
-            .into_value()
-    };
     Object::event(event, at).with("list", talks.iter().map(talk).collect::<Vec<_>>()).into_line()
+}
+
+pub(super) fn talk(talk: &Talk) -> Value {
+    Object::default()
+        .with("peer", talk.peer.to_string())
+        .with_some("name", talk.name.as_ref().map(Name::as_str))
+        .with("messages", talk.messages)
+        .with("waiting", talk.waiting)
+        .with_some("since", talk.since.map(rfc3339))
+        .into_value()
 }
 
 /// The line of a conversation that was removed.

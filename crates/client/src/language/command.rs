@@ -28,6 +28,9 @@ pub enum Verb {
     Unblock,
     Verify,
     Trust,
+    Status,
+    Visibility,
+    Policy,
     Info,
     Id,
     Timestamps,
@@ -46,6 +49,12 @@ pub enum Takes {
     Paths,
     /// `on` or `off`.
     Switch,
+    /// A status.
+    Status,
+    /// A visibility.
+    Visibility,
+    /// A policy.
+    Policy,
     /// Commands.
     Commands,
 }
@@ -114,6 +123,11 @@ commands! {
         "the number to compare with somebody; yes keeps that it was the same" "/verify alice yes";
     Trust Names "trust" "/trust NAME yes" "take the key that came under a known name in the place of the known one"
         "/trust alice yes";
+    Status Status "status" "/status [online|away|busy|invisible]"
+        "what others see of you; invisible: nobody is answered" "/status away";
+    Visibility Visibility "visibility" "/visibility [public|contacts|private]" "who sees that you are there"
+        "/visibility contacts";
+    Policy Policy "policy" "/policy [everyone|contacts|nobody]" "who may ask you for a chat" "/policy contacts";
     Info Nothing "info" "/info" "path, endpoints, RTT, loss, key age and trust of each session" "/info";
     Id Nothing "id" "/id" "who you are" "/id";
     Timestamps Switch "timestamps" "/timestamps on|off" "show when messages came" "/timestamps on";

@@ -9,11 +9,12 @@
 mod command;
 mod words;
 
+use core::str::FromStr;
 use std::path::{Path, PathBuf};
 
 use p2pchat_engine::{Failure, TransferNumber};
-use p2pchat_proto::Name;
 use p2pchat_proto::limits::TEXT_MAX;
+use p2pchat_proto::{Name, StandingChange};
 
 pub use command::{COMMANDS, Entry, Takes, Verb};
 use words::Words;
@@ -120,6 +121,8 @@ pub enum Slash {
     },
     /// `/trust NAME yes`
     Trust(Name),
+    /// `/status`, `/visibility`, `/policy`; without a word nothing changes
+    Stand(StandingChange),
     /// `/info`
     Info,
     /// `/id`
@@ -248,6 +251,15 @@ impl Arguments<'_> {
             Verb::Unblock => Slash::Unblock(self.required()?),
             Verb::Verify => self.verify()?,
             Verb::Trust => self.trust()?,
+            Verb::Status => {
+                Slash::Stand(StandingChange { status: self.word()?, ..StandingChange::default() })
+            }
+            Verb::Visibility => {
+                Slash::Stand(StandingChange { visibility: self.word()?, ..StandingChange::default() })
+            }
+            Verb::Policy => {
+                Slash::Stand(StandingChange { policy: self.word()?, ..StandingChange::default() })
+            }
             Verb::Info => Slash::Info,
             Verb::Id => Slash::Id,
             Verb::Timestamps => Slash::Timestamps(self.on_or_off()?),
@@ -310,6 +322,12 @@ impl Arguments<'_> {
             "off" => Ok(false),
             _ => Err(self.usage()),
         }
+    }
+
+    /// One of the words there are, if any.
+    fn word<T: FromStr>(&mut self) -> Result<Option<T>, Failure> {
+        let word = self.optional()?;
+        word.map(|word| word.parse().map_err(|_| self.usage())).transpose()
     }
 
     fn topic(&mut self) -> Result<Option<&'static Entry>, Failure> {

@@ -40,7 +40,7 @@ impl Papers {
         let mut pins = Pins::default();
         self.pins().iter().for_each(|pin| pins.push(pin.clone()));
         let (brokers, marks) = (self.brokers().clone(), self.marks().clone());
-        let text = Zeroizing::new(text::of(&Content { name: None, udp_port: None, brokers, pins, marks }));
+        let text = Zeroizing::new(text::of(&Content { brokers, pins, marks, ..Content::default() }));
         let content = Zeroizing::new([&self.me().0[..], text.as_bytes()].concat());
         exported::write(to, export::seal(Kind::Contacts, &content, passphrase, &mut system_rng()?))?;
         Ok(self.list().len())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use p2pchat_crypto::Identity;
 use p2pchat_crypto::rest::{NAME_LEN, SEAL_LEN};
 use p2pchat_engine::{Failure, Mark};
-use p2pchat_proto::{BrokerKey, Name, PeerId};
+use p2pchat_proto::{BrokerKey, Name, PeerId, Standing};
 use p2pchat_session::Contact;
 use zeroize::Zeroizing;
 
@@ -37,7 +37,7 @@ const STEP: usize = 64 * 1024;
 /// whom something was decided of 108, and 2,000 brokers of 330 are 6.7 million.
 const FILE_MAX: usize = 8 * 1024 * 1024;
 
-/// The file `papers`: this user's name and port, the brokers that are known, who is behind which name, what
+/// The file `papers`: this user's name and port, how they stand towards others, the brokers that are known, who is behind which name, what
 /// contacts come back with, and what was decided about people.
 ///
 /// ```text
@@ -63,6 +63,7 @@ pub struct Papers {
 pub(super) struct Content {
     pub(super) name: Option<Name>,
     pub(super) udp_port: Option<u16>,
+    pub(super) standing: Standing,
     pub(super) brokers: KnownBrokers,
     pub(super) pins: Pins,
     pub(super) marks: Marks,
@@ -140,6 +141,11 @@ impl Papers {
         self.content.udp_port
     }
 
+    /// How this user stands towards others.
+    pub const fn standing(&self) -> Standing {
+        self.content.standing
+    }
+
     /// The brokers that are known.
     pub const fn brokers(&self) -> &KnownBrokers {
         &self.content.brokers
@@ -178,6 +184,17 @@ impl Papers {
     pub fn set_udp_port(&mut self, port: u16) -> Result<(), Failure> {
         self.change(|content| {
             content.udp_port = Some(port);
+            Ok(())
+        })
+    }
+
+    /// Stores how this user stands towards others.
+    ///
+    /// # Errors
+    /// [`Failure::Local`], [`Failure::DiskFull`].
+    pub fn set_standing(&mut self, standing: Standing) -> Result<(), Failure> {
+        self.change(|content| {
+            content.standing = standing;
             Ok(())
         })
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! name alice
 //! port 7001
+//! standing away contacts everyone
 //! broker 127.0.0.1:7770 5jbc…52 characters…a
 //! pin alice jlgp…52 characters…q 5jbc…52 characters…a 2026-11-20T10:00:00Z yes
 //! resume jlgp…52 characters…q 8a01…hexadecimal…
@@ -11,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use p2pchat_proto::{BrokerKey, Name, PeerId};
+use p2pchat_proto::{BrokerKey, Name, PeerId, Standing};
 
 use super::brokers::{self, BROKERS_MAX};
 use super::contacts;
@@ -24,6 +25,7 @@ use super::pins::{self, PINS_MAX};
 pub(super) enum Kind {
     Name,
     Port,
+    Standing,
     Broker,
     Pin,
     Resume,
@@ -31,12 +33,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [Self::Name, Self::Port, Self::Broker, Self::Pin, Self::Resume, Self::Mark];
+    const ALL: [Self; 7] =
+        [Self::Name, Self::Port, Self::Standing, Self::Broker, Self::Pin, Self::Resume, Self::Mark];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Name => "name",
             Self::Port => "port",
+            Self::Standing => "standing",
             Self::Broker => "broker",
             Self::Pin => "pin",
             Self::Resume => "resume",
@@ -47,11 +51,15 @@ impl Kind {
 
 /// All of it.
 pub(super) fn of(content: &Content) -> String {
-    let Content { name, udp_port, brokers, pins, marks } = content;
+    let Content { name, udp_port, standing, brokers, pins, marks } = content;
     let mut text = String::new();
     let mut line = |kind: Kind, fields: String| text.extend([kind.word(), " ", &fields, "\n"]);
     name.iter().for_each(|name| line(Kind::Name, name.to_string()));
     udp_port.iter().for_each(|port| line(Kind::Port, port.to_string()));
+    if !standing.is_default() {
+        let Standing { status, visibility, policy } = standing;
+        line(Kind::Standing, format!("{status} {visibility} {policy}"));
+    }
     brokers.iter().for_each(|(host_port, key)| line(Kind::Broker, brokers::to_text(host_port, key)));
     pins.iter().for_each(|pin| line(Kind::Pin, pins::to_text(pin)));
     pins.sealed().for_each(|sealed| line(Kind::Resume, sealed.to_text()));
@@ -94,6 +102,9 @@ impl Reader {
                 let port = fields.parse().ok().filter(|port| *port != 0);
                 content.udp_port = Some(port.ok_or("is not a PORT")?);
             }
+            Kind::Standing => {
+                content.standing = standing(fields).ok_or("is not STATUS VISIBILITY POLICY")?;
+            }
             Kind::Broker => {
                 let (host_port, key) = brokers::parse(fields).ok_or("is not HOST:PORT KEY")?;
                 if !self.hosts.insert(host_port.to_ascii_lowercase()) {
@@ -135,4 +146,11 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+fn standing(fields: &str) -> Option<Standing> {
+    let mut fields = fields.split(' ');
+    let mut next = || fields.next();
+    let (status, visibility, policy) = (next()?.parse().ok()?, next()?.parse().ok()?, next()?.parse().ok()?);
+    next().is_none().then_some(Standing { status, visibility, policy })
 }

@@ -14,6 +14,7 @@ use crate::config::AcceptPolicy;
 use crate::event::{CommandId, Direction, Event, RequestEvent, RequestState, TrustEvent};
 use crate::failure::Failure;
 use crate::now::Now;
+use crate::wish::WishId;
 
 /// Most requests that wait for the user at once; further ones are declined.
 const INCOMING_MAX: usize = 64;
@@ -35,6 +36,9 @@ impl Engine {
         let Some(broker_key) = self.link.key() else { return };
         if self.people.may_talk(Some(from)).is_err() {
             self.decline(request, "");
+            return;
+        }
+        if !self.answers(from, name.as_ref()) {
             return;
         }
         if let Err(mismatch) = self.people.check(name.as_ref(), from) {
@@ -75,8 +79,9 @@ impl Engine {
         let Some(incoming) = self.incoming.get(&request) else { return };
         let from = incoming.from;
         if let Some(mine) = self.wish_for(from, incoming.name.as_ref()) {
-            // Both asked at once: the smaller identity's request counts (protocol section 2).
-            if from < self.me.peer_id() {
+            // Both asked at once: the smaller identity's request counts (protocol section 2). One's own that
+            // the broker did not take is with nobody, and counts for nothing.
+            if from < self.me.peer_id() || !self.is_out(mine) {
                 let again = self.wishes.get(&mine).is_some_and(|wish| wish.reconnect);
                 self.fulfil(mine);
                 self.accept_now(request, Bond::connecting(again), now);
@@ -87,6 +92,10 @@ impl Engine {
         }
         let contact = self.people.is_pinned(from);
         match self.accept {
+            _ if !self.takes_requests_of(from) => {
+                self.incoming.remove(&request);
+                self.decline(request, "");
+            }
             AcceptPolicy::Everyone => self.accept_now(request, Bond::Once, now),
             AcceptPolicy::Contacts | AcceptPolicy::Ask if contact => {
                 self.accept_now(request, Bond::Accepted, now);
@@ -101,13 +110,18 @@ impl Engine {
         }
     }
 
+    /// Whether a request of this user's own is on its way or at the other side.
+    fn is_out(&self, wish: WishId) -> bool {
+        self.wishes.get(&wish).is_some_and(|wish| wish.open.is_some())
+    }
+
     /// A request that crossed one of this user's own counts after all where that one came to nothing:
     /// the other side waits for its answer, and may never have seen the other.
     pub(super) fn settle_crossed(&mut self, now: Now) -> bool {
         let uncrossed = |incoming: &IncomingRequest| {
             let from = incoming.from;
             incoming.crossed
-                && self.wish_for(from, incoming.name.as_ref()).is_none()
+                && !self.wish_for(from, incoming.name.as_ref()).is_some_and(|wish| self.is_out(wish))
                 && !self.meetings.values().any(|meeting| meeting.peer == from)
         };
         let found = self.incoming.iter().find(|(_, incoming)| uncrossed(incoming));

@@ -131,6 +131,7 @@ impl Engine {
                     self.people.at(key);
                 }
                 self.watch_contacts();
+                self.stand_at_broker();
                 self.wishes_due(now);
             }
             BrokerState::Lost | BrokerState::Refused => {
@@ -194,11 +195,13 @@ impl Engine {
 
     fn presence(&mut self, peer: PeerId, status: Status, now: Now) {
         // A broker may speak of those who are watched, and of nobody else.
+        let was = self.people.person(peer).status;
         if self.people.is_pinned(peer)
             && let Some(person) = self.people.set_status(peer, status)
         {
+            let came = was == PersonStatus::Offline && person.status != PersonStatus::Offline;
             self.events.push_back(Event::Presence(person));
-            if status == Status::Online {
+            if came {
                 self.ask_who_came(peer, now);
             }
         }
@@ -241,11 +244,8 @@ impl Engine {
 
     fn directory_person(&mut self, entry: DirectoryEntry) -> Person {
         self.people.learn_name(entry.peer, &entry.name);
-        let status = match entry.status {
-            Status::Online => PersonStatus::Online,
-            Status::Offline => PersonStatus::Offline,
-        };
-        Person { peer: entry.peer, name: Some(entry.name), status, trust: self.people.trust(entry.peer) }
+        let (status, trust) = (entry.status.into(), self.people.trust(entry.peer));
+        Person { peer: entry.peer, name: Some(entry.name), status, trust }
     }
 }
 

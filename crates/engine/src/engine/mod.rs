@@ -3,7 +3,8 @@
 //! What it does stands in one file each: [`broker`] (what the broker says), [`asking`] (one's own
 //! requests), [`answering`] (others' requests), [`talking`] (sessions and messages), [`sharing`]
 //! (files), [`reunion`] (contacts without the broker), [`trusting`]
-//! (what the user decides about people), [`report`] (how everything is).
+//! (what the user decides about people), [`standing`] (who sees this user, and may ask), [`report`] (how
+//! everything is).
 
 mod answering;
 mod asking;
@@ -13,6 +14,7 @@ mod outbox;
 mod report;
 mod reunion;
 mod sharing;
+mod standing;
 mod talking;
 mod trusting;
 
@@ -25,7 +27,7 @@ use p2pchat_crypto::Identity;
 use p2pchat_crypto::offer::RequestMemory;
 use p2pchat_proto::broker::Call;
 use p2pchat_proto::conversation::DeviceEpoch;
-use p2pchat_proto::{Moment, Name, PeerId, RequestId, UdpEndpoints};
+use p2pchat_proto::{Moment, Name, PeerId, RequestId, Standing, UdpEndpoints};
 use p2pchat_session::{Endpoint, EndpointConfig, Received, SessionId, Transmit};
 use p2pchat_transfer::Transfers;
 use rand::{RngExt, SeedableRng};
@@ -53,6 +55,7 @@ pub struct Engine {
     me: Arc<Identity>,
     name: Name,
     accept: AcceptPolicy,
+    standing: Standing,
     accept_files: AcceptPolicy,
     files_from_connected: bool,
     loopback_only: bool,
@@ -130,6 +133,7 @@ impl Engine {
             me,
             name: config.name,
             accept: config.accept,
+            standing: Standing::default(),
             accept_files: config.accept_files,
             files_from_connected: config.files_from_connected,
             loopback_only: config.loopback_only,
@@ -189,6 +193,7 @@ impl Engine {
             Command::Verified { peer } => self.verified(id, peer),
             Command::Trust { name } => self.trust_changed(id, &name),
             Command::Retry { to } => self.ask_now(id, to, now),
+            Command::Stand { change } => self.stand(id, change),
             Command::Info => self.report(id, now),
         }
         self.settle(now);

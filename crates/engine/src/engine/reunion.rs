@@ -8,7 +8,6 @@ use rand::RngExt;
 
 use super::Engine;
 use super::talking::{Bond, Meeting};
-use crate::config::AcceptPolicy;
 use crate::effect::Effect;
 use crate::event::{SessionEvent, SessionState};
 use crate::now::Now;
@@ -74,7 +73,7 @@ impl Engine {
     /// Takes up what was kept of people, of those who are still known.
     pub(super) fn remember_contacts(&mut self, contacts: Vec<Contact>, now: Now) {
         self.endpoint.set_wall_clock(now.wall);
-        self.endpoint.answer_contacts(self.accept != AcceptPolicy::Nobody);
+        self.answer_contacts();
         for contact in contacts {
             if self.people.is_pinned(contact.peer) {
                 self.endpoint.remember(contact);

@@ -395,7 +395,7 @@ impl World {
                     member.pins.push(pin.clone());
                     member.repinned.push((pin, instead_of));
                 }
-                Effect::Mark(_) => {}
+                Effect::Mark(_) | Effect::Stand(_) => {}
                 Effect::KeepContact(contact) => {
                     member.contacts.retain(|kept| kept.peer != contact.peer);
                     member.contacts.extend(Some(contact).filter(|kept| !kept.generations.is_empty()));

@@ -62,7 +62,7 @@ impl World {
     pub(crate) fn join(&mut self, peer: PeerId) -> ConnId {
         let conn = self.connect_from(LOOPBACK);
         self.login(conn, peer);
-        let welcome = Welcome { version: 1, now: WallTime(7), features: 0, next_key: None };
+        let welcome = Welcome { version: 1, now: WallTime(7), features: FEATURE_STANDING, next_key: None };
         assert_eq!(self.take(conn), [(1, FromBroker::from(welcome))]);
         conn
     }

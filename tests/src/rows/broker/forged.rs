@@ -278,6 +278,7 @@ impl Bent {
             | ToBroker::Unregister(_)
             | ToBroker::Directory(_)
             | ToBroker::Watch(_)
+            | ToBroker::Profile(_)
             | ToBroker::Request(_)
             | ToBroker::Ping(_)
             | ToBroker::Bye(_)

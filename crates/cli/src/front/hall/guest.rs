@@ -417,6 +417,7 @@ impl Own {
             | Event::People { .. }
             | Event::Session(_)
             | Event::Trust(_)
+            | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
             | Event::Done { .. }
@@ -447,6 +448,7 @@ impl Own {
             Event::Error(_) => self.hears(event, desk),
             Event::Message(_) | Event::Receipt(_) | Event::Request(_) | Event::File(_) => self.owns(event),
             Event::Presence(_)
+            | Event::Standing(_)
             | Event::Recalled { .. }
             | Event::Done { .. }
             | Event::Failed { .. }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use p2pchat_client::Event;
 use p2pchat_client::event::{BrokerEvent, Ready, SessionEvent, SessionState};
-use p2pchat_proto::PeerId;
+use p2pchat_proto::{PeerId, Standing};
 
 /// See the module. One session a person, as many as the engine has.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     ready: Option<Ready>,
     broker: Option<BrokerEvent>,
+    standing: Standing,
     sessions: BTreeMap<PeerId, SessionEvent>,
 }
 
@@ -18,6 +19,8 @@ impl Seen {
     pub(super) fn note(&mut self, event: &Event) {
         if let Event::Ready(event) = event {
             self.ready = Some(event.clone());
+        } else if let Event::Standing(standing) = event {
+            self.standing = *standing;
         } else if let Event::Broker(event) = event {
             self.broker = Some(event.clone());
         } else if let Event::Session(event) = event {
@@ -36,10 +39,15 @@ impl Seen {
         self.ready.as_ref()
     }
 
-    /// Sessions, then who this is, then the broker.
+    /// How the user stands where that is said, sessions, then who this is, then the broker.
     pub(super) fn events(&self) -> impl Iterator<Item = Event> {
         let sessions = self.sessions.values().cloned().map(Event::Session);
         let ready = self.ready.iter().cloned().map(Event::Ready);
-        sessions.chain(ready).chain(self.broker.iter().cloned().map(Event::Broker))
+        let standing = (!self.standing.is_default()).then_some(Event::Standing(self.standing));
+        standing
+            .into_iter()
+            .chain(sessions)
+            .chain(ready)
+            .chain(self.broker.iter().cloned().map(Event::Broker))
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::args::Wait;
 use crate::control::{Call, ContactsCall, HistoryCall, ListCall, SendCall};
-use crate::front::{Address, Ask, Decide, List, Parcel, Send, Task};
+use crate::front::{Address, Ask, Decide, List, Parcel, Send, Stand, Task};
 
 /// Most people that one `send` is for: more than anybody names in one line.
 const RECIPIENTS_MAX: usize = 256;
@@ -46,6 +46,10 @@ impl Service {
             Call::Contacts(call) => {
                 let decision = self.decision(call)?;
                 let task = Decide::new(decision, self.home.clone(), Arc::clone(&self.me), now);
+                Ok((Box::new(task), Vec::new()))
+            }
+            Call::Status(call) => {
+                let task = Stand::new(call.change()?, &self.broker.host_port, now);
                 Ok((Box::new(task), Vec::new()))
             }
             Call::History(call) => Ok((Box::new(Ask::new(self.question(call)?, now)), Vec::new())),

@@ -1,0 +1,146 @@
+//! `status`, `visibility` and `policy` in a profile whose chat is open.
+
+use p2pchat_client::desk::{Action, Desk, Local, Status};
+use p2pchat_client::event::{BrokerEvent, SessionReport};
+use p2pchat_client::history::{Recalled, Talk};
+use p2pchat_client::store::Recall;
+use p2pchat_client::{Command, CommandId, Event, Failure, Request};
+use p2pchat_proto::StandingChange;
+use tokio::time::{Duration, Instant};
+
+use super::task::{Step, Task, ask};
+
+/// How long the answer may take: the store has to be asked, too.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Stand {
+    change: StandingChange,
+    broker: Option<BrokerEvent>,
+    /// The address of the broker, until it is heard of.
+    address: String,
+    stand: Option<CommandId>,
+    info: Option<CommandId>,
+    talks: Option<CommandId>,
+    sessions: Option<Vec<SessionReport>>,
+    waiting: Option<Vec<Talk>>,
+    until: Instant,
+}
+
+impl Stand {
+    /// Changes that, and shows how everything is then.
+    pub fn new(change: StandingChange, address: &str, now: Instant) -> Self {
+        Self {
+            change,
+            broker: None,
+            address: address.to_owned(),
+            stand: None,
+            info: None,
+            talks: None,
+            sessions: None,
+            waiting: None,
+            until: now + ANSWER_WAIT,
+        }
+    }
+
+    fn look(&mut self, desk: &mut Desk) -> Vec<Step> {
+        let (info, talks) = (desk.next_id(), desk.next_id());
+        (self.info, self.talks) = (Some(info), Some(talks));
+        let request = Request::Recall(Recall::Talks);
+        vec![ask(info, Command::Info), Step::Do(Action::Ask { id: talks, request })]
+    }
+
+    fn show(&mut self, desk: &Desk) -> Vec<Step> {
+        let (Some(me), Some(sessions), Some(waiting)) = (desk.me(), &self.sessions, &self.waiting) else {
+            return Vec::new();
+        };
+        let broker = self.broker.as_ref();
+        let status = Status {
+            peer: me.peer,
+            name: me.name.clone(),
+            standing: desk.standing(),
+            broker: broker.map_or_else(|| self.address.clone(), |broker| broker.address.clone()),
+            broker_key: broker.and_then(|broker| broker.key),
+            link: Some(broker.map_or(p2pchat_client::event::BrokerState::Connecting, |broker| broker.state)),
+            reason: broker.and_then(|broker| broker.reason.as_ref()).map(Failure::message),
+            sessions: sessions.clone(),
+            waiting: waiting.clone(),
+        };
+        vec![Step::Do(Action::Show(Local::Status(Box::new(status)))), Step::Stop(None)]
+    }
+}
+
+impl Task for Stand {
+    fn event(&mut self, event: &Event, desk: &mut Desk, _: Instant) -> Vec<Step> {
+        match event {
+            Event::Broker(event) => {
+                self.broker = Some(event.clone());
+                Vec::new()
+            }
+            Event::Ready(_) if self.stand.is_none() && self.info.is_none() => {
+                if self.change == StandingChange::default() {
+                    return self.look(desk);
+                }
+                let id = desk.next_id();
+                self.stand = Some(id);
+                vec![ask(id, Command::Stand { change: self.change })]
+            }
+            Event::Done { id, .. } if Some(*id) == self.stand => self.look(desk),
+            Event::Info { id, sessions, .. } if Some(*id) == self.info => {
+                self.sessions = Some(sessions.clone());
+                self.show(desk)
+            }
+            Event::Recalled { id, answer: Recalled::Talks(talks) } if Some(*id) == self.talks => {
+                self.waiting = Some(talks.iter().filter(|talk| talk.waiting > 0).cloned().collect());
+                self.show(desk)
+            }
+            Event::Failed { id, failure } if [self.stand, self.info, self.talks].contains(&Some(*id)) => {
+                vec![Step::Stop(Some(failure.clone()))]
+            }
+            Event::Ready(_)
+            | Event::Presence(_)
+            | Event::People { .. }
+            | Event::Request(_)
+            | Event::Session(_)
+            | Event::Message(_)
+            | Event::Receipt(_)
+            | Event::File(_)
+            | Event::Trust(_)
+            | Event::Standing(_)
+            | Event::Info { .. }
+            | Event::Recalled { .. }
+            | Event::Done { .. }
+            | Event::Failed { .. }
+            | Event::Error(_)
+            | Event::Stopped(_) => Vec::new(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.until)
+    }
+
+    fn timeout(&mut self, _: &mut Desk, _: Instant) -> Vec<Step> {
+        vec![Step::Stop(Some(Failure::Local {
+            what: "show the status".to_owned(),
+            reason: "the running p2pchat does not answer".to_owned(),
+        }))]
+    }
+
+    fn input_ended(&mut self, _: Instant) -> bool {
+        false
+    }
+
+    fn settled(&mut self, _: &Desk) -> Option<Step> {
+        None
+    }
+
+    fn waits_for_broker(&self) -> bool {
+        false
+    }
+
+    fn shown(&self, _: Event) -> Option<Event> {
+        None
+    }
+}
