@@ -179,7 +179,22 @@ impl Send {
         }
     }
 
+    /// Whoever was named in several ways, as a session tells, is one recipient: the one to whom something
+    /// was said, or the first.
+    fn take_as_one(&mut self, peer: PeerId, desk: &Desk) {
+        let is_meant = |recipient: &Recipient| {
+            recipient.known == Some(peer) || desk.people().is(&recipient.target, peer)
+        };
+        let said = self.recipients.iter().position(|one| is_meant(one) && one.message.is_some());
+        let Some(kept) = said.or_else(|| self.recipients.iter().position(is_meant)) else { return };
+        let mut at = 0..;
+        self.recipients.retain(|recipient| at.next() == Some(kept) || !is_meant(recipient));
+    }
+
     fn session_changed(&mut self, event: &SessionEvent, desk: &mut Desk, now: Instant) -> Vec<Step> {
+        if event.state == SessionState::Up {
+            self.take_as_one(event.peer, desk);
+        }
         let (timeout, parcel) = (self.timeout, &self.parcel);
         let mut steps = Vec::new();
         for recipient in &mut self.recipients {

@@ -120,8 +120,10 @@ impl Service {
         let mut to: Vec<Address> = Vec::new();
         for who in &call.to {
             let target = known.meant(target(who)?);
-            if !to.iter().any(|address| address.target == target) {
-                to.push(Address { known: known.pinned(&target), target, label: who.clone() });
+            let known = known.pinned(&target);
+            let same = |other: &Address| other.target == target || (known.is_some() && other.known == known);
+            if !to.iter().any(same) {
+                to.push(Address { known, target, label: who.clone() });
             }
         }
         Ok(to)
@@ -255,7 +257,9 @@ mod tests {
         }
         papers.rename(alice, "sister".parse().unwrap()).unwrap();
         let service = Service { home, me, broker };
-        let to = service.addresses(&call(&["sister", "bob", "alice", "stranger", "bob"])).unwrap();
+        let (her_id, his_id) = (alice.to_string(), bob.to_string());
+        let to = ["sister", "bob", "alice", "stranger", "bob", &his_id, &her_id];
+        let to = service.addresses(&call(&to)).unwrap();
         let to: Vec<_> = to.into_iter().map(|to| (to.label, to.target, to.known)).collect();
         let name = |name: &str| Target::Name(name.parse().unwrap());
         let expected = [

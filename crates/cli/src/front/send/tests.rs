@@ -127,6 +127,20 @@ fn it_ends_once_everybody_keeps_the_message() {
 }
 
 #[test]
+fn whoever_is_named_in_two_ways_gets_it_once() {
+    for known in [None, Some(ALICE)] {
+        let mut post = Post::with(&["alice"], known, parcel(Some("noon"), &[]));
+        let by_id = Address { target: Target::Peer(ALICE), known: None, label: ALICE.to_string() };
+        post.task.recipients.push(Recipient::new(by_id, post.now));
+        post.at_broker();
+        let said = post.up(ALICE, "alice");
+        assert_eq!(said.len(), 1);
+        assert_eq!(post.task.recipients.len(), 1);
+        assert_eq!(post.task.recipients[0].label, "alice");
+    }
+}
+
+#[test]
 fn one_of_two_is_a_part() {
     let mut post = Post::new(&["alice", "carol"], parcel(Some("noon"), &[]));
     let connects = post.at_broker();
