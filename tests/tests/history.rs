@@ -10,6 +10,7 @@ use p2pchat_harness::peer::{Outcome, Peer, Setup};
 use p2pchat_harness::process::{PROMPT, Stream};
 use p2pchat_harness::raw::Raw;
 use p2pchat_harness::world::{MEETING, World, listen};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// More pages than one answer of the running process has: each message fills most of one.
@@ -167,6 +168,35 @@ fn what_is_forgotten_beside_an_open_chat_is_gone_and_what_waited_is_not_delivere
     let kept = texts(&told(&two.bob, &["show"]));
     assert_eq!(kept, ["a new beginning"]);
     end(alice);
+}
+
+/// More than may be on their way without a word from the other side.
+const TOO_MANY: usize = 300;
+
+#[test]
+fn what_is_forgotten_before_it_leaves_is_not_delivered_in_an_open_session_either() {
+    let (two, mut alice, mut bob) = Two::talking();
+    alice.process.signal(Signal::STOP).unwrap();
+    for number in 0..TOO_MANY {
+        bob.send_json(1_000 + number as u64, None, &number.to_string()).unwrap();
+    }
+    bob.expect(&event("message").with("text", (TOO_MANY - 1).to_string()), MEETING);
+    let gone = told(&two.bob, &["forget", "--with", "alice", "--yes"]);
+    alice.process.signal(Signal::CONT).unwrap();
+    let gone: Value = serde_json::from_str(&gone[0]).unwrap();
+    let left = gone["under_way"].as_u64().unwrap();
+    assert!((1..=256).contains(&left), "{gone}");
+    for _ in left..TOO_MANY as u64 {
+        bob.expect(&event("receipt").with("state", "failed"), PROMPT);
+    }
+    // The session goes on behind them.
+    bob.send_line("and on").unwrap();
+    alice.expect(&message("and on"), MEETING);
+    end(bob);
+    end(alice);
+    let came = texts(&told(&two.alice, &["show", "--limit", "1000"]));
+    let expected = (0..usize::try_from(left).unwrap()).map(|number| number.to_string());
+    assert_eq!(came, expected.chain(["and on".to_owned()]).collect::<Vec<_>>());
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use p2pchat_harness::actions::say;
 use p2pchat_harness::event::{event, message};
 use p2pchat_harness::peer::{Peer, Setup};
-use p2pchat_harness::process::PROMPT;
+use p2pchat_harness::process::{PROMPT, Stream};
+use p2pchat_harness::raw::Raw;
 use p2pchat_harness::world::{MEETING, World};
 
 /// Two who know each other, neither of whom runs.
@@ -107,4 +108,41 @@ fn whoever_keeps_read_receipts_back_tells_nobody_and_is_shown_nothing_twice() {
     assert_eq!(next.text("text"), "three");
     end(bob);
     end(alice);
+}
+
+/// The only conversation in which something waits for somebody, as `history waiting` tells it.
+fn waiting(setup: &Setup, options: &[&str]) -> serde_json::Value {
+    let out = setup.run(&[options, &["history", "waiting"]].concat(), PROMPT).unwrap();
+    let waiting: serde_json::Value = serde_json::from_str(&out.out[0]).unwrap();
+    waiting["list"][0].clone()
+}
+
+#[test]
+fn what_waits_for_longer_than_it_may_is_given_up_and_never_delivered() {
+    let apart = Apart::new();
+    apart.write("too late");
+    assert!(waiting(&apart.bob, &[]).get("expires").is_none());
+    let shown = waiting(&apart.bob, &["--expire", "1w"]);
+    // RFC 3339 in UTC, so that later is greater: a week is another day at the same time of it.
+    let (since, expires) = (shown["since"].as_str().unwrap(), shown["expires"].as_str().unwrap());
+    assert!(expires > since && expires[10..] == since[10..], "{shown}");
+
+    let mut bob = apart.bob.start(&["--expire", "1s", "listen"]).unwrap();
+    let failed = bob.expect(&event("receipt").with("state", "failed"), MEETING);
+    end(bob);
+    let out = apart.bob.run(&["history", "show", "--with", "alice", "--limit", "1"], PROMPT).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&out.out[0]).unwrap();
+    assert_eq!((&kept["text"], &kept["state"]), (&"too late".into(), &"failed".into()), "{kept}");
+    assert_eq!(kept["message"].as_str(), Some(failed.text("message")));
+
+    // People are told whom to write to again.
+    apart.write("too late again");
+    let mut bob = Raw::start(&apart.bob.clone().plain(), &["--expire", "1s", "listen"]).unwrap();
+    bob.expect(Stream::Err, "not delivered to alice; /msg alice TEXT", 1).unwrap();
+    bob.write(b"/waiting\n").unwrap();
+    bob.expect(Stream::Out, "Nothing waits.", 1).unwrap();
+    bob.end().unwrap();
+    // What is written from then on comes, and nothing before it.
+    let texts = ["in time"].map(|text| (text, apart.write(text)));
+    apart.meet(&texts);
 }

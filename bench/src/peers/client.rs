@@ -227,6 +227,7 @@ fn config(name: &str, broker: &str, downloads: &Path) -> Result<Config> {
         require_verified: false,
         accept_files: AcceptPolicy::Everyone,
         read_receipts: true,
+        expire: None,
         files_from_connected: true,
         download_dir: downloads.to_owned(),
     })

@@ -22,6 +22,7 @@ pub mod output;
 pub mod profile;
 pub mod settings;
 pub mod signals;
+pub mod span;
 pub mod terminal;
 
 pub use commands::run;

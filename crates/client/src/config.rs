@@ -3,6 +3,7 @@
 use core::fmt;
 use core::net::SocketAddr;
 use core::str::FromStr;
+use core::time::Duration;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub accept_files: AcceptPolicy,
     /// Tell others what was shown to this user.
     pub read_receipts: bool,
+    /// How long messages wait for somebody before they are given up; `None` for ever.
+    pub expire: Option<Duration>,
     /// Take files, besides, of people whom this user asked for a chat.
     pub files_from_connected: bool,
     /// Where files go; made at need.

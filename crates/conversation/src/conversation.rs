@@ -128,6 +128,9 @@ impl Conversation {
     /// From now on messages have numbers of `epoch`, also those that wait.
     pub(crate) fn renew(&mut self, epoch: DeviceEpoch, out: &mut Outputs) {
         self.give_up(out);
+        for seqs in self.outbox.withdrawn(None) {
+            self.fail(seqs, out);
+        }
         self.given_up = 0;
         self.epoch = epoch;
         self.outbox.renumber();
@@ -141,19 +144,48 @@ impl Conversation {
         self.give_up(out);
     }
 
-    /// Nothing of what waits now is to be delivered in a session to come.
-    pub(crate) fn forget(&mut self, out: &mut Outputs) {
+    /// Nothing of what waits now is to be delivered any more. Of how many that cannot be said, as a session
+    /// carries them already: they are given up when it ends.
+    pub(crate) fn forget(&mut self, out: &mut Outputs) -> usize {
         self.given_up = self.outbox.committed();
+        let waiting = self.outbox.held_back(WallTime(u64::MAX));
+        for seqs in waiting {
+            self.outbox.withdraw(seqs.clone(), None);
+            self.fail(seqs, out);
+        }
         self.give_up(out);
+        self.outbox.under_way()
     }
 
-    /// Lets go of what is given up, unless numbers of it were named in a session that goes on.
+    /// Gives up what was written at `before` or earlier and no session carries.
+    pub(crate) fn expire(&mut self, before: WallTime, out: &mut Outputs) {
+        if self.loading {
+            return;
+        }
+        for seqs in self.outbox.held_back(before) {
+            let (to, epoch) = (self.peer, self.epoch);
+            let batch = out.write(to, Write::GivenUp { to, epoch, seqs: seqs.clone() });
+            self.outbox.withdraw(seqs, Some(batch));
+        }
+    }
+
+    /// When the first message was written that no session carries.
+    pub(crate) fn oldest_waiting(&self) -> Option<WallTime> {
+        self.outbox.oldest_held_back().filter(|_| !self.loading)
+    }
+
+    /// Lets go of what is given up. Where numbers were named in a session that goes on, they stay.
     fn give_up(&mut self, out: &mut Outputs) {
         let named = matches!(self.session, Some(Session::Stated { .. } | Session::Synced { .. }));
         if !self.loading && !named {
-            let gone = self.outbox.give_up(self.given_up);
-            self.receipts(gone, Delivery::Failed, out);
+            for gone in self.outbox.give_up(self.given_up) {
+                self.fail(gone, out);
+            }
         }
+    }
+
+    fn fail(&self, seqs: Range<u64>, out: &mut Outputs) {
+        seqs.for_each(|seq| self.receipt(seq, Delivery::Failed, out));
     }
 
     pub(crate) fn loaded(&mut self, rows: Rows, out: &mut Outputs) -> Result<(), LoadError> {
@@ -212,7 +244,8 @@ impl Conversation {
 
     /// All batches up to this one are durable.
     pub(crate) fn committed(&mut self, batch: BatchId, out: &mut Outputs) {
-        for text in self.inbox.commit(batch) {
+        // One without a character only holds the number of a message that its author gave up.
+        for text in self.inbox.commit(batch).into_iter().filter(|text| !text.text.is_empty()) {
             let message = MessageId { author: self.peer, to: self.me, epoch: text.epoch, seq: text.seq };
             let Text { sent_at, late, text, .. } = text;
             out.event(Event::Message { peer: self.peer, message, text, sent_at, mine: false, late });
@@ -227,6 +260,10 @@ impl Conversation {
             self.session_down(out);
         }
         self.tell(out);
+        for seqs in self.outbox.withdrawn(Some(batch)) {
+            self.fail(seqs, out);
+        }
+        self.give_up(out);
         let durable = self.outbox.commit(batch);
         for seq in durable.clone() {
             self.show_mine(seq, out);
@@ -311,8 +348,10 @@ impl Conversation {
         match self.inbox.take(text, out.open_batch())? {
             Verdict::Duplicate => {}
             Verdict::Next(marks) => {
-                let arrived = Write::Arrived { message, text: content, sent_at, arrived_at: now, late };
-                out.write(self.peer, arrived);
+                if !content.is_empty() {
+                    let arrived = Write::Arrived { message, text: content, sent_at, arrived_at: now, late };
+                    out.write(self.peer, arrived);
+                }
                 out.write(self.peer, Write::Held { peer: self.peer, epoch: message.epoch, marks });
             }
         }
@@ -343,6 +382,7 @@ impl Conversation {
         out.write(self.peer, Write::Delivered { to: self.peer, epoch: self.epoch, marks });
         self.receipts(progress.stored, Delivery::Stored, out);
         self.receipts(progress.read, Delivery::Read, out);
+        self.outbox.forget_read();
     }
 
     /// Sends the receipts that the peer lacks.
@@ -369,7 +409,7 @@ impl Conversation {
             let text = Arc::clone(&entry.text);
             let body = Text { epoch: self.epoch, seq, sent_at: entry.sent_at, late, text };
             out.send(self.peer, Text::KIND, &body);
-            if first_time {
+            if first_time && !self.outbox.is_gone(seq) {
                 self.receipt(seq, Delivery::Sent, out);
             }
         }
@@ -388,7 +428,7 @@ impl Conversation {
     }
 
     fn receipts(&self, seqs: Range<u64>, state: Delivery, out: &mut Outputs) {
-        for seq in seqs {
+        for seq in seqs.filter(|seq| !self.outbox.is_gone(*seq)) {
             self.receipt(seq, state, out);
         }
     }

@@ -45,6 +45,9 @@ impl Conversations {
         text: String,
         sent_at: WallTime,
     ) -> Result<MessageId, ComposeError> {
+        if text.is_empty() {
+            return Err(ComposeError::Empty);
+        }
         if text.len() > TEXT_MAX {
             return Err(ComposeError::TooLong { len: text.len(), max: TEXT_MAX });
         }
@@ -105,12 +108,28 @@ impl Conversations {
         }
     }
 
-    /// What was said with `peer` is forgotten: what waits for them is given up, what a session carries already
-    /// once it is over, as the numbers of one session leave no gap.
-    pub fn forget(&mut self, peer: PeerId) {
-        if let Some(conversation) = self.peers.get_mut(&peer) {
-            conversation.forget(&mut self.out);
+    /// What was said with `peer` is forgotten by the store: what waits for them is given up. How many messages
+    /// a session carries already: they may arrive, and are given up once it is over.
+    pub fn forget(&mut self, peer: PeerId) -> usize {
+        self.peers.get_mut(&peer).map_or(0, |conversation| conversation.forget(&mut self.out))
+    }
+
+    /// Gives up what was written at `before` or earlier, is durable, and is not carried by a session; of each
+    /// conversation in the order of its messages, so that none goes before an earlier one.
+    pub fn expire(&mut self, before: WallTime) {
+        for conversation in self.peers.values_mut() {
+            conversation.expire(before, &mut self.out);
         }
+    }
+
+    /// When the message was written that is the next one for [`Self::expire`].
+    pub fn oldest_waiting(&self) -> Option<WallTime> {
+        self.peers.values().filter_map(Conversation::oldest_waiting).min()
+    }
+
+    /// Reads what waits for `peer`, where that was not done yet.
+    pub fn look_after(&mut self, peer: PeerId) {
+        self.with(peer);
     }
 
     /// The answer to a query. An answer to no query is ignored.

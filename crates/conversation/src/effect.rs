@@ -1,6 +1,7 @@
 //! What goes in and comes out: effects, events, writes, rows, errors.
 
 use core::fmt;
+use core::ops::Range;
 use std::sync::Arc;
 
 use p2pchat_proto::codec::DecodeError;
@@ -121,6 +122,15 @@ pub enum Write {
         /// How far.
         marks: Marks,
     },
+    /// One's own messages that waited are given up: they leave the outbox, and the history calls them failed.
+    GivenUp {
+        /// To whom they were.
+        to: PeerId,
+        /// In which epoch of one's own.
+        epoch: DeviceEpoch,
+        /// Their numbers.
+        seqs: Range<u64>,
+    },
     /// Somebody's message goes into the history.
     Arrived {
         /// Its id, with its author.
@@ -194,7 +204,7 @@ pub struct HeldRow {
 pub struct OutboxRow {
     /// The message's number.
     pub seq: u64,
-    /// Its text.
+    /// Its text; none where it was given up, and only its number goes out.
     pub text: Arc<str>,
     /// When it was written.
     pub sent_at: WallTime,
@@ -203,6 +213,8 @@ pub struct OutboxRow {
 /// A message that was not taken. A local act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ComposeError {
+    /// Nothing stands in it; a text without a character holds the place of one that was given up.
+    Empty,
     /// Longer than a message may be.
     TooLong {
         /// Its length, bytes.
@@ -269,6 +281,7 @@ pub enum LoadError {
 impl fmt::Display for ComposeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Empty => f.write_str("a message without a text"),
             Self::TooLong { len, max } => write!(f, "{len} bytes where a message has at most {max}"),
             Self::OutboxFull { waiting } => write!(f, "{waiting} messages wait already"),
         }

@@ -55,7 +55,8 @@ impl Memory {
 
     /// Whom messages wait for.
     pub fn recipients(&self) -> Vec<PeerId> {
-        self.peers.iter().filter(|(_, kept)| !kept.outbox.is_empty()).map(|(peer, _)| *peer).collect()
+        let waits = |kept: &Kept| kept.outbox.iter().any(|row| !row.text.is_empty());
+        self.peers.iter().filter(|(_, kept)| waits(kept)).map(|(peer, _)| *peer).collect()
     }
 
     fn apply_one(&mut self, write: &Write) {
@@ -71,10 +72,19 @@ impl Memory {
                 while kept.outbox.front().is_some_and(|row| row.seq < marks.stored) {
                     kept.outbox.pop_front();
                 }
-                kept.read = marks.read;
+                kept.read = kept.read.max(marks.read);
+            }
+            Write::GivenUp { to, epoch: _, seqs } => {
+                let Kept { outbox, read, .. } = self.peers.entry(*to).or_default();
+                outbox.iter_mut().filter(|row| seqs.contains(&row.seq)).for_each(|row| row.text = "".into());
+                while let Some(row) = outbox.front().filter(|row| row.text.is_empty()) {
+                    *read += u64::from(*read == row.seq);
+                    outbox.pop_front();
+                }
             }
             Write::Renewed { to, epoch } => {
                 let kept = self.peers.entry(*to).or_default();
+                kept.outbox.retain(|row| !row.text.is_empty());
                 kept.outbox.iter_mut().zip(0..).for_each(|(row, seq)| row.seq = seq);
                 kept.read = 0;
                 kept.numbering = Some(Numbering { epoch: *epoch, next: kept.outbox.len() as u64 });

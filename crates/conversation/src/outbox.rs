@@ -32,6 +32,12 @@ pub(crate) struct Outbox {
     read: u64,
     /// Text in `entries`, bytes.
     bytes: usize,
+    /// Entries that were withdrawn, of which only the numbers go out.
+    withdrawn: usize,
+    /// Those whose end becomes durable with a batch.
+    withdrawing: VecDeque<(BatchId, Range<u64>)>,
+    /// Everything that was given up from `read` on, ascending: nothing that a peer says of it is news.
+    gone: Vec<Range<u64>>,
     /// Set while a session takes messages.
     sending: Option<Sending>,
 }
@@ -44,6 +50,8 @@ pub(crate) struct Entry {
     pub(crate) session: Option<u64>,
     /// The batch that makes it durable; `None` once it is.
     batch: Option<BatchId>,
+    /// It is given up, and has no text any more.
+    withdrawn: bool,
 }
 
 #[derive(Debug)]
@@ -93,7 +101,13 @@ impl Outbox {
 
     /// Messages that the peer does not store.
     pub(crate) fn waiting(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.withdrawn
+    }
+
+    /// Messages that the session has, as far as the peer did not say that it stores them.
+    pub(crate) fn under_way(&self) -> usize {
+        let cursor = self.sending.as_ref().map_or(self.first, |sending| sending.cursor);
+        (self.first..cursor).filter(|seq| !self.is_gone(*seq)).count()
     }
 
     /// Whether there is room for a message of `len` bytes.
@@ -105,7 +119,7 @@ impl Outbox {
     /// Appends a message that becomes durable with `batch`.
     pub(crate) fn push(&mut self, text: Arc<str>, sent_at: WallTime, session: Option<u64>, batch: BatchId) {
         self.bytes += text.len();
-        self.entries.push_back(Entry { text, sent_at, session, batch: Some(batch) });
+        self.entries.push_back(Entry { text, sent_at, session, batch: Some(batch), withdrawn: false });
         self.next += 1;
     }
 
@@ -118,7 +132,12 @@ impl Outbox {
         }
         for row in rows.into_iter().rev() {
             self.bytes += row.text.len();
-            let entry = Entry { text: row.text, sent_at: row.sent_at, session: None, batch: None };
+            let withdrawn = row.text.is_empty();
+            if withdrawn {
+                self.withdrawn += 1;
+                add(&mut self.gone, row.seq..row.seq + 1);
+            }
+            let entry = Entry { text: row.text, sent_at: row.sent_at, session: None, batch: None, withdrawn };
             self.entries.push_front(entry);
         }
         self.first = start;
@@ -127,14 +146,71 @@ impl Outbox {
     }
 
     /// Every message that the peer does not store gets another number, from 0 on, under which no session
-    /// has it.
+    /// has it; what is given up has none any more.
     pub(crate) fn renumber(&mut self) {
-        let len = self.entries.len() as u64;
-        let durable = self.committed.saturating_sub(self.first);
-        let (first, handed, read, sending) = (0, 0, 0, None);
-        let entries = core::mem::take(&mut self.entries);
-        *self =
-            Self { entries, first, next: len, committed: durable, handed, read, bytes: self.bytes, sending };
+        let mut entries = core::mem::take(&mut self.entries);
+        entries.retain(|entry| !entry.withdrawn);
+        let (next, bytes) = (entries.len() as u64, self.bytes);
+        let committed = entries.iter().take_while(|entry| entry.batch.is_none()).count() as u64;
+        *self = Self { entries, next, committed, bytes, ..Self::default() };
+    }
+
+    /// Messages in order, written at `before` or earlier, that are durable here and that no session has. The
+    /// first that is younger ends them, as those behind it were written later, whatever the clock said then.
+    pub(crate) fn held_back(&self, before: WallTime) -> Vec<Range<u64>> {
+        let mut seqs = Vec::new();
+        for (seq, entry) in self.not_handed() {
+            if entry.sent_at > before {
+                break;
+            }
+            add(&mut seqs, seq..seq + 1);
+        }
+        seqs
+    }
+
+    /// When the first of them was written.
+    pub(crate) fn oldest_held_back(&self) -> Option<WallTime> {
+        self.not_handed().next().map(|(_, entry)| entry.sent_at)
+    }
+
+    fn not_handed(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        let cursor = self.sending.as_ref().map_or(self.first, |sending| sending.cursor.max(self.first));
+        let seqs = cursor..self.committed;
+        let skipped = usize::try_from(cursor - self.first).unwrap_or(usize::MAX);
+        seqs.zip(self.entries.iter().skip(skipped)).filter(|(_, entry)| !entry.withdrawn)
+    }
+
+    /// Takes the text out of messages that no session has, so that only their numbers go out: at once, or when
+    /// that is durable with `batch`.
+    pub(crate) fn withdraw(&mut self, seqs: Range<u64>, batch: Option<BatchId>) {
+        for seq in seqs.clone() {
+            let Some(entry) = self.entry_mut(seq) else { continue };
+            let len = core::mem::take(&mut entry.text).len();
+            entry.withdrawn = true;
+            self.bytes -= len;
+            self.withdrawn += 1;
+        }
+        add(&mut self.gone, seqs.clone());
+        self.withdrawing.extend(batch.map(|batch| (batch, seqs)));
+    }
+
+    /// Those whose end is durable with `batch`; all that wait for that without one.
+    pub(crate) fn withdrawn(&mut self, batch: Option<BatchId>) -> Vec<Range<u64>> {
+        let durable = |of: BatchId| batch.is_none_or(|batch| of <= batch);
+        let count = self.withdrawing.iter().take_while(|(of, _)| durable(*of)).count();
+        self.withdrawing.drain(..count).map(|(_, seqs)| seqs).collect()
+    }
+
+    /// Whether a message was given up.
+    pub(crate) fn is_gone(&self, seq: u64) -> bool {
+        let after = self.gone.partition_point(|seqs| seqs.end <= seq);
+        self.gone.get(after).is_some_and(|seqs| seqs.contains(&seq))
+    }
+
+    /// What was read is done with.
+    pub(crate) fn forget_read(&mut self) {
+        let read = self.gone.partition_point(|seqs| seqs.end <= self.read);
+        self.gone.drain(..read);
     }
 
     /// The messages that are durable now and were not before.
@@ -158,18 +234,34 @@ impl Outbox {
         self.sending = Some(Sending { cursor: self.first, in_flight: 0, skip: held });
     }
 
-    /// Lets go of everything before `upto`, while no session takes messages: they count as handed over, as the
-    /// other side may have got any of them before. What is not durable stays. The numbers of those gone.
-    pub(crate) fn give_up(&mut self, upto: u64) -> Range<u64> {
-        let before = self.first;
-        while self.first < upto.min(self.committed)
-            && let Some(entry) = self.entries.pop_front()
+    /// Lets go of everything before `upto`, and of what was withdrawn before anything else, while no session
+    /// takes messages: they count as handed over, as the other side may have got any of them before. What is
+    /// not durable stays. The numbers of those that were not given up before.
+    pub(crate) fn give_up(&mut self, upto: u64) -> Vec<Range<u64>> {
+        let mut gone = Vec::new();
+        while let Some(entry) = self.entries.front()
+            && self.first < self.committed
+            && (self.first < upto || entry.withdrawn)
+            && !self.is_withdrawing(self.first)
         {
             self.bytes -= entry.text.len();
+            if entry.withdrawn {
+                self.withdrawn -= 1;
+            } else {
+                add(&mut gone, self.first..self.first + 1);
+            }
+            self.entries.pop_front();
+            // Where everything before was read, so is this for all that a peer says: it is no news.
+            self.read += u64::from(self.read == self.first);
             self.first += 1;
         }
+        gone.iter().for_each(|seqs| add(&mut self.gone, seqs.clone()));
         self.handed = self.handed.max(self.first);
-        before..self.first
+        gone
+    }
+
+    fn is_withdrawing(&self, seq: u64) -> bool {
+        self.withdrawing.iter().any(|(_, seqs)| seqs.contains(&seq))
     }
 
     /// No session takes messages.
@@ -181,7 +273,10 @@ impl Outbox {
     pub(crate) fn hand_over(&mut self) -> Option<(u64, bool)> {
         loop {
             let seq = self.sending.as_ref()?.cursor;
-            if seq >= self.committed || seq - self.first >= IN_FLIGHT_MESSAGES as u64 {
+            if self.is_withdrawing(seq)
+                || seq >= self.committed
+                || seq - self.first >= IN_FLIGHT_MESSAGES as u64
+            {
                 return None;
             }
             let len = self.entry(seq)?.text.len();
@@ -225,6 +320,7 @@ impl Outbox {
             && let Some(entry) = self.entries.pop_front()
         {
             self.bytes -= entry.text.len();
+            self.withdrawn -= usize::from(entry.withdrawn);
             if let Some(sending) = &mut self.sending {
                 if sending.cursor > self.first {
                     sending.in_flight -= entry.text.len();
@@ -240,6 +336,20 @@ impl Outbox {
     fn entry_mut(&mut self, seq: u64) -> Option<&mut Entry> {
         self.entries.get_mut(usize::try_from(seq.checked_sub(self.first)?).ok()?)
     }
+}
+
+/// Puts numbers to others, which stay ascending and apart.
+fn add(ranges: &mut Vec<Range<u64>>, new: Range<u64>) {
+    if new.is_empty() {
+        return;
+    }
+    let place = ranges.partition_point(|range| range.start < new.start);
+    ranges.insert(place, new);
+    ranges.dedup_by(|next, range| {
+        let meets = next.start <= range.end;
+        range.end = if meets { range.end.max(next.end) } else { range.end };
+        meets
+    });
 }
 
 #[cfg(test)]

@@ -304,6 +304,7 @@ fn a_message_past_the_cap_is_not_taken_and_the_largest_one_is() {
     let too_long = Err(ComposeError::TooLong { len: TEXT_MAX + 1, max: TEXT_MAX });
     assert_eq!(conversations.compose(PEER, "x".repeat(TEXT_MAX + 1), NOW), too_long);
     assert!(conversations.poll_effect().is_none() && conversations.poll_event().is_none());
+    assert_eq!(conversations.compose(PEER, String::new(), NOW), Err(ComposeError::Empty));
     assert!(conversations.compose(PEER, "x".repeat(TEXT_MAX), NOW).is_ok());
 }
 

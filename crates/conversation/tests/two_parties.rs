@@ -1,245 +1,14 @@
 //! Two conversations joined by a session that breaks, over stores that lag and machines that crash.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::{BTreeMap, VecDeque};
+mod pair;
 
-use p2pchat_conversation::{BatchId, Conversations, Delivery, Effect, Event, Memory, QueryId, Rows, Write};
-use p2pchat_proto::conversation::{DeviceEpoch, IN_FLIGHT_BYTES, IN_FLIGHT_MESSAGES, MessageId, Sync, Text};
+use p2pchat_conversation::{Conversations, Delivery};
+use p2pchat_proto::conversation::{DeviceEpoch, IN_FLIGHT_BYTES, IN_FLIGHT_MESSAGES, Sync, Text};
 use p2pchat_proto::{PeerId, WallTime};
 use proptest::prelude::*;
 
-const NOW: WallTime = WallTime(1_000);
-
-/// One side: its conversations, its store, and what its user saw.
-struct Node {
-    me: PeerId,
-    peer: PeerId,
-    epoch: DeviceEpoch,
-    conversations: Conversations,
-    memory: Memory,
-    /// Batches that the store has not made durable.
-    commits: VecDeque<(BatchId, Vec<Write>)>,
-    /// Answers that the store has not given.
-    loads: VecDeque<(QueryId, Rows)>,
-    /// Bodies on their way to the other side.
-    sent: VecDeque<(u8, Vec<u8>)>,
-    /// Texts that became durable here, by their authors.
-    written: Vec<String>,
-    arrived: Vec<(MessageId, String)>,
-    /// Events of somebody's messages, not yet marked as shown.
-    unseen: VecDeque<MessageId>,
-    shown: Vec<MessageId>,
-    receipts: BTreeMap<MessageId, Vec<Delivery>>,
-    up: bool,
-    /// Epochs that were begun because the other side held more.
-    renewals: u64,
-}
-
-/// What a backup has of a node.
-struct Backup {
-    memory: Memory,
-    written: Vec<String>,
-    arrived: Vec<(MessageId, String)>,
-}
-
-impl Node {
-    fn new(me: u8, peer: u8) -> Self {
-        let (me, peer, epoch) = (PeerId([me; 32]), PeerId([peer; 32]), DeviceEpoch(u64::from(me)));
-        Self {
-            me,
-            peer,
-            epoch,
-            conversations: Conversations::new(me, epoch),
-            memory: Memory::new(),
-            commits: VecDeque::new(),
-            loads: VecDeque::new(),
-            sent: VecDeque::new(),
-            written: Vec::new(),
-            arrived: Vec::new(),
-            unseen: VecDeque::new(),
-            shown: Vec::new(),
-            receipts: BTreeMap::new(),
-            up: false,
-            renewals: 0,
-        }
-    }
-
-    fn back_up(&self) -> Backup {
-        let Self { memory, written, arrived, .. } = self;
-        Backup { memory: memory.clone(), written: written.clone(), arrived: arrived.clone() }
-    }
-
-    fn go_back_to(&mut self, backup: Backup) {
-        Backup { memory: self.memory, written: self.written, arrived: self.arrived } = backup;
-        self.crash();
-    }
-
-    fn compose(&mut self, text: &str) -> MessageId {
-        let message = self.conversations.compose(self.peer, text.to_owned(), NOW).unwrap();
-        self.drain();
-        message
-    }
-
-    fn session_up(&mut self) {
-        self.up = true;
-        self.conversations.session_up(self.peer);
-        self.drain();
-    }
-
-    fn session_down(&mut self) {
-        self.up = false;
-        self.conversations.session_down(self.peer);
-        self.drain();
-    }
-
-    fn receive(&mut self, kind: u8, body: &[u8]) {
-        self.conversations.handle_body(self.peer, kind, body, NOW).unwrap();
-        self.drain();
-    }
-
-    fn answer(&mut self) -> bool {
-        let Some((query, rows)) = self.loads.pop_front() else { return false };
-        self.conversations.loaded(query, rows).unwrap();
-        self.drain();
-        true
-    }
-
-    /// Makes the oldest `count` batches durable at once, as a store does that folds them.
-    fn commit(&mut self, count: usize) -> bool {
-        let mut last = None;
-        for (batch, writes) in self.commits.drain(..count.min(self.commits.len())) {
-            self.memory.apply(&writes);
-            for write in writes {
-                match write {
-                    Write::Composed { text, .. } => self.written.push(text.to_string()),
-                    Write::Arrived { message, text, .. } => self.arrived.push((message, text.to_string())),
-                    Write::Delivered { .. }
-                    | Write::Held { .. }
-                    | Write::Forgotten { .. }
-                    | Write::Renewed { .. } => {}
-                }
-            }
-            last = Some(batch);
-        }
-        let Some(last) = last else { return false };
-        self.conversations.committed(last);
-        self.drain();
-        true
-    }
-
-    fn show(&mut self) -> bool {
-        let Some(message) = self.unseen.pop_front() else { return false };
-        self.shown.push(message);
-        self.conversations.shown(message);
-        self.drain();
-        true
-    }
-
-    /// Everything that is not in the store is gone; the front end shows the history again.
-    fn crash(&mut self) {
-        self.up = false;
-        self.conversations = Conversations::resume(self.me, self.epoch, self.memory.heads());
-        self.commits.clear();
-        self.loads.clear();
-        self.sent.clear();
-        self.receipts.clear();
-        self.unseen = self.arrived.last().map(|(message, _)| *message).into_iter().collect();
-        self.shown = self.arrived.iter().rev().skip(1).rev().map(|(message, _)| *message).collect();
-    }
-
-    fn drain(&mut self) {
-        while let Some(peer) = self.conversations.poll_rewound() {
-            self.renewals += 1;
-            self.conversations.renew(peer, DeviceEpoch(self.epoch.0 + 100 * self.renewals));
-        }
-        while let Some(effect) = self.conversations.poll_effect() {
-            match effect {
-                Effect::Send { to, kind, body } => {
-                    assert_eq!(to, self.peer);
-                    assert!(self.up, "a body for a session that is gone");
-                    self.sent.push_back((kind, body));
-                }
-                Effect::Commit { batch, writes } => self.commits.push_back((batch, writes)),
-                Effect::Load { query, peer } => self.loads.push_back((query, self.memory.rows(peer))),
-            }
-        }
-        while let Some(event) = self.conversations.poll_event() {
-            match event {
-                Event::Message { message, mine: false, .. } => self.unseen.push_back(message),
-                Event::Message { .. } => {}
-                Event::Receipt { message, state, .. } => {
-                    self.receipts.entry(message).or_default().push(state)
-                }
-            }
-        }
-    }
-}
-
-/// Two nodes, and the bodies between them.
-struct Pair {
-    nodes: [Node; 2],
-}
-
-impl Pair {
-    fn new() -> Self {
-        Self { nodes: [Node::new(1, 2), Node::new(2, 1)] }
-    }
-
-    fn connect(&mut self) {
-        for node in &mut self.nodes {
-            node.sent.clear();
-        }
-        for node in &mut self.nodes {
-            node.session_up();
-        }
-    }
-
-    /// The session breaks; `side` notices, the other one goes on talking to nobody.
-    fn break_at(&mut self, side: usize) {
-        self.nodes[side].session_down();
-        for node in &mut self.nodes {
-            node.sent.clear();
-        }
-    }
-
-    /// Carries one body from `side` to the other, if both think there is a session.
-    fn carry(&mut self, side: usize) -> bool {
-        let Some((kind, body)) = self.nodes[side].sent.pop_front() else { return false };
-        if self.nodes[0].up && self.nodes[1].up {
-            self.nodes[1 - side].receive(kind, &body);
-        }
-        true
-    }
-
-    fn settle(&mut self) {
-        loop {
-            let mut moved = false;
-            for side in [0, 1] {
-                moved |= self.nodes[side].answer();
-                moved |= self.carry(side);
-                moved |= self.nodes[side].commit(1);
-                moved |= self.nodes[side].show();
-            }
-            if !moved {
-                return;
-            }
-        }
-    }
-
-    fn check_everything_arrived_once_in_order_and_was_read(&self) {
-        for side in [0, 1] {
-            let (author, reader) = (&self.nodes[side], &self.nodes[1 - side]);
-            let arrived: Vec<_> = reader.arrived.iter().map(|(_, text)| text).collect();
-            assert_eq!(arrived, author.written.iter().collect::<Vec<_>>());
-            assert!(reader.arrived.iter().enumerate().all(|(n, (message, _))| message.seq == n as u64));
-            let ids: Vec<_> = reader.arrived.iter().map(|(message, _)| *message).collect();
-            assert_eq!(reader.shown, ids, "shown once each, in order");
-            assert_eq!(author.conversations.undelivered(reader.me), 0);
-            let rows = author.memory.rows(reader.me);
-            assert_eq!((rows.outbox.len(), rows.read), (0, author.written.len() as u64));
-        }
-    }
-}
+use pair::{NOW, Node, Pair};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -251,6 +20,12 @@ enum Step {
     Commit(usize, usize),
     Show(usize),
     Crash(usize),
+    Expire(usize),
+}
+
+/// As [`step`], where messages expire.
+fn expiring_step(crashes: bool) -> impl Strategy<Value = Step> {
+    prop_oneof![19 => step(crashes), 1 => (0..2usize).prop_map(Step::Expire)]
 }
 
 fn step(crashes: bool) -> impl Strategy<Value = Step> {
@@ -301,6 +76,10 @@ fn go_through(pair: &mut Pair, steps: &[Step], phase: &str) {
             Step::Answer(side) => drop(pair.nodes[side].answer()),
             Step::Commit(side, count) => drop(pair.nodes[side].commit(count)),
             Step::Show(side) => drop(pair.nodes[side].show()),
+            Step::Expire(side) => {
+                pair.nodes[side].conversations.expire(NOW);
+                pair.nodes[side].drain();
+            }
             Step::Crash(side) => {
                 pair.break_at(side);
                 pair.nodes[side].crash();
@@ -332,6 +111,31 @@ proptest! {
         steps in proptest::collection::vec(step(true), 0..250),
     ) {
         run(&steps).check_everything_arrived_once_in_order_and_was_read();
+    }
+
+    #[test]
+    fn what_expires_never_arrives_later_and_everything_else_does_whoever_crashes(
+        steps in proptest::collection::vec(expiring_step(true), 0..250),
+    ) {
+        run(&steps).check_what_was_not_given_up_arrived_once_in_order();
+    }
+
+    #[test]
+    fn what_expires_is_told_as_failed_once_and_never_as_anything_after_it(
+        steps in proptest::collection::vec(expiring_step(false), 0..250),
+    ) {
+        let pair = run(&steps);
+        pair.check_what_was_not_given_up_arrived_once_in_order();
+        for node in &pair.nodes {
+            prop_assert_eq!(node.receipts.len(), node.written.len());
+            for (message, states) in &node.receipts {
+                prop_assert!(states.is_sorted_by(|a, b| a < b), "{:?}", states);
+                let last = states.last();
+                let expected =
+                    if node.given_up.contains(message) { Delivery::Failed } else { Delivery::Read };
+                prop_assert!(last == Some(&expected), "{:?}", states);
+            }
+        }
     }
 
     #[test]
@@ -495,6 +299,54 @@ fn what_is_forgotten_while_nobody_is_connected_never_arrives_and_what_is_said_af
     let arrived: Vec<_> = pair.nodes[1].arrived.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(arrived, ["but this"]);
     assert_eq!(pair.nodes[0].receipts[&kept].last(), Some(&Delivery::Read));
+}
+
+#[test]
+fn what_expires_while_nobody_is_connected_never_arrives_also_not_after_a_restart() {
+    let mut pair = Pair::new();
+    pair.connect();
+    pair.nodes[0].compose("before");
+    pair.settle();
+    pair.break_at(0);
+    let (gone, kept) = (pair.nodes[0].compose("too late"), pair.nodes[0].compose("later"));
+    pair.settle();
+    pair.nodes[0].conversations.expire(WallTime(NOW.0 - 1));
+    assert_eq!(pair.nodes[0].conversations.oldest_waiting(), Some(NOW), "not yet");
+    pair.nodes[0].conversations.expire(NOW);
+    pair.nodes[0].drain();
+    assert_eq!(pair.nodes[0].receipts[&gone], [Delivery::Queued], "told when it is durable");
+    pair.settle();
+    for message in [gone, kept] {
+        assert_eq!(pair.nodes[0].receipts[&message], [Delivery::Queued, Delivery::Failed]);
+    }
+    pair.nodes[0].crash();
+    let last = pair.nodes[0].compose("and on");
+    pair.connect();
+    pair.settle();
+    let arrived: Vec<_> = pair.nodes[1].arrived.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(arrived, ["before", "and on"]);
+    assert_eq!(pair.nodes[0].receipts[&last].last(), Some(&Delivery::Read));
+    assert!(!pair.nodes[0].receipts.contains_key(&gone), "nothing more is said of it");
+}
+
+#[test]
+fn what_is_forgotten_in_a_session_before_it_leaves_is_not_delivered_and_leaves_no_gap() {
+    let mut pair = Pair::new();
+    pair.connect();
+    pair.settle();
+    let texts = 0..IN_FLIGHT_MESSAGES + 5;
+    let said: Vec<_> = texts.map(|n| pair.nodes[0].compose(&n.to_string())).collect();
+    while pair.nodes[0].commit(7) {}
+    assert_eq!(pair.nodes[0].conversations.forget(PeerId([2; 32])), IN_FLIGHT_MESSAGES, "on their way");
+    pair.nodes[0].drain();
+    let next = pair.nodes[0].compose("and on");
+    pair.settle();
+    let arrived: Vec<_> = pair.nodes[1].arrived.iter().map(|(_, text)| text.clone()).collect();
+    let came = (0..IN_FLIGHT_MESSAGES).map(|n| n.to_string()).chain(["and on".to_owned()]);
+    assert_eq!(arrived, came.collect::<Vec<_>>());
+    assert_eq!(pair.nodes[0].receipts[&said[IN_FLIGHT_MESSAGES]], [Delivery::Queued, Delivery::Failed]);
+    assert_eq!(pair.nodes[0].receipts[&next].last(), Some(&Delivery::Read));
+    assert_eq!(pair.nodes[0].conversations.undelivered(PeerId([2; 32])), 0);
 }
 
 #[test]

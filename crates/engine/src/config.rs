@@ -1,5 +1,6 @@
 //! What the owner decides about an engine before it runs.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,6 +54,8 @@ pub struct EngineConfig {
     pub accept_files: AcceptPolicy,
     /// Whether others are told what was shown to the user.
     pub read_receipts: bool,
+    /// How long messages wait for somebody before they are given up; for ever where that is none.
+    pub expire: Option<Duration>,
     /// Whether files of people whom this user asked for a chat are taken unasked.
     pub files_from_connected: bool,
     /// Bound UDP ports, IPv4 and IPv6.

@@ -1,5 +1,7 @@
 //! What a store answers about conversations, as front ends see it.
 
+use core::time::Duration;
+
 use p2pchat_proto::conversation::MessageId;
 use p2pchat_proto::{Name, PeerId, WallTime};
 
@@ -14,15 +16,24 @@ pub enum Recalled {
     Talks(Vec<Talk>),
     /// A conversation was removed, or its older part.
     Forgotten {
-        /// With whom.
-        peer: PeerId,
+        /// What is gone.
+        removed: Removed,
         /// What the user calls them.
         name: Option<Name>,
-        /// How many messages are gone.
-        messages: u64,
         /// Whether that were all of them, those that wait included.
         all: bool,
     },
+}
+
+/// What was removed of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// With whom.
+    pub peer: PeerId,
+    /// How many messages.
+    pub messages: u64,
+    /// How many of them a session had already taken, so that they may arrive all the same.
+    pub under_way: u64,
 }
 
 /// Some messages of one conversation.
@@ -70,4 +81,16 @@ pub struct Talk {
     pub waiting: u64,
     /// When the first of those was written.
     pub since: Option<WallTime>,
+    /// When that one is given up; `None` for never.
+    pub expires: Option<WallTime>,
+}
+
+impl Talk {
+    /// The same where messages are given up after so long.
+    #[must_use]
+    pub fn expiring_after(self, after: Option<Duration>) -> Self {
+        let after = after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        let expires = self.since.zip(after).map(|(since, after)| WallTime(since.0.saturating_add(after)));
+        Self { expires, ..self }
+    }
 }

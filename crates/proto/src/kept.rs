@@ -61,7 +61,8 @@ pub struct Entry {
     pub sent_at: WallTime,
     /// When it became durable here, by this side's clock.
     pub kept_at: WallTime,
-    /// Whether it had to wait for a session.
+    /// Whether it had to wait for a session. This user's own have that said elsewhere; of them, whether it was
+    /// given up, see [`Self::is_given_up`].
     pub late: bool,
     /// Its text, at most [`TEXT_MAX`] bytes.
     pub text: String,
@@ -105,6 +106,13 @@ pub struct EpochMarks {
 impl Entry {
     /// Bytes of everything but the text itself: four integers, two flags and the text's length.
     const HEADER_LEN: usize = 4 * 8 + 2 + 8;
+    /// Where `late` stands: behind the other flag and the integers.
+    pub const LATE_AT: usize = 1 + 4 * 8;
+
+    /// Whether this user wrote it, and nobody gets it any more.
+    pub const fn is_given_up(&self) -> bool {
+        self.mine && self.late
+    }
 }
 
 impl Head {
@@ -209,6 +217,9 @@ mod tests {
                    0000000000000003 68c3a9";
         assert_eq!(HEXLOWER.encode(&bytes), hex.replace(' ', ""));
         assert_eq!(decode(&bytes), Ok(entry("h\u{e9}")));
+        let mut given_up = bytes;
+        given_up[Entry::LATE_AT] = 1;
+        assert_eq!(decode(&given_up), Ok(Entry { late: true, ..entry("h\u{e9}") }));
     }
 
     #[test]

@@ -208,6 +208,7 @@ impl World {
                     self.model.arrived(from, who, text)?;
                 }
                 Write::Delivered { .. }
+                | Write::GivenUp { .. }
                 | Write::Held { .. }
                 | Write::Forgotten { .. }
                 | Write::Renewed { .. } => {}

@@ -120,6 +120,7 @@ impl Member {
             accept: AcceptPolicy::Ask,
             accept_files: AcceptPolicy::Ask,
             read_receipts: true,
+            expire: None,
             files_from_connected: false,
             ports: Ports { v4: PORT, v6: 0 },
             loopback_only: false,

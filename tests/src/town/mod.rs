@@ -441,6 +441,7 @@ impl Program {
             accept: AcceptPolicy::Ask,
             accept_files: AcceptPolicy::Ask,
             read_receipts: true,
+            expire: None,
             files_from_connected: false,
             ports: Ports { v4: 7000, v6: 0 },
             loopback_only: false,

@@ -9,6 +9,8 @@ use p2pchat_client::{AcceptPolicy, BrokerAddress};
 use p2pchat_proto::Name;
 use serde::Deserialize;
 
+use crate::span::Lifetime;
+
 /// See the module.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
@@ -119,6 +121,9 @@ pub struct Global {
         hide_env_values = true
     )]
     pub read_receipts: Option<Switch>,
+    /// Give up what waits for somebody for longer than this: 12h, 30d, 4w, or never [default: never]
+    #[arg(long, global = true, value_name = "TIME", env = "P2PCHAT_EXPIRE", hide_env_values = true)]
+    pub expire: Option<Lifetime>,
     /// Whose files to take [default: ask; connect takes those of the person it connected to]
     #[arg(
         long,

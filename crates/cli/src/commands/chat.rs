@@ -291,6 +291,7 @@ fn config(
         accept: settings.accept.unwrap_or(accept),
         require_verified: settings.require_verified,
         read_receipts: settings.read_receipts,
+        expire: settings.expire,
         accept_files: settings.accept_files.unwrap_or(accept_files),
         files_from_connected: takes_files && settings.accept_files.is_none(),
         download_dir: download_dir(profile)?,

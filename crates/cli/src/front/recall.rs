@@ -96,8 +96,6 @@ fn lines(answer: &Recalled) -> Vec<Local> {
         Recalled::Talks(talks) => {
             talks.chunks(TALKS_IN_LINE).map(|talks| Local::Talks(talks.to_vec())).collect()
         }
-        Recalled::Forgotten { peer, messages, .. } => {
-            vec![Local::Forgotten { peer: *peer, messages: *messages }]
-        }
+        Recalled::Forgotten { removed, .. } => vec![Local::Forgotten(removed.clone())],
     }
 }

@@ -1,7 +1,7 @@
 //! What was said earlier, as people read it: lines under their dates, in local time.
 
 use p2pchat_client::event::Delivery;
-use p2pchat_client::history::{KeptMessage, Talk};
+use p2pchat_client::history::{KeptMessage, Removed, Talk};
 use p2pchat_client::sanitise;
 
 use super::text::{TimeOfDay, table};
@@ -16,19 +16,19 @@ pub struct Past<'a> {
     me: &'a str,
     with: String,
     day: Option<String>,
-    named: bool,
+    whom: Option<String>,
 }
 
 impl<'a> Past<'a> {
     /// With somebody, whom lines call `with`, and the user `me`.
     pub const fn new(calendar: &'a TimeOfDay, me: &'a str, with: String) -> Self {
-        Self { calendar, me, with, day: None, named: false }
+        Self { calendar, me, with, day: None, whom: None }
     }
 
-    /// Dates say with whom the conversation is, as others stand beside it.
+    /// Dates say with whom the conversation is, as others stand beside it: by what it can be asked for alone.
     #[must_use]
-    pub fn among_others(self) -> Self {
-        Self { named: true, ..self }
+    pub fn among_others(self, whom: String) -> Self {
+        Self { whom: Some(whom), ..self }
     }
 
     /// One message: its first line with time and author, every further line set in. All of it is safe to
@@ -36,7 +36,7 @@ impl<'a> Past<'a> {
     pub fn text(&mut self, kept: &KeptMessage) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(day) = self.next_day(kept) {
-            let with = if self.named { format!(" with {}", self.with) } else { String::new() };
+            let with = self.whom.as_ref().map_or_else(String::new, |whom| format!(" with {whom}"));
             lines.push(format!("--- {day}{with} ---"));
         }
         let mark = kept.state.map(|state| format!(" [{}]", delivery(state))).unwrap_or_default();
@@ -76,23 +76,35 @@ impl<'a> Past<'a> {
     }
 }
 
-/// Whom something waits for, how much, and since when.
+/// Whom something waits for, how much, since when, and when the first of it is given up.
 pub fn waiting(talks: &[Talk], calendar: &TimeOfDay) -> Vec<String> {
     if talks.is_empty() {
         return vec!["Nothing waits.".to_owned()];
     }
-    let mut rows = vec![["NAME", "WAITING", "SINCE", "ID"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "WAITING", "SINCE", "UNTIL", "ID"].map(str::to_owned)];
     rows.extend(talks.iter().map(|talk| {
         let name = talk.name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let since = talk.since.map_or_else(|| "-".to_owned(), |since| calendar.day(since));
-        [name, talk.waiting.to_string(), since, talk.peer.to_string()]
+        let until = talk.expires.map_or_else(|| "delivered".to_owned(), |until| calendar.day(until));
+        [name, talk.waiting.to_string(), since, until, talk.peer.to_string()]
     }));
     table(&rows)
 }
 
 /// That a conversation was removed.
-pub fn forgotten(who: &str, messages: u64) -> String {
-    format!("{messages} messages with {who} are gone from this machine")
+pub fn forgotten(who: &str, removed: &Removed) -> String {
+    let (verb, left) = match (removed.messages, removed.under_way) {
+        (1, 0) => ("is", String::new()),
+        (_, 0) => ("are", String::new()),
+        (_, under_way) => ("are", format!("; {under_way} of them had left already, and may still arrive")),
+    };
+    let messages = counted(removed.messages, "message");
+    format!("{messages} with {who} {verb} gone from this machine{left}")
+}
+
+/// So many of something.
+pub fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The states of `docs/cli.md`.
@@ -152,7 +164,7 @@ mod tests {
             "00:20 alice: late",
         ];
         assert_eq!(lines, expected);
-        let mut among = Past::new(&clock, "me", "alice".to_owned()).among_others();
+        let mut among = Past::new(&clock, "me", "alice".to_owned()).among_others("alice".to_owned());
         assert_eq!(among.text(&messages[0])[0], "--- 2026-11-06 Friday with alice ---");
     }
 

@@ -133,8 +133,8 @@ impl Plain {
             Local::Waiting(talks) | Local::Talks(talks) => {
                 waiting(talks, &self.clock).iter().map(|line| Shown::data(line)).collect()
             }
-            Local::Forgotten { peer, messages } => {
-                vec![Shown::data(&forgotten(&desk.people().label(*peer), *messages))]
+            Local::Forgotten(removed) => {
+                vec![Shown::data(&forgotten(&desk.people().label(removed.peer), removed))]
             }
             Local::Contact(person) => vec![Shown::data(&contact(person).join("  "))],
             Local::Standing(standing) => vec![Shown::data(&status::standing(*standing))],
@@ -242,7 +242,8 @@ impl Plain {
             }
             Delivery::Failed => {
                 self.queued.remove(&id);
-                Some(Shown::new(Stream::Err, Role::Error, &format!("* not delivered to {who}")))
+                let text = format!("* given up, not delivered to {who}; /msg {who} TEXT sends it again");
+                Some(Shown::new(Stream::Err, Role::Error, &text))
             }
         }
     }

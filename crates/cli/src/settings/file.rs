@@ -12,6 +12,7 @@ use p2pchat_proto::Name;
 use serde::{Deserialize, Deserializer};
 
 use crate::args::{Accept, Color};
+use crate::span::Lifetime;
 
 /// Most bytes of a config file. It holds a few lines.
 const CONFIG_MAX: u64 = 64 * 1024;
@@ -43,6 +44,8 @@ pub struct ConfigFile {
     pub accept_files: Option<Accept>,
     pub require_verified: bool,
     pub read_receipts: Option<bool>,
+    #[serde(deserialize_with = "parsed")]
+    pub expire: Option<Lifetime>,
     pub download_dir: Option<PathBuf>,
     pub passphrase_file: Option<PathBuf>,
     pub passphrase_fd: Option<u32>,
@@ -112,7 +115,8 @@ mod tests {
         let command = crate::args::Cli::command();
         for flag in command.get_arguments().filter(|arg| arg.is_global_set()) {
             let key = flag.get_long().unwrap().replace('-', "_");
-            let values = ["true", "1", "\"x1\"", "\"a:1\"", "[\"1.2.3.4:5\"]", "\"auto\"", "\"ask\""];
+            let values =
+                ["true", "1", "\"x1\"", "\"a:1\"", "[\"1.2.3.4:5\"]", "\"auto\"", "\"ask\"", "\"1h\""];
             let accepted = values.iter().any(|value| ConfigFile::parse(&format!("{key} = {value}")).is_ok());
             assert!(accepted, "{key}");
         }

@@ -11,6 +11,7 @@ use p2pchat_client::{AcceptPolicy, BrokerAddress, Failure};
 pub use file::ConfigFile;
 
 use crate::args::{Color, Elsewhere, Global, Switch};
+use crate::span::Lifetime;
 
 /// Where the broker is, unless somebody says otherwise.
 const DEFAULT_BROKER: &str = "127.0.0.1:7770";
@@ -48,6 +49,8 @@ pub struct Settings {
     pub require_verified: bool,
     /// `--read-receipts`
     pub read_receipts: bool,
+    /// `--expire`; for ever where that is none
+    pub expire: Option<Duration>,
     /// `--accept-files`
     pub accept_files: Option<AcceptPolicy>,
     /// `--download-dir`
@@ -124,6 +127,7 @@ impl Settings {
                 Some(switch) => switch == Switch::On,
                 None => file.read_receipts.unwrap_or(true),
             },
+            expire: global.expire.or(file.expire).and_then(|Lifetime(after)| after),
             accept_files: global.accept_files.or(file.accept_files).map(Into::into),
             download_dir: global.download_dir.clone().or_else(|| file.download_dir.clone()),
             passphrase,

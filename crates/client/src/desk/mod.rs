@@ -23,7 +23,7 @@ use p2pchat_crypto::safety::SafetyNumber;
 use p2pchat_engine::event::{
     Delivery, Direction, FileEvent, FileState, Ready, RequestEvent, RequestState, SessionEvent, SessionState,
 };
-use p2pchat_engine::history::{Page, Talk};
+use p2pchat_engine::history::{Page, Removed, Talk};
 use p2pchat_engine::{Command, CommandId, Event, Failure, Target, TransferNumber};
 use p2pchat_proto::conversation::MessageId;
 use p2pchat_proto::{Name, PeerId, RequestId, Standing};
@@ -128,12 +128,7 @@ pub enum Local {
     /// Every conversation.
     Talks(Vec<Talk>),
     /// A conversation was removed.
-    Forgotten {
-        /// With whom.
-        peer: PeerId,
-        /// How many messages are gone.
-        messages: u64,
-    },
+    Forgotten(Removed),
     /// What is known of somebody.
     Contact(Box<Acquaintance>),
     /// `/status` without a word

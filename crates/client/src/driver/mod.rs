@@ -81,6 +81,8 @@ pub(crate) struct Driver {
     /// The broker's key that the user gave, until it is proven and kept.
     broker_given: Option<BrokerKey>,
     store: Store,
+    /// How long messages wait before they are given up.
+    expire: Option<Duration>,
     /// Why nothing more can be kept, so that the client ends.
     broken: Option<Failure>,
     files: FileDriver,
@@ -171,6 +173,7 @@ impl Driver {
             accept_files: config.accept_files,
             files_from_connected: config.files_from_connected,
             read_receipts: config.read_receipts,
+            expire: config.expire,
             ports: sockets.ports(),
             loopback_only: sockets.loopback_only(),
         };
@@ -206,6 +209,7 @@ impl Driver {
             broker_given: config.broker.key,
             broker_address: config.broker.host_port,
             store,
+            expire: config.expire,
             broken: None,
             files,
             carriers,

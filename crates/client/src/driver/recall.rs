@@ -9,9 +9,9 @@ use crate::profile::Decision;
 impl Driver {
     pub(super) fn recalled(&mut self, id: CommandId, answer: Result<Recalled, Failure>) {
         let event = match answer {
-            Ok(answer) => {
-                if let Recalled::Forgotten { peer, all: true, .. } = &answer {
-                    self.engine.forgotten(*peer, self.now);
+            Ok(mut answer) => {
+                if let Recalled::Forgotten { removed, all: true, .. } = &mut answer {
+                    removed.under_way = self.engine.forgotten(removed.peer, self.now) as u64;
                 }
                 Event::Recalled { id, answer: self.named(answer) }
             }
@@ -40,11 +40,11 @@ impl Driver {
         match answer {
             Recalled::Page(page) => Recalled::Page(Page { name: name(page.peer), ..page }),
             Recalled::Talks(talks) => {
-                let named = |talk: Talk| Talk { name: name(talk.peer), ..talk };
+                let named = |talk: Talk| Talk { name: name(talk.peer), ..talk }.expiring_after(self.expire);
                 Recalled::Talks(talks.into_iter().map(named).collect())
             }
-            Recalled::Forgotten { peer, messages, all, .. } => {
-                Recalled::Forgotten { peer, name: name(peer), messages, all }
+            Recalled::Forgotten { removed, all, .. } => {
+                Recalled::Forgotten { name: name(removed.peer), removed, all }
             }
         }
     }

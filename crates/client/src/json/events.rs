@@ -109,7 +109,7 @@ pub fn local(local: &Local, at: WallTime) -> Option<String> {
         Local::History(page) => return Some(super::history(page, at)),
         Local::Waiting(talks) => return Some(super::talks("waiting", talks, at)),
         Local::Talks(talks) => return Some(super::talks("conversations", talks, at)),
-        Local::Forgotten { peer, messages } => return Some(super::forgotten(*peer, *messages, at)),
+        Local::Forgotten(removed) => return Some(super::forgotten(removed, at)),
         Local::Timestamps(_) | Local::ReadReceipts(_) => return None,
     };
     Some(object.into_line())

@@ -1,9 +1,9 @@
 //! What is said about messages that were kept, and how another process of this program reads it.
 
 use p2pchat_engine::event::Delivery;
-use p2pchat_engine::history::{KeptMessage, Page, Talk};
+use p2pchat_engine::history::{KeptMessage, Page, Removed, Talk};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
-use p2pchat_proto::{Name, PeerId, WallTime};
+use p2pchat_proto::{Name, WallTime};
 use serde_json::Value;
 
 use super::events::delivery;
@@ -45,12 +45,17 @@ pub(super) fn talk(talk: &Talk) -> Value {
         .with("messages", talk.messages)
         .with("waiting", talk.waiting)
         .with_some("since", talk.since.map(rfc3339))
+        .with_some("expires", talk.expires.map(rfc3339))
         .into_value()
 }
 
 /// The line of a conversation that was removed.
-pub fn forgotten(peer: PeerId, messages: u64, at: WallTime) -> String {
-    Object::event("forgotten", at).with("peer", peer.to_string()).with("messages", messages).into_line()
+pub fn forgotten(removed: &Removed, at: WallTime) -> String {
+    Object::event("forgotten", at)
+        .with("peer", removed.peer.to_string())
+        .with("messages", removed.messages)
+        .with("under_way", removed.under_way)
+        .into_line()
 }
 
 /// What a `history` line says; `None` if it is no such line of this program's.
@@ -86,14 +91,17 @@ pub fn read_talks(line: &Value) -> Option<Vec<Talk>> {
             messages: one.get("messages")?.as_u64()?,
             waiting: one.get("waiting")?.as_u64()?,
             since: time(one, "since"),
+            expires: time(one, "expires"),
         })
     };
     list(line)?.iter().map(talk).collect()
 }
 
 /// What a `forgotten` line says, likewise.
-pub fn read_forgotten(line: &Value) -> Option<(PeerId, u64)> {
-    Some((text(line, "peer")?.parse().ok()?, line.get("messages")?.as_u64()?))
+pub fn read_forgotten(line: &Value) -> Option<Removed> {
+    let number = |field| line.get(field)?.as_u64();
+    let (messages, under_way) = (number("messages")?, number("under_way")?);
+    Some(Removed { peer: text(line, "peer")?.parse().ok()?, messages, under_way })
 }
 
 fn said(object: Object, kept: &KeptMessage) -> Object {
@@ -141,6 +149,7 @@ fn message_id(text: &str) -> Option<MessageId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use p2pchat_proto::PeerId;
     use p2pchat_proto::limits::TEXT_MAX;
 
     const ME: PeerId = PeerId([1; 32]);
@@ -172,10 +181,12 @@ mod tests {
         let said = page(vec![message(0, true, "two\nlines"), message(1, false, "\u{1b}[2J\u{202e}")]);
         let line = history(&said, WallTime(0));
         assert_eq!(read_history(&parsed(&line)), Some(said));
-        let talk = Talk { peer: ALICE, name: None, messages: 3, waiting: 1, since: Some(WallTime(9)) };
-        let all = [Talk { since: None, waiting: 0, ..talk.clone() }, talk];
+        let (since, expires) = (Some(WallTime(9)), Some(WallTime(10)));
+        let talk = Talk { peer: ALICE, name: None, messages: 3, waiting: 1, since, expires };
+        let all = [Talk { since: None, waiting: 0, expires: None, ..talk.clone() }, talk];
         assert_eq!(read_talks(&parsed(&talks("conversations", &all, WallTime(0)))), Some(all.to_vec()));
-        assert_eq!(read_forgotten(&parsed(&forgotten(ALICE, 5, WallTime(0)))), Some((ALICE, 5)));
+        let removed = Removed { peer: ALICE, messages: 5, under_way: 2 };
+        assert_eq!(read_forgotten(&parsed(&forgotten(&removed, WallTime(0)))), Some(removed));
     }
 
     #[test]
@@ -209,6 +220,7 @@ mod tests {
             messages: u64::MAX,
             waiting: u64::MAX,
             since: Some(WallTime(u64::MAX)),
+            expires: Some(WallTime(u64::MAX)),
         };
         assert!(talks("conversations", &vec![talk; super::super::TALKS_IN_LINE], WallTime(0)).len() < LINE);
     }

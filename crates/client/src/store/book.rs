@@ -137,12 +137,9 @@ impl Book {
             };
             let marks = head.marks(head.epoch);
             let mut outbox = Vec::new();
-            for_each_waiting(pages, &head, |Placed { entry, .. }| {
-                outbox.push(OutboxRow {
-                    seq: entry.seq,
-                    text: Arc::from(entry.text),
-                    sent_at: entry.sent_at,
-                });
+            for_each_to_deliver(pages, &head, |Placed { entry, .. }| {
+                let text = if entry.is_given_up() { "" } else { entry.text.as_str() };
+                outbox.push(OutboxRow { seq: entry.seq, text: text.into(), sent_at: entry.sent_at });
             })?;
             let read = marks.map_or(0, |marks| marks.read);
             Ok(Rows { held: head.held.iter().map(held).collect(), outbox, read })
@@ -178,9 +175,11 @@ impl Book {
         self.read(|pages| {
             let summary = |head: Head| {
                 let (mut waiting, mut since) = (0, None);
-                for_each_waiting(pages, &head, |Placed { entry, .. }| {
-                    waiting += 1;
-                    since.get_or_insert(entry.sent_at);
+                for_each_to_deliver(pages, &head, |Placed { entry, .. }| {
+                    if !entry.is_given_up() {
+                        waiting += 1;
+                        since.get_or_insert(entry.sent_at);
+                    }
                 })?;
                 Ok(Summary { peer: head.peer, messages: head.messages, waiting, since })
             };
@@ -295,7 +294,7 @@ impl Book {
             let (mut start, mut removed) = (head.log_end, 0);
             let mut reader = Reader::new(pages, &head, head.log_start);
             while let Some(Placed { at, entry }) = reader.next()? {
-                let waits = head.outbox_start < head.log_end && at >= head.outbox_start;
+                let waits = is_to_deliver(&head, &entry) && !entry.is_given_up();
                 if waits || entry.kept_at >= before {
                     start = at;
                     break;
@@ -398,26 +397,30 @@ fn all_heads<T: Readable>(pages: &Pages<'_, T>) -> Result<Vec<Head>, StoreError>
     directory.peers.into_iter().map(head).collect()
 }
 
-/// The messages that the other side does not store, in order.
-fn for_each_waiting<T: Readable>(
+/// The messages that the other side does not store, in order, with those among them that are given up.
+fn for_each_to_deliver<T: Readable>(
     pages: &Pages<'_, T>,
     head: &Head,
     mut take: impl FnMut(Placed),
 ) -> Result<(), StoreError> {
-    let epoch = head.epoch;
-    let stored = head.marks(epoch).map_or(0, |marks| marks.stored);
     let mut reader = Reader::new(pages, head, head.outbox_start);
     while let Some(placed) = reader.next()? {
-        if placed.entry.mine && placed.entry.epoch == epoch && placed.entry.seq >= stored {
+        if is_to_deliver(head, &placed.entry) {
             take(placed);
         }
     }
     Ok(())
 }
 
+fn is_to_deliver(head: &Head, entry: &Entry) -> bool {
+    let stored = head.marks(head.epoch).map_or(0, |marks| marks.stored);
+    entry.mine && entry.epoch == head.epoch && entry.seq >= stored
+}
+
 pub(super) fn kept(me: PeerId, head: &Head, entry: Entry) -> KeptMessage {
     let (author, to) = if entry.mine { (me, head.peer) } else { (head.peer, me) };
     let state = entry.mine.then(|| match head.marks(entry.epoch) {
+        _ if entry.is_given_up() => Delivery::Failed,
         Some(marks) if entry.seq < marks.read => Delivery::Read,
         Some(marks) if entry.seq < marks.stored => Delivery::Stored,
         Some(_) => Delivery::Queued,

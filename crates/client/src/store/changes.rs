@@ -1,5 +1,6 @@
 //! Writes as conversations make them, put into pages: heads, logs and the directory.
 
+use core::ops::Range;
 use std::collections::BTreeMap;
 use std::collections::btree_map;
 
@@ -11,7 +12,7 @@ use rand::CryptoRng;
 
 use super::book::head_of;
 use super::error::StoreError;
-use super::log::{Placed, Reader, Writer};
+use super::log::{self, Placed, Reader, Writer};
 use super::pages::{Pages, Thing, Writable};
 
 /// Makes `writes` in their order; a conversation without a head begins in `epoch`.
@@ -23,14 +24,21 @@ pub(super) fn apply<'w>(
 ) -> Result<(), StoreError> {
     let mut changes = Changes::new(epoch);
     for write in writes {
-        if let Write::Renewed { to, epoch: renewed } = write
-            && changes.knows(pages, *to)?
-        {
-            core::mem::replace(&mut changes, Changes::new(epoch)).finish(pages, rng)?;
-            let head = head_of(pages, *to)?.ok_or(StoreError::Damaged)?;
-            renumber(pages, head, *renewed, rng)?;
-        } else {
+        // These two change what is written already, so everything before them is put there first.
+        let (Write::Renewed { to, .. } | Write::GivenUp { to, .. }) = write else {
             changes.apply(pages, write)?;
+            continue;
+        };
+        if !changes.knows(pages, *to)? {
+            changes.apply(pages, write)?;
+            continue;
+        }
+        core::mem::replace(&mut changes, Changes::new(epoch)).finish(pages, rng)?;
+        let head = head_of(pages, *to)?.ok_or(StoreError::Damaged)?;
+        if let Write::Renewed { epoch, .. } = write {
+            renumber(pages, head, *epoch, rng)?;
+        } else if let Write::GivenUp { epoch, seqs, .. } = write {
+            give_up(pages, head, *epoch, seqs, rng)?;
         }
     }
     changes.finish(pages, rng)
@@ -78,7 +86,10 @@ impl Changes {
             }
             Write::Delivered { to, epoch, marks } => {
                 let head = &mut self.conversation(pages, *to)?.head;
-                note(&mut head.sent, *epoch, *marks, OWN_EPOCHS_MAX);
+                // What was given up counts there already.
+                let known = head.marks(*epoch).map_or_else(Marks::default, marks_of);
+                let (stored, read) = (marks.stored.max(known.stored), marks.read.max(known.read));
+                note(&mut head.sent, *epoch, Marks { stored, read }, OWN_EPOCHS_MAX);
                 if head.epoch == *epoch && marks.stored >= head.next {
                     head.outbox_start = head.log_end;
                 }
@@ -89,6 +100,8 @@ impl Changes {
                 self.conversation(pages, *to)?.head.epoch = *epoch;
                 Ok(())
             }
+            // Where nothing was ever said, nothing waits; else see [`apply`].
+            Write::GivenUp { .. } => Ok(()),
             Write::Arrived { message, text, sent_at, arrived_at, late } => {
                 let entry = Entry {
                     mine: false,
@@ -177,6 +190,46 @@ fn note(list: &mut Vec<EpochMarks>, epoch: DeviceEpoch, marks: Marks, max: usize
     list.drain(..list.len().saturating_sub(max));
 }
 
+fn marks_of(marks: EpochMarks) -> Marks {
+    Marks { stored: marks.stored, read: marks.read }
+}
+
+/// Says of messages that wait that they are given up. Those before which nothing waits count as if they had
+/// arrived, so that nothing more is said of them.
+fn give_up(
+    pages: &mut Pages<'_, Writable<'_>>,
+    mut head: Head,
+    epoch: DeviceEpoch,
+    seqs: &Range<u64>,
+    rng: &mut dyn CryptoRng,
+) -> Result<(), StoreError> {
+    if head.epoch != epoch {
+        return Ok(());
+    }
+    let (mut places, mut first_waiting) = (Vec::new(), None);
+    let mut marks = head.marks(epoch).map_or_else(Marks::default, marks_of);
+    let mut reader = Reader::new(pages, &head, head.outbox_start);
+    while let Some(Placed { at, entry }) = reader.next()? {
+        if !entry.mine || entry.epoch != epoch || entry.seq < marks.stored {
+            continue;
+        }
+        let given_up = entry.is_given_up() || seqs.contains(&entry.seq);
+        if given_up && !entry.is_given_up() {
+            places.push(at);
+        }
+        if !given_up {
+            first_waiting.get_or_insert(at);
+        } else if entry.seq == marks.stored {
+            marks.read += u64::from(marks.read == marks.stored);
+            marks.stored += 1;
+        }
+    }
+    log::give_up(pages, &head, &places, rng)?;
+    head.outbox_start = first_waiting.unwrap_or(head.log_end);
+    note(&mut head.sent, epoch, marks, OWN_EPOCHS_MAX);
+    pages.put_whole(Thing::Head(head.peer), &head, rng)
+}
+
 /// Gives the messages that wait the numbers of a new epoch.
 pub(super) fn renumber(
     pages: &mut Pages<'_, Writable<'_>>,
@@ -194,7 +247,7 @@ pub(super) fn renumber(
     head.messages -= (tail.len() as u64).min(head.messages);
     let mut writer = Writer::new(pages, &head)?;
     for mut entry in tail {
-        if entry.mine && entry.epoch == old.epoch && entry.seq >= stored {
+        if entry.mine && entry.epoch == old.epoch && entry.seq >= stored && !entry.is_given_up() {
             (entry.epoch, entry.seq) = (epoch, head.next);
             head.next += 1;
         }

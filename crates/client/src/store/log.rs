@@ -110,6 +110,28 @@ impl<'p, T: Readable> Reader<'p, T> {
     }
 }
 
+/// Says of one's own entries, by where they begin, that they are given up. Nothing else of them changes, and no
+/// place of another.
+pub(super) fn give_up(
+    pages: &mut Pages<'_, Writable<'_>>,
+    head: &Head,
+    places: &[u64],
+    rng: &mut dyn CryptoRng,
+) -> Result<(), StoreError> {
+    let thing = Thing::Log(head.peer);
+    let flags = places.iter().map(|place| place + (LENGTH_LEN + Entry::LATE_AT) as u64);
+    for flags in flags.collect::<Vec<_>>().chunk_by(|a, b| a / PAGE == b / PAGE) {
+        let Some(number) = flags.first().map(|flag| flag / PAGE) else { continue };
+        let mut page = Page::parse(&pages.page_of(thing, number)?)?;
+        for flag in flags {
+            let within = usize::try_from(flag % PAGE).unwrap_or(usize::MAX);
+            *page.bytes.get_mut(within).ok_or(StoreError::Damaged)? = u8::from(true);
+        }
+        pages.put_page(thing, number, &page.content(), rng)?;
+    }
+    Ok(())
+}
+
 /// Removes everything before a place, an entry's beginning or the log's end: whole pages, and in the page
 /// that stays the bytes before it.
 pub(super) fn remove_before(

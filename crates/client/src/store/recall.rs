@@ -82,7 +82,7 @@ impl Look {
 impl From<Summary> for Talk {
     fn from(summary: Summary) -> Self {
         let Summary { peer, messages, waiting, since } = summary;
-        Self { peer, name: None, messages, waiting, since }
+        Self { peer, name: None, messages, waiting, since, expires: None }
     }
 }
 

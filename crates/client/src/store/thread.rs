@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use p2pchat_conversation::{BatchId, Memory, QueryId, Rows, Write};
-use p2pchat_engine::history::{Page, Recalled, Talk};
+use p2pchat_engine::history::{Page, Recalled, Removed, Talk};
 use p2pchat_engine::{CommandId, Failure};
 use p2pchat_proto::PeerId;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -239,7 +239,8 @@ impl Worker {
                     Some(before) => self.book.forget_before(peer, before, &mut rng)?,
                     None => self.book.forget(peer, &mut rng)?,
                 };
-                Recalled::Forgotten { peer, name: None, messages, all: before.is_none() }
+                let removed = Removed { peer, messages, under_way: 0 };
+                Recalled::Forgotten { removed, name: None, all: before.is_none() }
             }
         })
     }

@@ -272,6 +272,7 @@ mod tests {
             accept: AcceptPolicy::Ask,
             accept_files: AcceptPolicy::Ask,
             read_receipts: true,
+            expire: None,
             files_from_connected: false,
             ports: Ports::default(),
             loopback_only: true,

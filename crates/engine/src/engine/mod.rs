@@ -9,6 +9,7 @@
 mod answering;
 mod asking;
 mod broker;
+mod expiry;
 mod inviting;
 mod outbox;
 mod report;
@@ -45,6 +46,7 @@ use crate::wish::{Wish, WishId};
 
 use answering::IncomingRequest;
 use broker::Asked;
+use expiry::Expiry;
 use reunion::{Reunion, Wakefulness};
 use sharing::Numbers;
 use talking::{Bond, Meeting};
@@ -85,6 +87,7 @@ pub struct Engine {
     bonds: BTreeMap<PeerId, Bond>,
     reunions: BTreeMap<PeerId, Reunion>,
     wakefulness: Wakefulness,
+    expiry: Expiry,
     stopping: bool,
     numbers: Numbers,
     effects: VecDeque<Effect>,
@@ -159,12 +162,14 @@ impl Engine {
             bonds: BTreeMap::new(),
             reunions: BTreeMap::new(),
             wakefulness: Wakefulness::new(now),
+            expiry: Expiry::new(config.expire),
             stopping: false,
             numbers: Numbers::default(),
             effects: VecDeque::new(),
             events: VecDeque::new(),
         };
         engine.remember_contacts(config.contacts, now);
+        engine.expect_expiry(&recipients);
         for peer in recipients {
             engine.ask_for_recipient(peer, now);
         }
@@ -286,9 +291,11 @@ impl Engine {
     }
 
     /// The store has forgotten what was said with `peer`: what waits for them is not delivered any more.
-    pub fn forgotten(&mut self, peer: PeerId, now: Now) {
-        self.conversations.forget(peer);
+    /// How many messages a session carries already, which may arrive all the same.
+    pub fn forgotten(&mut self, peer: PeerId, now: Now) -> usize {
+        let under_way = self.conversations.forget(peer);
         self.settle(now);
+        under_way
     }
 
     /// What [`Effect::Load`] asked for.
@@ -312,6 +319,7 @@ impl Engine {
         self.calls_due(now);
         self.wishes_due(now);
         self.incoming_due(now);
+        self.expiry_due(now);
         self.settle(now);
         self.reunions_due(now);
         self.settle(now);
@@ -372,6 +380,7 @@ impl Engine {
             .chain(incoming)
             .chain(self.calls_end.front().map(|(end, _)| *end))
             .chain(reunions)
+            .chain([self.expiry.due])
             .fold(self.link.poll_timeout(), Moment::min)
     }
 
@@ -389,6 +398,7 @@ impl Engine {
                 break;
             }
         }
+        self.plan_expiry(now);
     }
 
     fn done(&mut self, id: CommandId) {

@@ -468,6 +468,7 @@ fn delivery(state: conversation::Delivery) -> Delivery {
 
 fn compose_failure(error: ComposeError) -> Failure {
     match error {
+        ComposeError::Empty => Failure::Usage("the message is empty".to_owned()),
         ComposeError::TooLong { len, max } => Failure::TooLong { len, max },
         ComposeError::OutboxFull { waiting } => {
             Failure::NotAllowed { what: format!("another message while {waiting} wait for this person") }

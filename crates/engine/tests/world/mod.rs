@@ -209,6 +209,7 @@ impl World {
             accept: manner.accept,
             accept_files: AcceptPolicy::Ask,
             read_receipts: true,
+            expire: None,
             files_from_connected: false,
             ports: Ports { v4: at.port(), v6: 0 },
             loopback_only: false,

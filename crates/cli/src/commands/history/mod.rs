@@ -13,6 +13,7 @@ use crate::args::{Format, History, HistoryRange, HistoryWhat};
 use crate::clock::wall_time;
 use crate::output::{self, Past, TimeOfDay};
 use crate::profile::Profile;
+use crate::span::Span;
 use crate::terminal::{Terminal, ask};
 use source::{Sought, Source, Stop};
 
@@ -63,7 +64,8 @@ impl Shower<'_> {
             } else {
                 let me = self.source.me();
                 let past = Past::new(&self.calendar, &me, called(&page));
-                let mut past = if range.with.is_none() { past.among_others() } else { past };
+                let whom = page.name.as_ref().map_or_else(|| page.peer.to_string(), ToString::to_string);
+                let mut past = if range.with.is_none() { past.among_others(whom) } else { past };
                 print_all(page.messages.iter().flat_map(|kept| past.text(kept)))?;
             }
         }
@@ -113,17 +115,18 @@ impl Shower<'_> {
             let talks = self.source.talks()?;
             let messages = talks.iter().find(|talk| talk.peer == peer).map_or(0, |talk| talk.messages);
             let which = older_than.map_or_else(String::new, |time| format!(" as far as older than {time}"));
-            let question = format!("Remove {messages} messages with {who}{which} from this machine? [y/N] ");
+            let messages = output::counted(messages, "message");
+            let question = format!("Remove {messages} with {who}{which} from this machine? [y/N] ");
             let answer = ask(&question)?;
             if !answer.trim().eq_ignore_ascii_case("y") {
                 return Ok(1);
             }
         }
-        let (peer, removed) = self.source.forget(&peer.to_string(), before)?;
+        let removed = self.source.forget(&peer.to_string(), before)?;
         if self.json {
-            output::print(&json::forgotten(peer, removed, wall_time()))?;
+            output::print(&json::forgotten(&removed, wall_time()))?;
         } else {
-            output::print(&output::forgotten(&who, removed))?;
+            output::print(&output::forgotten(&who, &removed))?;
         }
         Ok(0)
     }
@@ -161,15 +164,8 @@ fn moment(option: &str, text: &str, now: WallTime) -> Result<WallTime, Failure> 
 }
 
 fn ago(text: &str, now: WallTime) -> Option<WallTime> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = number.parse().ok()?;
-    let hours = match unit {
-        "h" => 1,
-        "d" => 24,
-        "w" => 7 * 24,
-        _ => return None,
-    };
-    let ms = number.checked_mul(hours)?.checked_mul(3_600_000)?;
+    let span: Span = text.parse().ok()?;
+    let ms = u64::try_from(span.duration().as_millis()).ok()?;
     Some(WallTime(now.0.saturating_sub(ms)))
 }
 

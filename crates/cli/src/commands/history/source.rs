@@ -1,6 +1,8 @@
 //! Where what is kept comes from: the store, or the process that holds it.
 
-use p2pchat_client::history::{Page, Talk};
+use core::time::Duration;
+
+use p2pchat_client::history::{Page, Removed, Talk};
 use p2pchat_client::profile::{Papers, ProfileLock};
 use p2pchat_client::random::system_rng;
 use p2pchat_client::store::{Book, Found, Look, Newest, Place, StoreError};
@@ -54,20 +56,22 @@ impl Opened {
         Ok(Page { peer, name: self.name(peer), messages, next })
     }
 
-    fn talks(&mut self) -> Result<Vec<Talk>, Failure> {
+    fn talks(&mut self, expire: Option<Duration>) -> Result<Vec<Talk>, Failure> {
         let summaries = self.book.summaries().map_err(|error| self.failure(error))?;
         let talks = summaries.into_iter().map(Talk::from);
-        Ok(talks.map(|talk| Talk { name: self.name(talk.peer), ..talk }).collect())
+        let named = |talk: Talk| Talk { name: self.name(talk.peer), ..talk };
+        Ok(talks.map(|talk| named(talk).expiring_after(expire)).collect())
     }
 
-    fn forget(&mut self, with: &str, before: Option<WallTime>) -> Result<(PeerId, u64), Failure> {
+    fn forget(&mut self, with: &str, before: Option<WallTime>) -> Result<Removed, Failure> {
         let peer = self.papers.find(with, self.broker)?;
         let mut rng = system_rng()?;
         let removed = match before {
             Some(before) => self.book.forget_before(peer, before, &mut rng),
             None => self.book.forget(peer, &mut rng),
         };
-        Ok((peer, removed.map_err(|error| self.failure(error))?))
+        let messages = removed.map_err(|error| self.failure(error))?;
+        Ok(Removed { peer, messages, under_way: 0 })
     }
 
     fn name(&self, peer: PeerId) -> Option<Name> {
@@ -129,8 +133,9 @@ impl<'a> Source<'a> {
 
     /// Every conversation.
     pub(super) fn talks(&mut self) -> Result<Vec<Talk>, Stop> {
+        let expire = self.profile.settings.expire;
         let events = match self.reach(|| HistoryCall::Talks {})? {
-            Ok(opened) => return Ok(opened.talks()?),
+            Ok(opened) => return Ok(opened.talks(expire)?),
             Err(events) => events,
         };
         let lists = events.iter().filter(|event| is(event, "conversations"));
@@ -138,8 +143,8 @@ impl<'a> Source<'a> {
         Ok(lists.collect::<Result<Vec<_>, Failure>>()?.concat())
     }
 
-    /// Removes a conversation, or what was kept before a moment; with whom, and how many messages it had.
-    pub(super) fn forget(&mut self, with: &str, before: Option<WallTime>) -> Result<(PeerId, u64), Stop> {
+    /// Removes a conversation, or what was kept before a moment.
+    pub(super) fn forget(&mut self, with: &str, before: Option<WallTime>) -> Result<Removed, Stop> {
         let call = || HistoryCall::Forget { with: with.to_owned(), before: before.map(|before| before.0) };
         let events = match self.reach(call)? {
             Ok(opened) => return Ok(opened.forget(with, before)?),
