@@ -146,3 +146,42 @@ fn what_waits_for_longer_than_it_may_is_given_up_and_never_delivered() {
     let texts = ["in time"].map(|text| (text, apart.write(text)));
     apart.meet(&texts);
 }
+
+/// What bob is told of a message to several, and for whom one waits afterwards.
+fn told(apart: &Apart, to: &str, text: &str) -> (Option<i32>, String, String) {
+    let out = apart.bob.run(&["send", "--to", to, "-m", text], MEETING).unwrap();
+    let ledger = out.out.iter().find(|line| line.contains("\"ledger\"")).unwrap().clone();
+    let last = out.err.iter().find(|line| line.starts_with("p2pchat: ")).unwrap().clone();
+    (Some(out.exit), ledger, last)
+}
+
+#[test]
+fn what_waits_is_told_from_what_nobody_gets_whoever_is_named_first() {
+    let apart = Apart::new();
+    for (to, text) in [("alice,nosuchone", "one"), ("nosuchone,alice", "two")] {
+        let (exit, ledger, last) = told(&apart, to, text);
+        assert_eq!(exit, Some(7), "{last}");
+        assert!(last.contains("1 message was not delivered") && last.contains("it is kept"), "{last}");
+        assert!(ledger.contains("\"queued\":[\"alice\"],\"failed\":[\"nosuchone\"]"), "{ledger}");
+    }
+    let (exit, _, last) = told(&apart, "nosuchone", "three");
+    assert_eq!(exit, Some(4), "{last}");
+    assert!(!last.contains("it is kept"), "{last}");
+}
+
+#[test]
+fn what_is_declined_now_waits_like_what_finds_nobody_there() {
+    let apart = Apart::new();
+    let mut nobody = apart.alice.clone().arguments(["--accept", "nobody"]).start(&["listen"]).unwrap();
+    nobody.expect(&event("broker").with("state", "connected"), PROMPT);
+    let (exit, ledger, last) = told(&apart, "alice", "not now");
+    assert_eq!(exit, Some(7), "{last}");
+    assert!(ledger.contains("\"queued\":[\"alice\"]"), "{ledger}");
+    end(nobody);
+    let mut alice = apart.alice.start(&["listen"]).unwrap();
+    alice.expect(&event("broker").with("state", "connected"), PROMPT);
+    let bob = apart.bob.start(&["listen"]).unwrap();
+    alice.expect(&event("message").with("text", "not now").with("mine", false), MEETING);
+    end(bob);
+    end(alice);
+}

@@ -220,7 +220,12 @@ pub enum Failure {
         /// Messages that the other side does not keep yet.
         waiting: usize,
     },
-    /// The same where nothing is kept, so that it is gone.
+    /// Some of several people got nothing, and nothing waits for them.
+    NotEverybody {
+        /// How many.
+        missed: usize,
+    },
+    /// As [`Self::NotDelivered`] where nothing is kept, so that it is gone.
     NotKept {
         /// Messages that nobody has.
         waiting: usize,
@@ -342,7 +347,7 @@ impl Failure {
             Self::Locked { .. } => &LOCKED,
             Self::AlreadyRunning { .. } => &ALREADY_RUNNING,
             Self::Replaced => &REPLACED,
-            Self::NotDelivered { .. } | Self::NotKept { .. } => &NOT_DELIVERED,
+            Self::NotDelivered { .. } | Self::NotEverybody { .. } | Self::NotKept { .. } => &NOT_DELIVERED,
             Self::SessionLost { .. } => &SESSION_LOST,
             Self::Interrupted => &INTERRUPTED,
             Self::Terminated => &TERMINATED,
@@ -432,6 +437,7 @@ impl Failure {
             Self::NotDelivered { .. } => {
                 "it is kept, and delivered when both run: `p2pchat listen` waits for them"
             }
+            Self::NotEverybody { .. } => "nothing waits for them; what was said above tells why",
             Self::NotKept { .. } => "it is gone, as nothing is kept of an anonymous user; send it again",
             Self::SessionLost { .. } => "connect again",
             Self::Interrupted | Self::Terminated => return None,
@@ -498,6 +504,8 @@ impl fmt::Display for Failure {
             Self::NotDelivered { waiting } | Self::NotKept { waiting } => {
                 write!(f, "{waiting} messages were not delivered")
             }
+            Self::NotEverybody { missed: 1 } => f.write_str("1 person got nothing"),
+            Self::NotEverybody { missed } => write!(f, "{missed} people got nothing"),
             Self::SessionLost { who } => write!(f, "the session with {who} was lost"),
             Self::Interrupted => f.write_str("interrupted"),
             Self::Terminated => f.write_str("terminated"),

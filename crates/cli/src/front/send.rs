@@ -274,15 +274,20 @@ impl Send {
         ledger
     }
 
-    /// One failure for everybody: of the only recipient, or of the first where nobody got
-    /// anything; else it is a part that was delivered.
+    /// One failure for everybody: of the only recipient; else what waits, if anything does; else that of
+    /// the first where nobody got anything; else it is a part that was delivered.
     fn failure(&self) -> Option<Failure> {
-        let failed: Vec<_> = self.recipients.iter().filter(|recipient| recipient.failure.is_some()).collect();
+        let failures: Vec<&Failure> =
+            self.recipients.iter().filter_map(|recipient| recipient.failure.as_ref()).collect();
+        let waiting =
+            failures.iter().filter(|failure| matches!(failure, Failure::NotDelivered { .. })).count();
         let nothing_arrived = self.recipients.iter().all(|recipient| !recipient.got_something());
-        match failed.as_slice() {
+        match failures.as_slice() {
             [] => None,
-            [first, ..] if self.recipients.len() == 1 || nothing_arrived => first.failure.clone(),
-            several => Some(Failure::NotDelivered { waiting: several.len() }),
+            [only] if self.recipients.len() == 1 => Some((*only).clone()),
+            _ if waiting > 0 => Some(Failure::NotDelivered { waiting }),
+            [first, ..] if nothing_arrived => Some((*first).clone()),
+            several => Some(Failure::NotEverybody { missed: several.len() }),
         }
     }
 }
@@ -340,7 +345,8 @@ impl Recipient {
     fn fail(&mut self, failure: Failure) {
         if self.stage != Stage::Over {
             self.stage = Stage::Over;
-            let waits = self.message.is_some() && self.delivered < Delivery::Stored && is_absence(&failure);
+            let waits =
+                self.message.is_some() && self.delivered < Delivery::Stored && leaves_waiting(&failure);
             self.failure = Some(if waits { Failure::NotDelivered { waiting: 1 } } else { failure });
         }
     }
@@ -381,15 +387,20 @@ impl Recipient {
     }
 }
 
-/// Whether somebody was not to be reached, and may be later.
-fn is_absence(failure: &Failure) -> bool {
+/// Whether a message that is kept goes out later all the same: who was not reached, or not willing, may
+/// be another time. Trust is for the user to look at, and a file has its own failures.
+fn leaves_waiting(failure: &Failure) -> bool {
     matches!(
         failure,
         Failure::NotOnline { .. }
+            | Failure::UnknownPeer { .. }
+            | Failure::Declined { .. }
+            | Failure::NotAllowed { .. }
             | Failure::NoAnswer { .. }
             | Failure::NoPath { .. }
             | Failure::SessionLost { .. }
             | Failure::BrokerUnreachable { .. }
+            | Failure::BrokerRefused { .. }
     )
 }
 

@@ -148,7 +148,7 @@ fn one_of_two_is_a_part() {
     post.made(alice[0], Some(0), None);
     post.stored(ALICE, 0);
     post.see(Event::Failed { id: connects[1], failure: Failure::NotOnline { who: "carol".into() } });
-    assert_eq!(post.end(), Some(Some(Failure::NotDelivered { waiting: 1 })));
+    assert_eq!(post.end(), Some(Some(Failure::NotEverybody { missed: 1 })));
     assert_eq!(post.task.ledger().failed(), ["carol"]);
 }
 
@@ -270,4 +270,42 @@ fn somebody_known_who_is_there_gets_it_once() {
     assert_eq!(post.up(ALICE, "alice").len(), 1, "the file alone");
     post.stored(ALICE, 0);
     assert_eq!(post.end(), None);
+}
+
+#[test]
+fn what_is_kept_waits_whatever_the_other_side_said_and_trust_is_for_the_user() {
+    let who = || "alice".to_owned();
+    let answers = [
+        Failure::Declined { who: who(), reason: "later".into() },
+        Failure::NotAllowed { what: "another request within 9 s".into() },
+        Failure::UnknownPeer { who: who() },
+    ];
+    for answer in answers {
+        let mut post = Post::with(&["alice"], Some(ALICE), parcel(Some("noon"), &[]));
+        let ids = post.see(ready());
+        post.made(ids[1], Some(0), None);
+        post.see(Event::Failed { id: ids[0], failure: answer.clone() });
+        assert_eq!(post.end(), Some(Some(Failure::NotDelivered { waiting: 1 })), "{answer:?}");
+        let mut post = Post::new(&["alice"], parcel(Some("noon"), &[]));
+        let ids = post.at_broker();
+        post.see(Event::Failed { id: ids[0], failure: answer.clone() });
+        assert_eq!(post.end(), Some(Some(answer)), "nothing was kept for a stranger");
+    }
+    let changed = Failure::KeyChanged { name: None, pinned: ALICE, came: CAROL };
+    let mut post = Post::with(&["alice"], Some(ALICE), parcel(Some("noon"), &[]));
+    let ids = post.see(ready());
+    post.made(ids[1], Some(0), None);
+    post.see(Event::Failed { id: ids[0], failure: changed.clone() });
+    assert_eq!(post.end(), Some(Some(changed)));
+}
+
+#[test]
+fn people_who_got_nothing_are_not_messages_that_wait() {
+    let mut post = Post::new(&["alice", "carol"], parcel(Some("noon"), &[]));
+    let connects = post.at_broker();
+    let alice = post.up(ALICE, "alice");
+    post.made(alice[0], Some(0), None);
+    post.stored(ALICE, 0);
+    post.see(Event::Failed { id: connects[1], failure: Failure::UnknownPeer { who: "carol".into() } });
+    assert_eq!(post.end(), Some(Some(Failure::NotEverybody { missed: 1 })));
 }
