@@ -1,6 +1,7 @@
 //! The identity on disk.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use p2pchat_crypto::keyfile::{self, KEY_FILE_MAX, KeyFileError, Passphrase};
 use p2pchat_crypto::{Identity, Seed, export};
@@ -11,6 +12,7 @@ use rand::CryptoRng;
 use super::disk::{self, FileError, OTHERS_ANYTHING, quoted};
 use super::exported;
 use super::home::{Home, IDENTITY};
+use super::papers::{self, Papers};
 
 impl Home {
     /// Whether there is a key file, of whatever kind.
@@ -54,14 +56,51 @@ impl Home {
             reason: "the system's randomness failed".into(),
         };
         let seed = Seed::generate(rng).map_err(randomness)?;
-        self.import_identity(&seed, passphrase, rng)
+        let sealed = self.sealed_files().into_iter().find(|file| file.exists());
+        if let Some(file) = sealed.filter(|_| !self.has_identity()) {
+            return Err(self.without_its_key(&format!("{} was sealed by one that is gone", file.display())));
+        }
+        self.write_identity(&seed, passphrase, rng)
+    }
+
+    /// Files that nothing but the key opens.
+    fn sealed_files(&self) -> Vec<PathBuf> {
+        self.path(papers::FILE).into_iter().chain(self.store()).collect()
+    }
+
+    /// Another key would make what is here unreadable for good, as nobody would look for the right one.
+    fn without_its_key(&self, reason: &str) -> Failure {
+        let home = self.directory().unwrap_or(Path::new("")).display().to_string();
+        Failure::KeyFile {
+            path: self.path(IDENTITY).unwrap_or_default().display().to_string(),
+            reason: reason.to_owned(),
+            hint: format!(
+                "put back the key file, or take it from an export of it with `p2pchat id import`; to start \
+                 anew, move {home} away"
+            ),
+        }
     }
 
     /// Makes the key file of an identity that was made elsewhere.
     ///
     /// # Errors
-    /// Those of [`Home::create_identity`].
+    /// Those of [`Home::create_identity`]; [`Failure::KeyFile`] as well if the home holds what another one
+    /// sealed.
     pub fn import_identity(
+        &self,
+        seed: &Seed,
+        passphrase: Option<&Passphrase>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Identity, Failure> {
+        if !self.has_identity()
+            && let Err(failure) = Papers::look(self, &Arc::new(Identity::from_seed(seed)))
+        {
+            return Err(self.without_its_key(&failure.message()));
+        }
+        self.write_identity(seed, passphrase, rng)
+    }
+
+    fn write_identity(
         &self,
         seed: &Seed,
         passphrase: Option<&Passphrase>,
@@ -130,7 +169,7 @@ fn file_failure(path: &Path, error: FileError) -> Failure {
     let (reason, hint) = match error {
         FileError::Missing => ("it is not there".into(), "make one: p2pchat init".into()),
         FileError::Exists => {
-            ("it is there already".into(), format!("to keep it as a copy: mv {at} {at}.old"))
+            ("it is there already".into(), format!("to keep it as a copy: mv -i {at} {at}.old"))
         }
         FileError::NotAFile => ("it is not a regular file".into(), look),
         FileError::TooLarge => ("it is too large for a key file".into(), look),
@@ -146,7 +185,8 @@ fn file_failure(path: &Path, error: FileError) -> Failure {
 /// What is the matter with its content.
 fn key_failure(path: &Path, error: KeyFileError) -> Failure {
     let at = path.display().to_string();
-    let restore = || format!("restore it from a copy, or start anew: mv {0} {0}.damaged", quoted(path));
+    let home = quoted(path.parent().unwrap_or(path));
+    let restore = || format!("restore it from a copy, or move {home} away to start anew");
     let failure = |hint: String| Failure::KeyFile { path: at.clone(), reason: error.to_string(), hint };
     match error {
         KeyFileError::NotAKeyFile | KeyFileError::Parameters | KeyFileError::Damaged => failure(restore()),
@@ -193,6 +233,24 @@ mod tests {
         let again = home.create_identity(None, &mut rng()).map(drop).unwrap_err();
         assert!(hint(&again).contains("mv "), "{again:?}");
         assert_eq!(home.identity(None).unwrap().peer_id(), made.peer_id());
+    }
+
+    #[test]
+    fn a_home_that_another_key_sealed_gets_no_new_one_and_takes_its_own_back() {
+        let (directory, home, path) = home();
+        let seed = Seed::from_bytes([7; 32]);
+        let me = Arc::new(home.import_identity(&seed, None, &mut rng()).unwrap());
+        Papers::open(&home, &me).unwrap().set_name("alice".parse().unwrap()).unwrap();
+        fs::remove_file(&path).unwrap();
+        let foreign = home.import_identity(&Seed::from_bytes([8; 32]), None, &mut rng()).map(drop);
+        for refused in [home.create_identity(None, &mut rng()).map(drop), foreign] {
+            let refused = refused.unwrap_err();
+            assert!(hint(&refused).contains("put back the key file"), "{refused:?}");
+            assert!(!home.has_identity(), "{refused:?}");
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "papers, as they were");
+        home.import_identity(&seed, None, &mut rng()).unwrap();
+        assert!(Papers::open(&home, &me).unwrap().name().is_some());
     }
 
     #[test]
