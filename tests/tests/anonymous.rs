@@ -239,6 +239,30 @@ fn an_invitation_holds_for_somebody_who_keeps_nothing() {
 }
 
 #[test]
+fn another_identity_under_the_invited_name_is_not_taken_by_somebody_who_keeps_nothing_either() {
+    let world = World::new().unwrap();
+    let alice = world.person("alice").unwrap().accept_everything();
+    let said = alice.run(&["id", "--invite"], PROMPT).unwrap();
+    let said: Value = serde_json::from_str(said.out.last().unwrap()).unwrap();
+    let line = said["invitation"].as_str().unwrap();
+    let id = line.rsplit_once('/').unwrap().1;
+    let forged = line.replace(id, &Identity::from_seed(&Seed::from_bytes([66; 32])).peer_id().to_string());
+    let at_alices = listen(&alice).unwrap();
+    let guest = Guest::new(&world, "guest");
+    for command in
+        [&["connect", "--to", &forged, "--message", "hello"], &["send", "--to", &forged, "-m", "hello"]]
+    {
+        let out = guest.setup.run(command, MEETING).unwrap();
+        assert_eq!(out.exit, 6, "{out:?}");
+        assert!(out.err.iter().any(|line| line.contains(id)), "both keys are shown: {out:?}");
+    }
+    let out = guest.setup.run(&["send", "--to", line, "-m", "hello"], MEETING).unwrap();
+    assert_eq!(out.exit, 0, "{out:?}");
+    assert!(out.out.iter().any(|line| line.contains("\"trust\":\"pinned\"")), "{out:?}");
+    End::Quit.of(at_alices);
+}
+
+#[test]
 fn the_same_without_the_flag_leaves_an_identity() {
     let world = World::new().unwrap();
     let guest = Guest::new(&world, "guest");

@@ -33,12 +33,11 @@ impl Asked {
         matches!(self, Self::Invited(_))
     }
 
-    /// Whom to ask for, once the invitation was taken: by name, where the name is pinned, else by identity.
-    pub(super) fn target(&self, profile: &Profile) -> Target {
+    /// Whom to ask for, once the invitation was taken, which pins its name.
+    pub(super) fn target(&self) -> Target {
         match self {
             Self::Known(target) => target.clone(),
-            Self::Invited(invitation) if profile.is_kept() => Target::Name(invitation.name.clone()),
-            Self::Invited(invitation) => Target::Peer(invitation.peer),
+            Self::Invited(invitation) => Target::Name(invitation.name.clone()),
         }
     }
 

@@ -10,8 +10,7 @@ use p2pchat_client::desk::{Action, Desk};
 use p2pchat_client::files::open_source;
 use p2pchat_client::profile::ProfileLock;
 use p2pchat_client::{
-    AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Identity, Request, Target, json,
-    language, spawn,
+    AcceptPolicy, Client, CommandId, Config, Event, Events, Failure, Identity, Request, json, language, spawn,
 };
 use p2pchat_proto::limits::TEXT_MAX;
 use tokio::time::Instant;
@@ -75,7 +74,7 @@ pub(super) fn connect(mut profile: Profile, args: &args::Connect) -> Result<u8, 
         if profile.settings.json || terminal.stdin { AcceptPolicy::Ask } else { AcceptPolicy::Contacts };
     let session = Session::open(profile, accept, AcceptPolicy::Ask, true)?;
     asked.take(&session.config)?;
-    let to = session.service().meant(asked.target(&session.profile))?;
+    let to = session.service().meant(asked.target())?;
     let mut desk = Desk::new(home_directory()).with_expected(to.clone());
     if !session.profile.settings.json {
         desk = desk.following();
@@ -127,11 +126,7 @@ pub(super) fn list(profile: Profile, args: &args::List) -> Result<u8, Failure> {
 pub(super) fn send(mut profile: Profile, args: &args::Send) -> Result<u8, Failure> {
     let asked = args.to.iter().map(|who| Asked::parse(who)).collect::<Result<Vec<_>, Failure>>()?;
     Asked::choose_one_broker(&asked, &mut profile)?;
-    let to = |(asked, who): (&Asked, &String)| match asked.target(&profile) {
-        Target::Peer(peer) if asked.is_invited() => peer.to_string(),
-        Target::Peer(_) | Target::Name(_) => asked.label(who),
-    };
-    let to = asked.iter().zip(&args.to).map(to).collect();
+    let to = asked.iter().zip(&args.to).map(|(asked, who)| asked.label(who)).collect();
     let text = match args.message.as_deref() {
         Some("-") => Some(standard_input()?),
         text => text.map(str::to_owned),

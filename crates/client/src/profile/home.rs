@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use directories::ProjectDirs;
 use p2pchat_engine::Failure;
@@ -10,6 +11,7 @@ use p2pchat_proto::Name;
 
 use super::disk::{self, FileError, OTHERS_WRITE};
 use super::lock::ProfileLock;
+use super::papers::Content;
 
 /// Name of the key file.
 pub(super) const IDENTITY: &str = "identity.key";
@@ -24,10 +26,12 @@ pub struct Profiles {
 }
 
 /// Where one profile is kept: a directory, or nowhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Home {
     directory: Option<PathBuf>,
     config: Option<PathBuf>,
+    /// In place of a file, where there is no directory; clones share it.
+    pub(super) memory: Arc<Mutex<Content>>,
 }
 
 impl Profiles {
@@ -96,12 +100,13 @@ impl Home {
     /// write to it and so replace what is in it.
     pub fn open(directory: &Path) -> Result<Self, Failure> {
         disk::private_directory(directory).map_err(|error| error.failure("use", directory))?;
-        Ok(Self { directory: Some(directory.into()), config: Some(directory.join(CONFIG)) })
+        let config = Some(directory.join(CONFIG));
+        Ok(Self { directory: Some(directory.into()), config, memory: Arc::default() })
     }
 
-    /// A profile that is kept nowhere: nothing is read, and what is written is gone with the process.
-    pub const fn nowhere() -> Self {
-        Self { directory: None, config: None }
+    /// A profile that is kept nowhere: nothing is read, and what is written is gone with the last clone.
+    pub fn nowhere() -> Self {
+        Self { directory: None, config: None, memory: Arc::default() }
     }
 
     /// The directory, where there is one.

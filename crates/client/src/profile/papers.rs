@@ -2,7 +2,7 @@
 
 use core::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use p2pchat_crypto::Identity;
 use p2pchat_crypto::rest::{NAME_LEN, SEAL_LEN};
@@ -273,7 +273,10 @@ impl Papers {
     }
 
     fn save(&self) -> Result<(), Failure> {
-        let Some(path) = self.home.path(FILE) else { return Ok(()) };
+        let Some(path) = self.home.path(FILE) else {
+            *remembered(&self.home) = self.content.clone();
+            return Ok(());
+        };
         let failure = |reason: &str| Failure::Local {
             what: format!("write {}", path.display()),
             reason: reason.to_owned(),
@@ -316,8 +319,13 @@ fn head(me: &Identity) -> [u8; HEAD_LEN] {
     head
 }
 
+/// What a home without a directory holds. A change is one assignment, so that none is ever half done.
+fn remembered(home: &Home) -> MutexGuard<'_, Content> {
+    home.memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn read(home: &Home, me: &Identity) -> Result<(Content, Found), Unreadable> {
-    let Some(path) = home.path(FILE) else { return Ok((Content::default(), Found::Nowhere)) };
+    let Some(path) = home.path(FILE) else { return Ok((remembered(home).clone(), Found::Nowhere)) };
     let file = || match disk::read(&path, FILE_MAX, OTHERS_WRITE) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(FileError::Missing) => Ok(None),

@@ -243,10 +243,10 @@ fn what_is_known_already_is_not_written_again() {
 }
 
 #[test]
-fn without_a_directory_it_lasts_as_long_as_the_process() {
-    let mut papers = Papers::open(&Home::nowhere(), &identity(1)).unwrap();
-    papers.pin(pin(1)).unwrap();
-    assert_eq!(papers.pins().iter().count(), 1);
+fn without_a_directory_it_lasts_as_long_as_the_home_and_is_known_by_no_other() {
+    let home = Home::nowhere();
+    Papers::open(&home, &identity(1)).unwrap().pin(pin(1)).unwrap();
+    assert_eq!(Papers::open(&home.clone(), &identity(1)).unwrap().pins().iter().count(), 1);
     assert_eq!(Papers::open(&Home::nowhere(), &identity(1)).unwrap().pins().iter().count(), 0);
 }
 
