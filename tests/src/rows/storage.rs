@@ -1,10 +1,12 @@
 //! What rests on the disk: damaged, mixed, of other versions, held twice, and what it is that contacts are
 //! answered from.
 
+mod backup;
 mod contacts;
 mod damage;
 mod holders;
 mod place;
+mod sentences;
 mod versions;
 
 use super::Row;
@@ -16,6 +18,12 @@ pub const ROWS: &[Row] = &[
         attack: "bits flipped, writes torn, files cut, sectors of zeros and of noise: papers and conversations",
         expected: "what was written, or an error; what is damaged is set aside as it is",
         run: damage::damaged,
+    },
+    Row {
+        id: "C3",
+        attack: "crashes of either side while they meet, each start from what the papers hold on the disk, every AEAD watched",
+        expected: "no key seals twice under one nonce",
+        run: contacts::counters,
     },
     Row {
         id: "C4",
@@ -30,10 +38,22 @@ pub const ROWS: &[Row] = &[
         run: versions::others,
     },
     Row {
+        id: "C6",
+        attack: "a test that holds a sentence of the protocol page is taken out of the sources",
+        expected: "every MUST of the page names a test, and the test is there",
+        run: sentences::held,
+    },
+    Row {
         id: "K10",
         attack: "papers and conversations mixed from two copies: by blocks, and page by page with the database's own means",
         expected: "one copy or an error, never something of both",
         run: damage::mixed,
+    },
+    Row {
+        id: "G9",
+        attack: "a home put back from a backup, or run at two machines, crashes before it learns of it",
+        expected: "a new epoch; nothing dropped as a duplicate or shown twice, nobody taken for a forger",
+        run: backup::restored,
     },
     Row {
         id: "H24-STORE",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use p2pchat_client::profile::{Home, Papers, Pin};
+use p2pchat_crypto::ledger::Ledger;
 use p2pchat_netsim::{LinkConfig, Loss, millis};
 use p2pchat_proto::{BrokerKey, WallTime};
 use rand::{RngExt, SeedableRng};
@@ -75,40 +76,61 @@ impl Disks {
     }
 }
 
+/// Crashes at random moments of two who meet again, each start from what is on the disk; whether they kept a
+/// secret in common all the time, and met.
+fn crash_and_meet(neglect: Neglect, lab: &Lab, timing: u64) -> Result<bool, NotRun> {
+    let disks = Disks::new()?;
+    let mut rng = ChaCha20Rng::seed_from_u64(lab.seed ^ timing);
+    let loss = Loss::Independent { share: rng.random_range(0.0..0.5) };
+    let line = LinkConfig { delay: millis(20), jitter: millis(10), loss, ..LinkConfig::default() };
+    let two = Contacts::new(neglect, line, ChaCha20Rng::seed_from_u64(timing));
+    let mut two = two.ok_or_else(|| NotRun("the two did not meet at first".to_owned()))?;
+    for side in &mut two.sides {
+        side.redial = rng.random_bool(0.7).then_some(two.now);
+    }
+    let mut common = true;
+    for _ in 0..rng.random_range(1..4) {
+        let end = two.now + Duration::from_micros(rng.random_range(0..400_000));
+        while two.step(end) {}
+        let who = usize::from(rng.random_bool(0.5));
+        disks.pass(&mut two, who)?;
+        two.restart(who);
+        common &= two.have_one_in_common();
+    }
+    for who in 0..2 {
+        disks.pass(&mut two, who)?;
+        two.restart(who);
+    }
+    two.sides.iter_mut().for_each(|side| side.redial = Some(two.now));
+    Ok(common && two.run_until(Duration::from_secs(300), Contacts::are_together))
+}
+
 /// H24.
 pub(super) fn crashes(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
     let neglect = if defence == Defence::InPlace { Neglect::Nothing } else { Neglect::OlderSecret };
     let mut lost = 0;
     for timing in 0..TIMINGS {
-        let disks = Disks::new()?;
-        let mut rng = ChaCha20Rng::seed_from_u64(lab.seed ^ timing);
-        let loss = Loss::Independent { share: rng.random_range(0.0..0.5) };
-        let line = LinkConfig { delay: millis(20), jitter: millis(10), loss, ..LinkConfig::default() };
-        let two = Contacts::new(neglect, line, ChaCha20Rng::seed_from_u64(timing));
-        let mut two = two.ok_or_else(|| NotRun("the two did not meet at first".to_owned()))?;
-        for side in &mut two.sides {
-            side.redial = rng.random_bool(0.7).then_some(two.now);
-        }
-        let mut common = true;
-        for _ in 0..rng.random_range(1..4) {
-            let end = two.now + Duration::from_micros(rng.random_range(0..400_000));
-            while two.step(end) {}
-            let who = usize::from(rng.random_bool(0.5));
-            disks.pass(&mut two, who)?;
-            two.restart(who);
-            common &= two.have_one_in_common();
-        }
-        for who in 0..2 {
-            disks.pass(&mut two, who)?;
-            two.restart(who);
-        }
-        two.sides.iter_mut().for_each(|side| side.redial = Some(two.now));
-        let met = common && two.run_until(Duration::from_secs(300), Contacts::are_together);
-        lost += u64::from(!met);
+        lost += u64::from(!crash_and_meet(neglect, lab, timing)?);
     }
     let figure = format!("{lost} of {TIMINGS} timings without a common secret");
     Ok(Seen::when(lost == 0, "crashes between two generations of secrets, each start from the disk")
         .figure(figure))
+}
+
+/// C3. The double has its randomness on the disk, too, and so begins each time with the keys that it had.
+pub(super) fn counters(defence: Defence, lab: &mut Lab) -> Result<Seen, NotRun> {
+    let ledger = Ledger::open();
+    let mut met = 0;
+    for timing in 0..TIMINGS {
+        let timing = if defence == Defence::InPlace { timing } else { 0 };
+        met += u64::from(crash_and_meet(Neglect::Nothing, lab, timing)?);
+    }
+    let reuses = ledger.reuses().len();
+    if met < TIMINGS || ledger.keys() == 0 {
+        return Err(NotRun(format!("{met} of {TIMINGS} met, {} keys seen", ledger.keys())));
+    }
+    let what = format!("{reuses} nonces came twice under their key");
+    Ok(Seen::when(reuses == 0, what).figure(format!("{} seals with {} keys", ledger.seals(), ledger.keys())))
 }
 
 /// How somebody comes to be unwanted.
