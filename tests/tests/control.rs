@@ -181,3 +181,34 @@ fn after_a_kill_the_next_process_serves() {
     end(bob);
     end(alice);
 }
+
+#[test]
+fn who_is_known_is_shown_beside_a_chat_without_the_passphrase() {
+    let world = World::new().unwrap();
+    let [alice, bob] = ["alice", "bob"].map(|name| world.person(name).unwrap());
+    let passphrase = world.file("passphrase", b"correct horse\n").unwrap();
+    let unlocked = bob.clone().arguments(["--passphrase-file", passphrase.to_str().unwrap()]);
+    let (at_alices, at_bobs) = world.acquaint(&alice, &unlocked).unwrap();
+    let list = bob.run(&["contacts"], MEETING).unwrap();
+    assert_eq!(list.exit, 0, "{list:?}");
+    let id = said(&list, "contacts").field("list")[0]["peer"].as_str().unwrap().to_owned();
+    let number = |setup: &Setup, of: &str| {
+        let out = setup.run(&["contacts", "verify", of], MEETING).unwrap();
+        assert_eq!(out.exit, 0, "{out:?}");
+        said(&out, "safety")
+    };
+    let here = number(&bob, "alice");
+    assert_eq!((here.text("peer"), here.text("trust")), (id.as_str(), "pinned"));
+    assert_eq!(here.text("digits"), number(&alice, "bob").text("digits"));
+    let plain = bob.clone().plain().run(&["contacts"], MEETING).unwrap();
+    assert!(plain.out[0].starts_with("alice  pinned"), "{plain:?}");
+    let nobody = bob.run(&["contacts", "verify", "nobody-of-that-name"], MEETING).unwrap();
+    assert_eq!(nobody.exit, 4, "{nobody:?}");
+    // What is sealed for elsewhere still takes it.
+    let elsewhere =
+        ["contacts", "export", "/nowhere", "--export-passphrase-file", passphrase.to_str().unwrap()];
+    assert_eq!(bob.run(&elsewhere, MEETING).unwrap().exit, 1);
+    end(at_bobs);
+    end(at_alices);
+    assert_eq!(bob.run(&["contacts"], MEETING).unwrap().exit, 1, "alone it is asked for");
+}

@@ -80,8 +80,8 @@ fn beside_an_open_chat_it_is_the_chat_that_changes_and_answers() {
     say(&mut at_alices, &mut at_bobs, "the session goes on").unwrap();
     let plain = run(&bob.clone().plain(), &["status"]);
     assert!(plain.out.iter().any(|line| line.starts_with("session with alice: up")), "{plain:?}");
-    end(at_alices);
     end(at_bobs);
+    end(at_alices);
     assert_eq!(status(&bob, &["status"]).text("status"), "invisible", "kept by the chat");
 }
 

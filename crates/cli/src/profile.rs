@@ -414,7 +414,7 @@ fn new_passphrase(question: &str) -> Result<Option<Passphrase>, Failure> {
         return Ok(None);
     }
     if *first != ask_secret("The same again: ").map(Zeroizing::new)?.as_str() {
-        return Err(Failure::Usage("the two passphrases differ; nothing was changed".to_owned()));
+        return Err(Failure::PassphrasesDiffer);
     }
     Ok(Some(Passphrase::new(core::mem::take(&mut *first))))
 }

@@ -22,6 +22,11 @@ pub(crate) fn announced(
     }
 }
 
+/// What others would be told of sockets bound to `bound`, where the broker is on another machine.
+pub fn announced_addresses(bound: &[SocketAddr], advertised: &[SocketAddr]) -> Vec<SocketAddr> {
+    announced(bound, advertised, false)
+}
+
 fn found(bound: &[SocketAddr], over_loopback: bool, interfaces: &[IpAddr]) -> Vec<SocketAddr> {
     let mut endpoints = Vec::new();
     for address in bound {

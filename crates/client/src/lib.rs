@@ -34,6 +34,7 @@ pub mod sanitise;
 pub mod store;
 
 pub use config::{AcceptPolicy, BrokerAddress, Config};
+pub use endpoints::announced_addresses;
 pub use handle::{Client, Ended, Events, Prepared, prepare, spawn};
 pub use invitation::Invitation;
 pub use p2pchat_crypto::keyfile::Passphrase;

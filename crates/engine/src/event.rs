@@ -124,6 +124,8 @@ pub struct BrokerEvent {
     pub key: Option<BrokerKey>,
     /// Why it was lost or refused.
     pub reason: Option<Failure>,
+    /// By how many milliseconds this machine's clock is ahead of the broker's, where it is connected.
+    pub clock_ahead_ms: Option<i64>,
 }
 
 /// How the link to the broker is.

@@ -14,6 +14,8 @@ use p2pchat_proto::{BrokerKey, Name, PeerId};
 pub enum Failure {
     /// A command that cannot be understood.
     Usage(String),
+    /// A new passphrase was not typed the same way again.
+    PassphrasesDiffer,
     /// Text without anybody to send it to.
     NoConversation,
     /// No such command; the nearest one.
@@ -312,7 +314,7 @@ impl Failure {
     /// The row of this failure in the table.
     pub fn kind(&self) -> &'static Code {
         match self {
-            Self::Usage(_) => &USAGE,
+            Self::Usage(_) | Self::PassphrasesDiffer => &USAGE,
             Self::NoConversation => &NO_CONVERSATION,
             Self::UnknownCommand { .. } => &UNKNOWN_COMMAND,
             Self::BrokerUnreachable { .. } => &BROKER_UNREACHABLE,
@@ -374,6 +376,7 @@ impl Failure {
     pub fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Usage(_) => "see --help, or /help in a chat",
+            Self::PassphrasesDiffer => "type the same one twice",
             Self::NoConversation => "/who shows who is there, /connect NAME asks for a chat",
             Self::UnknownCommand { nearest: Some(nearest), .. } => {
                 return Some(format!("did you mean /{nearest}? /help lists the commands").into());
@@ -394,7 +397,8 @@ impl Failure {
             Self::UnknownPeer { .. } => "`p2pchat list` or /who shows who is there",
             Self::NotOnline { .. } => "try again when they are back",
             Self::Declined { .. } => "ask them another way before you try again",
-            Self::NotAllowed { .. } => "try it with somebody else, or later",
+            // What is not allowed, and to whom, stands in it.
+            Self::NotAllowed { .. } => return None,
             Self::NameTaken { .. } => "choose another with --name",
             Self::NameHeld { name } => return Some(format!("use --name {name}").into()),
             Self::NoAnswer { .. } => "try again later, or wait longer with --timeout",
@@ -452,6 +456,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(what) => f.write_str(what),
+            Self::PassphrasesDiffer => f.write_str("the two passphrases differ; nothing was changed"),
             Self::NoConversation => f.write_str("nobody to send this to"),
             Self::UnknownCommand { typed, .. } => write!(f, "no command /{typed}"),
             Self::BrokerUnreachable { address, reason } => write!(f, "no broker at {address}: {reason}"),

@@ -182,6 +182,12 @@ impl Link {
         wall.shifted(i64::try_from(passed).unwrap_or(i64::MAX))
     }
 
+    /// By how many milliseconds this machine's clock is ahead of the broker's.
+    pub(crate) fn clock_ahead_ms(&self, now: Now) -> i64 {
+        let ms = |wall: WallTime| i64::try_from(wall.0).unwrap_or(i64::MAX);
+        ms(now.wall).saturating_sub(ms(self.brokers_time(now)))
+    }
+
     pub(crate) fn poll_output(&mut self) -> Option<LinkOutput> {
         self.outputs.pop_front()
     }

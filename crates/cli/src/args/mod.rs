@@ -101,6 +101,17 @@ pub enum Command {
     /// Show or change who may ask me for a chat
     #[command(after_help = "Example:\n  p2pchat policy contacts")]
     Policy(Policy),
+    /// Show files that are on their way, end one, remove what was left half done
+    #[command(after_help = "Examples:\n  \
+        p2pchat transfers\n  \
+        p2pchat transfers cancel 1\n  \
+        p2pchat transfers clean --older-than 2d")]
+    Transfers(Transfers),
+    /// Look at everything that can go wrong, and say what to do; with a name, try a session
+    #[command(after_help = "Examples:\n  \
+        p2pchat doctor\n  \
+        p2pchat doctor alice")]
+    Doctor(Doctor),
     /// Write shell completions to standard output
     #[command(
         after_help = "Example:\n  p2pchat completions bash > ~/.local/share/bash-completion/completions/p2pchat"
@@ -407,6 +418,50 @@ pub struct Policy {
     /// Whose requests the broker passes on, from now on
     #[arg(value_name = "POLICY", value_parser = one_of(ContactPolicy::ALL, ContactPolicy::as_str))]
     pub policy: Option<ContactPolicy>,
+}
+
+/// `transfers`
+#[derive(Debug, Args)]
+pub struct Transfers {
+    /// What to do with them; shows them without
+    #[command(subcommand)]
+    pub what: Option<TransfersWhat>,
+}
+
+/// What to do with transfers.
+#[derive(Debug, Subcommand)]
+pub enum TransfersWhat {
+    /// Those that run, and what is left of others in the download directory
+    List,
+    /// Go on with one: those that run go on by themselves, the others have to be sent again
+    Resume {
+        /// Its number
+        #[arg(value_name = "N")]
+        what: String,
+    },
+    /// End one that runs
+    Cancel {
+        /// Its number
+        #[arg(value_name = "N")]
+        number: u32,
+    },
+    /// Remove what is left half done in the download directory, and nobody writes
+    Clean {
+        /// Only what was written last before: 2026-11-20, 2026-11-20T10:00:00Z, or 3h, 2d, 4w ago
+        #[arg(long, value_name = "TIME")]
+        older_than: Option<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Try a session with this person, too: a name, or an id of 52 characters
+    #[arg(value_name = "NAME|ID")]
+    pub who: Option<String>,
 }
 
 /// One of these words, which completions and help know, too.

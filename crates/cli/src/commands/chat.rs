@@ -27,21 +27,21 @@ use crate::profile::Profile;
 use crate::terminal::{Saved, Terminal};
 
 /// A profile that is held and unlocked.
-struct Session {
+pub(super) struct Session {
     profile: Profile,
     config: Config,
     _lock: ProfileLock,
 }
 
 /// What one command does differently from another.
-struct Run<T> {
-    task: T,
-    desk: Desk,
-    input: Input,
-    first: Vec<Action>,
-    bars: bool,
+pub(super) struct Run<T> {
+    pub(super) task: T,
+    pub(super) desk: Desk,
+    pub(super) input: Input,
+    pub(super) first: Vec<Action>,
+    pub(super) bars: bool,
     /// Other processes, too.
-    serves: bool,
+    pub(super) serves: bool,
 }
 
 /// A client on a thread of its own.
@@ -186,13 +186,12 @@ pub(super) enum Held {
 /// Holds the profile, or has the process that does do it.
 pub(super) fn hold_or_call(profile: &Profile, call: Call) -> Result<Held, Failure> {
     runtime()?.block_on(async {
-        let stream = match control::hold(&profile.home).await? {
-            Place::Here(lock) => return Ok(Held::Here(lock)),
-            Place::There(stream) => stream,
-        };
         let settings = &profile.settings;
         let envelope = Envelope { call, plain: !settings.json, verbose: settings.verbose > 0 };
-        control::through(stream, &envelope, settings).await.map(Held::Done)
+        match control::hold(&profile.home, &envelope).await? {
+            Place::Here(lock) => Ok(Held::Here(lock)),
+            Place::There(stream) => control::through(stream, settings).await.map(Held::Done),
+        }
     })
 }
 
@@ -209,7 +208,7 @@ impl Session {
     }
 
     /// Unlocks a profile that is held.
-    fn with(
+    pub(super) fn with(
         profile: Profile,
         lock: ProfileLock,
         accept: AcceptPolicy,
@@ -222,13 +221,13 @@ impl Session {
     }
 
     /// What other commands of this profile need.
-    fn service(&self) -> Service {
+    pub(super) fn service(&self) -> Service {
         let Config { home, identity, broker, .. } = &self.config;
         Service { home: home.clone(), me: Arc::clone(identity), broker: broker.clone() }
     }
 
     /// Runs the client and the command until both have ended.
-    fn run<T: Task>(self, make: impl FnOnce(Instant) -> Run<T>) -> Result<u8, Failure> {
+    pub(super) fn run<T: Task>(self, make: impl FnOnce(Instant) -> Run<T>) -> Result<u8, Failure> {
         let service = self.service();
         let kept = self.profile.is_kept();
         let settings = self.profile.settings;
@@ -366,7 +365,7 @@ fn home_directory() -> Option<PathBuf> {
 }
 
 /// Where files go unless the user says otherwise.
-fn download_dir(profile: &Profile) -> Result<PathBuf, Failure> {
+pub(super) fn download_dir(profile: &Profile) -> Result<PathBuf, Failure> {
     if let Some(directory) = &profile.settings.download_dir {
         return absolute(directory);
     }

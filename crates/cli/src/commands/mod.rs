@@ -3,12 +3,14 @@
 mod asked;
 mod chat;
 mod contacts;
+mod doctor;
 mod history;
 mod identity;
 mod moving;
 mod pages;
 mod passphrase;
 mod status;
+mod transfers;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -86,6 +88,8 @@ fn dispatch(cli: &Cli, json: &mut bool) -> Result<u8, Failure> {
         Command::Policy(args) => {
             status::run(&profile()?.kept()?, StandingChange { policy: args.policy, ..Default::default() })
         }
+        Command::Transfers(args) => transfers::run(&profile()?.kept()?, args),
+        Command::Doctor(args) => doctor::run(profile()?.kept()?, args),
         Command::Passphrase(args) => passphrase::run(&profile()?.kept()?, args),
     }
 }

@@ -39,8 +39,14 @@ pub enum Call {
     History(HistoryCall),
     /// What `contacts` changes
     Contacts(ContactsCall),
+    /// What `contacts` shows
+    Known(KnownCall),
     /// `status`, `visibility`, `policy`
     Status(StatusCall),
+    /// What runs of `transfers`
+    Transfers(TransfersCall),
+    /// What `doctor` asks of a running client
+    Doctor(DoctorCall),
 }
 
 /// `send`
@@ -110,6 +116,28 @@ impl StatusCall {
     }
 }
 
+/// A question about transfers, answered by a `files` line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum TransfersCall {
+    /// Those that run.
+    List {},
+    /// Ends one.
+    Cancel {
+        /// Its number.
+        number: u32,
+    },
+}
+
+/// `doctor`, answered by a `checks` line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoctorCall {
+    /// With whom a session is tried: a name or an id.
+    #[serde(default)]
+    pub who: Option<String>,
+}
+
 /// A question about what is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
@@ -135,6 +163,19 @@ pub enum HistoryCall {
         /// Only what was kept before: milliseconds since 1970, UTC.
         #[serde(default)]
         before: Option<u64>,
+    },
+}
+
+/// A question about who is known: nothing in the answer is secret to who may open the socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum KnownCall {
+    /// Everybody: `contacts` lines.
+    List {},
+    /// One of them: a `contact` line.
+    Show {
+        /// A name or an id.
+        who: String,
     },
 }
 
@@ -236,6 +277,11 @@ pub fn is_call(line: &str) -> bool {
 }
 
 impl Envelope {
+    /// A call whose answer the caller makes something of itself.
+    pub const fn asking(call: Call) -> Self {
+        Self { call, plain: false, verbose: false }
+    }
+
     /// Reads a line that [`is_call`].
     ///
     /// # Errors
@@ -346,6 +392,16 @@ mod tests {
             assert!(is_call(line));
             assert_eq!(Envelope::parse(line).unwrap_err().code(), "usage", "{line}");
         }
+    }
+
+    #[test]
+    fn how_one_stands_is_asked_for_in_words() {
+        let line = r#"{"call":{"status":{"status":"away"}}}"#;
+        let Ok(Envelope { call: Call::Status(call), .. }) = Envelope::parse(line) else { panic!("a call") };
+        let change = call.change().unwrap();
+        assert_eq!((StatusCall::from(change), change.visibility), (call, None));
+        let wrong = StatusCall { policy: Some("public".into()), ..StatusCall::default() };
+        assert!(matches!(wrong.change(), Err(Failure::Usage(_))));
     }
 
     #[test]

@@ -14,8 +14,8 @@ mod socket;
 use core::time::Duration;
 
 pub use call::{
-    Call, ContactsCall, Envelope, HistoryCall, HistoryPlace, ListCall, Said, SendCall, StatusCall, is_call,
-    read, write,
+    Call, ContactsCall, DoctorCall, Envelope, HistoryCall, HistoryPlace, KnownCall, ListCall, Said, SendCall,
+    StatusCall, TransfersCall, is_call, read, write,
 };
 pub use door::{Door, Knock, Visitor};
 pub use lines::LineBuffer;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Call, Envelope, IDLE_MAX, LineBuffer, READ_AT_ONCE, Said, read, socket};
+use super::{Envelope, IDLE_MAX, LineBuffer, READ_AT_ONCE, Said, read, socket};
 use crate::clock::wall_time;
 use crate::output::{self, Closed, Screen};
 use crate::settings::Settings;
@@ -35,12 +35,14 @@ pub enum Place {
     There(UnixStream),
 }
 
-/// Holds the profile, or connects to the process that does. Inside a runtime.
+/// Holds the profile, or tells the process that does what is wanted, which has taken it then. Inside a
+/// runtime.
 ///
 /// # Errors
 ///
-/// [`Failure::AlreadyRunning`] where that process does not serve.
-pub async fn hold(home: &Home) -> Result<Place, Failure> {
+/// [`Failure::AlreadyRunning`] where that process does not serve; those of [`Envelope::line`].
+pub async fn hold(home: &Home, envelope: &Envelope) -> Result<Place, Failure> {
+    let line = format!("{}\n", envelope.line()?);
     let until = Instant::now() + HOLD_WAIT;
     loop {
         let held = match home.lock() {
@@ -49,11 +51,27 @@ pub async fn hold(home: &Home) -> Result<Place, Failure> {
             Err(failure) => return Err(failure),
         };
         let Some(directory) = home.directory() else { return Err(held) };
-        match reach(directory).await {
+        match tell(directory, &line).await {
             Ok(stream) => return Ok(Place::There(stream)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(broken(&error)),
             Err(_) if Instant::now() < until => sleep(HOLD_EVERY).await,
             Err(_) => return Err(held),
         }
+    }
+}
+
+/// Says a line there. Whoever ends meanwhile leaves it unread, which the system tells: then it can be said
+/// again elsewhere, as nobody has begun to do it.
+async fn tell(directory: &Path, line: &str) -> io::Result<UnixStream> {
+    let mut stream = reach(directory).await?;
+    let told = async {
+        stream.write_all(line.as_bytes()).await?;
+        stream.readable().await
+    };
+    timeout(IDLE_MAX, told).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    match stream.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(stream),
     }
 }
 
@@ -66,23 +84,16 @@ async fn reach(directory: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// Has a call done by the process at the other end, and shows what it says; the exit status.
+/// Shows what the process at the other end says while it does a call; the exit status.
 ///
 /// # Errors
 ///
 /// [`Failure::Local`] if that process leaves before the end; by a signal, its failure.
-pub async fn through(
-    mut stream: UnixStream,
-    envelope: &Envelope,
-    settings: &Settings,
-) -> Result<u8, Failure> {
+pub async fn through(stream: UnixStream, settings: &Settings) -> Result<u8, Failure> {
     let mut signals = Signals::new()?;
     let terminal = Terminal::detect();
     let started = Screen::start(terminal.colors(settings.color), settings.quiet);
     let screen = started.map_err(|error| broken(&error))?;
-    let line = format!("{}\n", envelope.line()?);
-    let told = timeout(IDLE_MAX, stream.write_all(line.as_bytes())).await;
-    told.map_err(|_| broken(&io::ErrorKind::TimedOut.into()))?.map_err(|error| broken(&error))?;
     let outcome = tokio::select! {
         biased;
         signal = signals.next() => {
@@ -112,16 +123,12 @@ pub enum Answer {
     Refused(u8),
 }
 
-/// Has a call done by the process at the other end, and gives what it answers; a failure is shown.
+/// Gives what the process at the other end answers to a call; a failure is shown.
 ///
 /// # Errors
 ///
 /// [`Failure::Local`] if that process leaves before the end, or says what this one does not understand.
-pub async fn ask(mut stream: UnixStream, call: Call, json: bool) -> Result<Answer, Failure> {
-    let envelope = Envelope { call, plain: false, verbose: false };
-    let line = format!("{}\n", envelope.line()?);
-    let told = timeout(IDLE_MAX, stream.write_all(line.as_bytes())).await;
-    told.map_err(|_| broken(&io::ErrorKind::TimedOut.into()))?.map_err(|error| broken(&error))?;
+pub async fn ask(mut stream: UnixStream, json: bool) -> Result<Answer, Failure> {
     let (mut buffer, mut bytes) = (LineBuffer::default(), vec![0; READ_AT_ONCE]);
     let (mut events, mut errors) = (Vec::new(), Vec::new());
     loop {

@@ -5,6 +5,7 @@
 
 mod connect;
 mod decide;
+mod doctor;
 mod greet;
 mod hall;
 mod list;
@@ -13,6 +14,8 @@ mod recall;
 mod send;
 mod status;
 mod task;
+mod tell;
+mod transfers;
 
 use core::fmt;
 use core::time::Duration;
@@ -28,6 +31,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 
 pub use connect::Connect;
 pub use decide::Decide;
+pub use doctor::Doctor;
 pub use greet::greet;
 pub use hall::{Hall, Service};
 pub use list::List;
@@ -36,6 +40,8 @@ pub use recall::Ask;
 pub use send::{Address, Parcel, Send};
 pub use status::Stand;
 pub use task::{Step, Task};
+pub use tell::Tell;
+pub use transfers::Running;
 
 use crate::clock::wall_time;
 use crate::input::{Editor, KnownHandle, Prompt, Typed, read_lines};
@@ -467,6 +473,9 @@ impl<P: Port, T: Task> Front<P, T> {
     async fn stop(&mut self, failure: Option<Failure>) {
         if self.end.is_none() {
             self.end = Some(End { failure, until: Instant::now() + STOP_WAIT });
+            if let Some(hall) = &mut self.hall {
+                hall.shut();
+            }
             let id = self.desk.next_id();
             self.port.send(id, Request::Stop).await;
         }

@@ -83,7 +83,13 @@ impl Stage {
 
     fn broker(&self) {
         let state = BrokerState::Connected;
-        self.happens(Event::Broker(BrokerEvent { state, address: "b:1".into(), key: None, reason: None }));
+        self.happens(Event::Broker(BrokerEvent {
+            state,
+            address: "b:1".into(),
+            key: None,
+            reason: None,
+            clock_ahead_ms: None,
+        }));
     }
 
     fn session(&self, state: SessionState) {
@@ -218,7 +224,13 @@ async fn a_failure_that_was_shown_is_not_told_twice() {
     let (stage, front) = stage(Listen::new("b:1", Instant::now()), Desk::new(None), plain());
     let taken = Failure::NameTaken { name: "alice".parse().unwrap() };
     let (state, reason) = (BrokerState::Refused, Some(taken.clone()));
-    stage.happens(Event::Broker(BrokerEvent { state, address: "b:1".into(), key: None, reason }));
+    stage.happens(Event::Broker(BrokerEvent {
+        state,
+        address: "b:1".into(),
+        key: None,
+        reason,
+        clock_ahead_ms: None,
+    }));
     stage.happens(Event::Stopped(Stopped { failure: None }));
     let ended = front.run(Vec::new()).await;
     ended.screen.flush().await;

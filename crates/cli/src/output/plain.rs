@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use p2pchat_client::desk::{Desk, Ledger, Local};
 use p2pchat_client::event::{
     BrokerEvent, BrokerState, Delivery, Direction, FileEvent, FileState, MessageEvent, PathKind, Person,
-    PersonStatus, Ready, ReceiptEvent, RequestEvent, RequestState, SessionEvent, SessionLink, SessionState,
-    Trust, TrustEvent,
+    PersonStatus, Ready, ReceiptEvent, RequestEvent, RequestState, SessionEvent, SessionLink, SessionReport,
+    SessionState, Trust, TrustEvent,
 };
 use p2pchat_client::language::COMMANDS;
 use p2pchat_client::profile::Acquaintance;
@@ -136,9 +136,14 @@ impl Plain {
             Local::Forgotten(removed) => {
                 vec![Shown::data(&forgotten(&desk.people().label(removed.peer), removed))]
             }
+            Local::Contacts(list) => {
+                let rows: Vec<_> = list.iter().map(contact).collect();
+                table(&rows).iter().map(|line| Shown::data(line)).collect()
+            }
             Local::Contact(person) => vec![Shown::data(&contact(person).join("  "))],
             Local::Standing(standing) => vec![Shown::data(&status::standing(*standing))],
             Local::Status(status) => status::status(status, &self.clock),
+            Local::Checks(checks) => status::checks(checks),
             Local::Timestamps(on) => vec![Shown::notice(&format!("* timestamps {}", on_off(*on)))],
             Local::ReadReceipts(on) => vec![Shown::notice(&format!("* read receipts {}", on_off(*on)))],
         }
@@ -410,6 +415,11 @@ pub fn ledger(ledger: &Ledger) -> String {
         }
     }
     text
+}
+
+/// The path of a session.
+pub(crate) fn describe_link(report: &SessionReport) -> String {
+    report.link.as_ref().map_or_else(|| "no path".to_owned(), describe)
 }
 
 fn describe(link: &SessionLink) -> String {

@@ -10,6 +10,7 @@
 //! Lines for the expected person wait here until the session is up.
 
 mod act;
+mod check;
 mod history;
 mod ledger;
 mod pending;
@@ -34,6 +35,7 @@ use crate::profile::Acquaintance;
 use crate::request::Request;
 
 pub use act::{ANSWER_WAIT, target};
+pub use check::{Check, Health};
 use history::Looking;
 pub use ledger::Ledger;
 use pending::Pending;
@@ -131,10 +133,14 @@ pub enum Local {
     Forgotten(Removed),
     /// What is known of somebody.
     Contact(Box<Acquaintance>),
+    /// Who is known, or some of them.
+    Contacts(Vec<Acquaintance>),
     /// `/status` without a word
     Standing(Standing),
     /// How everything is.
     Status(Box<Status>),
+    /// What `doctor` found.
+    Checks(Vec<Check>),
     /// `/timestamps`
     Timestamps(bool),
     /// `/read-receipts`
@@ -385,6 +391,11 @@ impl Desk {
             })
             .count();
         begun + self.taken_files.len()
+    }
+
+    /// Every transfer that is known, by number.
+    pub fn files(&self) -> impl Iterator<Item = &FileEvent> {
+        self.files.values()
     }
 
     /// Transfers that have not ended, by number.

@@ -11,6 +11,7 @@ mod pipe;
 mod race;
 mod report;
 mod source;
+mod unfinished;
 mod worker;
 
 #[cfg(test)]
@@ -33,6 +34,7 @@ use tokio::time::timeout;
 use self::doors::Doors;
 pub use self::report::CarrierEvents;
 pub use self::source::{OpenSource, open_source};
+pub use self::unfinished::{Unfinished, remove_unfinished, unfinished};
 use self::worker::{Keep, Order, Places, Progress, ReceiverKeep, Worker};
 
 /// Orders that wait for one worker.

@@ -125,7 +125,7 @@ fn remove_leftovers(dir: &OwnedFd) {
     let Ok(entries) = rustix::fs::Dir::read_from(dir) else { return };
     for entry in entries.flatten() {
         let Ok(name) = entry.file_name().to_str() else { continue };
-        if !is_unfinished(name) {
+        if id_of_unfinished(name).is_none() {
             continue;
         }
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -141,10 +141,10 @@ fn remove_leftovers(dir: &OwnedFd) {
     }
 }
 
-fn is_unfinished(name: &str) -> bool {
-    name.strip_prefix(PREFIX)
-        .and_then(|name| name.strip_suffix(SUFFIX))
-        .is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+/// The transfer of which an unfinished file with this name is.
+pub(super) fn id_of_unfinished(name: &str) -> Option<&str> {
+    let id = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
 }
 
 /// Refuses what cannot fit, before a byte of it came.

@@ -105,6 +105,8 @@ pub fn local(local: &Local, at: WallTime) -> Option<String> {
         Local::Ledger(ledger) => return Some(self::ledger(ledger, at)),
         Local::Standing(standing) => return Some(super::standing(*standing, at)),
         Local::Status(status) => return Some(super::status(status, at)),
+        Local::Checks(checks) => return Some(super::checks(checks, at)),
+        Local::Contacts(list) => return Some(super::contacts(list, at)),
         Local::Contact(person) => return Some(super::contact(person, at)),
         Local::History(page) => return Some(super::history(page, at)),
         Local::Waiting(talks) => return Some(super::talks("waiting", talks, at)),
@@ -211,6 +213,7 @@ fn broker(event: &BrokerEvent, at: WallTime) -> Object {
         .with("state", broker_state(event.state))
         .with("address", event.address.as_str())
         .with_some("key", event.key.map(|key| key.to_string()));
+    let object = object.with_some("clock_ahead_ms", event.clock_ahead_ms);
     with_reason(object, event.reason.as_ref())
 }
 
@@ -346,6 +349,7 @@ fn file_fields(object: Object, event: &FileEvent) -> Object {
     let object = object
         .with("transfer", event.transfer.0)
         .with("peer", event.peer.to_string())
+        .with_some("peer_name", event.peer_name.as_ref().map(Name::as_str))
         .with("direction", direction(event.direction))
         .with("state", state)
         .with("name", event.name.as_str())

@@ -13,13 +13,17 @@ mod history;
 mod line;
 mod object;
 mod status;
+mod transfers;
 
 pub use contacts::{contact, contacts, safety};
 pub use events::{error, event, exported, identity, imported, ledger, local, outcome, passphrase, stopped};
 pub use history::{forgotten, history, kept, read_forgotten, read_history, read_talks, talks};
 pub use line::{Line, LineError, Tag, parse};
 pub use object::rfc3339;
-pub use status::{standing, status};
+pub use status::{checks, standing, status};
+pub use transfers::{cleaned, transfers};
 
 /// Conversations in one line at most, where another process reads it.
 pub const TALKS_IN_LINE: usize = 1_000;
+/// People in one line at most, where another process reads it: of 400 bytes each.
+pub const PEOPLE_IN_LINE: usize = 1_000;

@@ -164,3 +164,17 @@ fn a_new_key_is_taken_only_with_the_word_that_confirms_it() {
     assert_eq!(slash("/verify alice yes"), verify(Some("alice"), true));
     assert_eq!(failure("/verify alice no"), Failure::Usage("usage: /verify [NAME] [yes]".into()));
 }
+
+#[test]
+fn how_one_stands_is_said_in_the_words_there_are() {
+    use p2pchat_proto::{Availability, ContactPolicy, StandingChange};
+    let nothing = StandingChange::default();
+    let away = StandingChange { status: Some(Availability::Away), ..nothing };
+    assert_eq!(slash("/status away"), Slash::Stand(away));
+    assert_eq!(slash("/status"), Slash::Stand(nothing));
+    let nobody = StandingChange { policy: Some(ContactPolicy::Nobody), ..nothing };
+    assert_eq!(slash("/policy nobody"), Slash::Stand(nobody));
+    for wrong in ["/status asleep", "/visibility everyone", "/policy public", "/status away busy"] {
+        assert!(matches!(failure(wrong), Failure::Usage(_)), "{wrong}");
+    }
+}

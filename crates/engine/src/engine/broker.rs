@@ -123,7 +123,9 @@ impl Engine {
         };
         let address = self.link.address().to_owned();
         let key = self.link.key();
-        self.events.push_back(Event::Broker(BrokerEvent { state, address, key, reason: reason.clone() }));
+        let clock_ahead_ms = (state == BrokerState::Connected).then(|| self.link.clock_ahead_ms(now));
+        let event = BrokerEvent { state, address, key, reason: reason.clone(), clock_ahead_ms };
+        self.events.push_back(Event::Broker(event));
         match state {
             BrokerState::Connecting => {}
             BrokerState::Connected => {

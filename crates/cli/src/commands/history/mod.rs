@@ -146,7 +146,7 @@ fn print_all(mut lines: impl Iterator<Item = String>) -> Result<(), Failure> {
 }
 
 /// The moment that a user means: a date, a time, or how long ago.
-fn moment(option: &str, text: &str, now: WallTime) -> Result<WallTime, Failure> {
+pub(super) fn moment(option: &str, text: &str, now: WallTime) -> Result<WallTime, Failure> {
     let wrong = || {
         let what =
             format!("{option} {text}: say 2026-11-20, 2026-11-20T10:00:00Z, or 3h, 2d, 4w for how long ago");

@@ -11,7 +11,7 @@ use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
 use serde_json::Value;
 
 use crate::commands::runtime;
-use crate::control::{self, Answer, Call, HistoryCall, strange};
+use crate::control::{self, Answer, Call, Envelope, HistoryCall, strange};
 use crate::profile::Profile;
 
 /// Why there is no answer.
@@ -159,11 +159,9 @@ impl<'a> Source<'a> {
             let profile = self.profile;
             let json = profile.settings.json;
             let answer = runtime()?.block_on(async {
-                match control::hold(&profile.home).await? {
+                match control::hold(&profile.home, &Envelope::asking(Call::History(call()))).await? {
                     control::Place::Here(lock) => Ok(Err(lock)),
-                    control::Place::There(stream) => {
-                        control::ask(stream, Call::History(call()), json).await.map(Ok)
-                    }
+                    control::Place::There(stream) => control::ask(stream, json).await.map(Ok),
                 }
             });
             match answer? {

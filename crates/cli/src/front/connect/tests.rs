@@ -51,7 +51,13 @@ impl Talk {
 }
 
 fn broker(state: BrokerState, reason: Option<Failure>) -> Event {
-    Event::Broker(BrokerEvent { state, address: "127.0.0.1:7770".into(), key: None, reason })
+    Event::Broker(BrokerEvent {
+        state,
+        address: "127.0.0.1:7770".into(),
+        key: None,
+        reason,
+        clock_ahead_ms: None,
+    })
 }
 
 fn request(state: RequestState) -> Event {

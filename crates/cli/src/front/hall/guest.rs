@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::seen::Seen;
 use super::service::Service;
 use crate::clock::wall_time;
-use crate::control::{Envelope, IDLE_MAX, Visitor, is_call, write};
+use crate::control::{Call, Envelope, IDLE_MAX, Visitor, is_call, write};
 use crate::front::{Step, Style, Task, said_by};
 use crate::output::plain::Plain;
 use crate::output::{Shown, TimeOfDay};
@@ -117,8 +117,16 @@ impl Guest {
         if self.task.is_some() {
             self.refuse(Failure::Usage("one call is all that a connection has".to_owned()));
         } else if is_call(&line) && first {
-            match Envelope::parse(&line).and_then(|envelope| self.begin(&envelope, service, now)) {
-                Ok(()) => self.catch_up(seen, core::iter::empty(), &mut asks, now),
+            let begun = Envelope::parse(&line).and_then(|envelope| {
+                self.begin(&envelope, service, now)?;
+                Ok(matches!(envelope.call, Call::Transfers(_)))
+            });
+            match begun {
+                Ok(about_files) => {
+                    // What other commands wait for is theirs alone.
+                    open.filter(|_| about_files).for_each(|event| drop(self.desk.observe(&event)));
+                    self.catch_up(seen, core::iter::empty(), &mut asks, now);
+                }
                 // A call that cannot begin has ended.
                 Err(failure) => self.finish(Some(failure)),
             }

@@ -141,6 +141,11 @@ impl Hall {
         core::mem::take(&mut self.asks)
     }
 
+    /// Nobody else comes in: the end has begun, and another process may do what they want soon.
+    pub(super) fn shut(&mut self) {
+        self.door = None;
+    }
+
     /// The process ends: whoever waits is told.
     pub(super) async fn close(mut self) {
         for guest in self.guests.values_mut() {

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use p2pchat_client::desk::target;
+use p2pchat_client::desk::{Local, target};
 use p2pchat_client::event::Delivery;
+use p2pchat_client::json::PEOPLE_IN_LINE;
 use p2pchat_client::profile::{Decision, Home, Papers};
 use p2pchat_client::store::{Look, Recall};
-use p2pchat_client::{BrokerAddress, Failure, Identity, Target, language};
+use p2pchat_client::{BrokerAddress, Failure, Identity, Target, TransferNumber, language};
 use p2pchat_proto::{BrokerKey, PeerId, WallTime};
 use tokio::time::{Duration, Instant};
 
 use crate::args::Wait;
-use crate::control::{Call, ContactsCall, HistoryCall, ListCall, SendCall};
-use crate::front::{Address, Ask, Decide, List, Parcel, Send, Stand, Task};
+use crate::control::{Call, ContactsCall, HistoryCall, KnownCall, ListCall, SendCall, TransfersCall};
+use crate::front::{Address, Ask, Decide, Doctor, List, Parcel, Running, Send, Stand, Task, Tell};
 
 /// Most people that one `send` is for: more than anybody names in one line.
 const RECIPIENTS_MAX: usize = 256;
@@ -51,6 +52,33 @@ impl Service {
             Call::Status(call) => {
                 let task = Stand::new(call.change()?, &self.broker.host_port, now);
                 Ok((Box::new(task), Vec::new()))
+            }
+            Call::Known(call) => {
+                let Known { papers, broker } = Known::of(self)?;
+                let shown = match call {
+                    KnownCall::List {} => papers
+                        .list()
+                        .chunks(PEOPLE_IN_LINE)
+                        .map(|some| Local::Contacts(some.to_vec()))
+                        .collect(),
+                    KnownCall::Show { who } => {
+                        vec![Local::Contact(Box::new(papers.of(papers.find(who, broker)?)))]
+                    }
+                };
+                Ok((Box::new(Tell::new(shown)), Vec::new()))
+            }
+            Call::Transfers(call) => {
+                let cancel = match call {
+                    TransfersCall::List {} => None,
+                    TransfersCall::Cancel { number } => Some(TransferNumber(*number)),
+                };
+                Ok((Box::new(Running::new(cancel, now)), Vec::new()))
+            }
+            Call::Doctor(call) => {
+                let who = call.who.as_deref().map(|who| Ok((self.meant(target(who)?)?, who.to_owned())));
+                let who = who.transpose()?;
+                let targets = who.iter().map(|(target, _)| target.clone()).collect();
+                Ok((Box::new(Doctor::new(who, &self.broker.host_port, now)), targets))
             }
             Call::History(call) => Ok((Box::new(Ask::new(self.question(call)?, now)), Vec::new())),
         }

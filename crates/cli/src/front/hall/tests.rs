@@ -61,7 +61,13 @@ impl Guests {
             known: Vec::new(),
         }));
         let state = BrokerState::Connected;
-        self.happens(&Event::Broker(BrokerEvent { state, address: "b:1".into(), key: None, reason: None }));
+        self.happens(&Event::Broker(BrokerEvent {
+            state,
+            address: "b:1".into(),
+            key: None,
+            reason: None,
+            clock_ahead_ms: None,
+        }));
     }
 }
 

@@ -48,6 +48,7 @@ impl Post {
             address: String::new(),
             key: None,
             reason: None,
+            clock_ahead_ms: None,
         }))
     }
 

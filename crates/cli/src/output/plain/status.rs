@@ -1,6 +1,6 @@
 //! How a user stands towards others, and how everything is, for people.
 
-use p2pchat_client::desk::Status;
+use p2pchat_client::desk::{Check, Status};
 use p2pchat_client::event::BrokerState;
 use p2pchat_proto::{Availability, ContactPolicy, Standing, Visibility};
 
@@ -22,6 +22,15 @@ pub(super) fn standing(standing: Standing) -> String {
         (_, ContactPolicy::Nobody) => "nobody may ask for a chat",
     };
     format!("{status}: {seen}, {asked}")
+}
+
+/// One line a check.
+pub(super) fn checks(checks: &[Check]) -> Vec<Shown> {
+    let line = |check: &Check| {
+        let hint = check.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+        Shown::data(&format!("{:<8} {}: {}{hint}", check.health.as_str(), check.what, check.message))
+    };
+    checks.iter().map(line).collect()
 }
 
 pub(super) fn status(status: &Status, clock: &TimeOfDay) -> Vec<Shown> {

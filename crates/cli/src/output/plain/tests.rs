@@ -177,7 +177,13 @@ fn a_running_transfer_is_shown_at_each_quarter() {
 fn a_broker_that_stays_away_is_news_once() {
     let broker = |state| {
         let reason = Failure::BrokerUnreachable { address: "b:1".into(), reason: "refused".into() };
-        Event::Broker(BrokerEvent { state, address: "b:1".into(), key: None, reason: Some(reason) })
+        Event::Broker(BrokerEvent {
+            state,
+            address: "b:1".into(),
+            key: None,
+            reason: Some(reason),
+            clock_ahead_ms: None,
+        })
     };
     let mut plain = Plain::new(TimeOfDay::utc(), false);
     let mut shown = Vec::new();

@@ -46,6 +46,7 @@ fn ready_and_broker() {
         address: "127.0.0.1:7770".into(),
         key: Some(BrokerKey(ALICE.0)),
         reason: Some(Failure::BrokerUnreachable { address: "127.0.0.1:7770".into(), reason: "reset".into() }),
+        clock_ahead_ms: None,
     };
     assert_eq!(
         line_of(&Event::Broker(lost)),
@@ -132,7 +133,7 @@ fn files() {
     };
     assert_eq!(
         line_of(&Event::File(file.into())),
-        r#"{"event":"file","transfer":1,"peer":"ALICE","direction":"in","state":"failed","name":"song.mp3","bytes":5,"total":10,"rate":3,"carrier":"tcp","tcp":"127.0.0.1:9","reason":"song.mp3 did not arrive as it was sent","code":"file_corrupt"}"#
+        r#"{"event":"file","transfer":1,"peer":"ALICE","peer_name":"alice","direction":"in","state":"failed","name":"song.mp3","bytes":5,"total":10,"rate":3,"carrier":"tcp","tcp":"127.0.0.1:9","reason":"song.mp3 did not arrive as it was sent","code":"file_corrupt"}"#
     );
 }
 

@@ -260,3 +260,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn how_a_user_stands_towards_others_is_kept_and_nothing_is_guessed_of_it() {
+    use p2pchat_proto::{Availability, ContactPolicy, Standing, Visibility};
+    let standing = Standing {
+        status: Availability::Away,
+        visibility: Visibility::Private,
+        policy: ContactPolicy::Contacts,
+    };
+    let content = Content { standing, ..Content::default() };
+    assert_eq!(text::of(&content), "standing away private contacts\n");
+    assert_eq!(text::parse(&text::of(&content)), Ok(content));
+    assert_eq!(text::of(&Content::default()), "", "whoever said nothing has no line");
+    for wrong in ["standing away", "standing away private contacts more", "standing gone public everyone"] {
+        assert_eq!(text::parse(wrong), Err((1, "is not STATUS VISIBILITY POLICY")), "{wrong}");
+    }
+}
