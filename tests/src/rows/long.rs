@@ -5,6 +5,7 @@ mod crash;
 mod flynn;
 mod moves;
 mod python;
+mod saves;
 mod sleep;
 
 use std::env;
@@ -34,6 +35,12 @@ pub const ROWS: &[Row] = &[
         attack: "two real clients over a lossy path, one killed with kill -9 at a random moment and started again, 1,000 times",
         expected: "equal histories, in order, nothing doubled, nothing missing that was acknowledged",
         run: crash::a_thousand_times,
+    },
+    Row {
+        id: "K5",
+        attack: "the program is killed before each system call by which it saves its key file and its papers",
+        expected: "the old or the new, whole, and the next save works; the disk is waited for (needs strace)",
+        run: saves::stopped_anywhere,
     },
     Row {
         id: "T15-MOVES",
