@@ -2,6 +2,7 @@
 //! fetches first, a minute of nothing, or root.
 
 mod crash;
+mod dudect;
 mod flynn;
 mod moves;
 mod python;
@@ -41,6 +42,12 @@ pub const ROWS: &[Row] = &[
         attack: "the program is killed before each system call by which it saves its key file and its papers",
         expected: "the old or the new, whole, and the next save works; the disk is waited for (needs strace)",
         run: saves::stopped_anywhere,
+    },
+    Row {
+        id: "K8",
+        attack: "dudect: MACs of datagrams and hellos, kept secret, passphrase's tag, wrong in the first byte or the last, 1e6 times",
+        expected: "Welch's |t| of the times below 5",
+        run: dudect::says_nothing,
     },
     Row {
         id: "T15-MOVES",
