@@ -170,6 +170,38 @@ fn what_is_forgotten_beside_an_open_chat_is_gone_and_what_waited_is_not_delivere
     end(alice);
 }
 
+/// What `history keep` says of alice.
+fn kept_for(setup: &Setup, time: &[&str]) -> Value {
+    let line = told(setup, &[&["keep", "--with", "alice"], time].concat());
+    serde_json::from_str::<Value>(&line[0]).unwrap()["seconds"].clone()
+}
+
+#[test]
+fn messages_are_kept_as_long_as_the_user_says_by_whichever_process_holds_the_profile() {
+    let (two, mut alice, mut bob) = Two::talking();
+    say(&mut bob, &mut alice, "soon gone").unwrap();
+    // Through the process that talks.
+    assert_eq!(kept_for(&two.bob, &[]), Value::Null);
+    assert_eq!(kept_for(&two.bob, &["30d"]), 2_592_000);
+    assert_eq!(texts(&told(&two.bob, &["show"])), ["soon gone"]);
+    assert_eq!(history(&two.bob, &["keep", "--with", "alice", "soon"]).exit, 2);
+    end(bob);
+    end(alice);
+
+    // By the command alone, and by whatever begins later.
+    assert_eq!(kept_for(&two.bob, &[]), 2_592_000);
+    assert_eq!(kept_for(&two.bob, &["forever"]), Value::Null);
+    let out = two.bob.run(&["send", "--to", "alice", "-m", "waits"], MEETING).unwrap();
+    assert_eq!(out.exit, 7, "{out:?}");
+    assert_eq!(kept_for(&two.bob, &["1s"]), 1);
+    let until = std::time::Instant::now() + PROMPT;
+    while texts(&told(&two.bob, &["show"])) != ["waits"] {
+        assert!(std::time::Instant::now() < until, "it goes, and what waits stays");
+    }
+    let plain = two.bob.clone().plain();
+    assert_eq!(told(&plain, &["keep", "--with", "alice"]), ["messages with alice are kept for 1s"]);
+}
+
 /// More than may be on their way without a word from the other side.
 const TOO_MANY: usize = 300;
 

@@ -23,6 +23,17 @@ pub enum Recalled {
         /// Whether that were all of them, those that wait included.
         all: bool,
     },
+    /// How long messages of a conversation are kept.
+    Kept {
+        /// With whom.
+        peer: PeerId,
+        /// What the user calls them.
+        name: Option<Name>,
+        /// For so long; `None` for ever.
+        after: Option<Duration>,
+        /// Whether that was changed just now.
+        changed: bool,
+    },
 }
 
 /// What was removed of a conversation.

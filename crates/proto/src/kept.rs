@@ -48,6 +48,22 @@ pub struct Directory {
     pub peers: Vec<PeerId>,
 }
 
+/// How long messages of some conversations are kept; those of others for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Retention {
+    /// Each peer once, at most [`CONVERSATIONS_MAX`].
+    pub limits: Vec<KeptFor>,
+}
+
+/// See [`Retention`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct KeptFor {
+    /// With whom the conversation is.
+    pub peer: PeerId,
+    /// For so long, in seconds.
+    pub seconds: u64,
+}
+
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Entry {
@@ -149,6 +165,10 @@ impl Body for Directory {
     const MAX_LEN: usize = 8 + CONVERSATIONS_MAX * 32;
 }
 
+impl Body for Retention {
+    const MAX_LEN: usize = 8 + CONVERSATIONS_MAX * (32 + 8);
+}
+
 impl Body for Entry {
     const MAX_LEN: usize = Self::HEADER_LEN + TEXT_MAX;
 }
@@ -247,6 +267,17 @@ mod tests {
         let bytes = encode(&full).unwrap();
         assert_eq!(bytes.len(), Head::MAX_LEN);
         assert_eq!(decode(&bytes), Ok(full));
+    }
+
+    #[test]
+    fn the_bytes_of_how_long_messages_are_kept() {
+        let all = Retention { limits: vec![KeptFor { peer: PeerId([0xee; 32]), seconds: 60 }] };
+        let bytes = encode(&all).unwrap();
+        let hex = format!("0000000000000001{}000000000000003c", "ee".repeat(32));
+        assert_eq!((HEXLOWER.encode(&bytes), decode(&bytes)), (hex, Ok(all)));
+        let full =
+            Retention { limits: vec![KeptFor { peer: PeerId([1; 32]), seconds: 1 }; CONVERSATIONS_MAX] };
+        assert_eq!(encode(&full).unwrap().len(), Retention::MAX_LEN);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use p2pchat_proto::standing::NoSuchWord;
 use p2pchat_proto::{Availability, ContactPolicy, Name, PeerId, Visibility as Seen};
 
+use crate::span::Lifetime;
+
 pub use global::{Accept, Color, Global, Switch};
 
 /// Everything of one call.
@@ -257,6 +259,15 @@ pub enum HistoryWhat {
     },
     /// For whom messages wait, how many, and since when
     Waiting,
+    /// How long messages of a conversation are kept; what is older is removed, but nothing that waits
+    Keep {
+        /// Whose: a name, or an id of 52 characters
+        #[arg(long, value_name = "NAME|ID")]
+        with: String,
+        /// From now on so long: 12h, 30d, 4w, or forever. Shows it without
+        #[arg(value_name = "TIME")]
+        time: Option<Lifetime>,
+    },
     /// Remove a conversation from this machine, with what still waits to be delivered
     Forget {
         /// Whose: a name, or an id of 52 characters

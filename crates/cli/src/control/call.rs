@@ -164,6 +164,14 @@ pub enum HistoryCall {
         #[serde(default)]
         before: Option<u64>,
     },
+    /// How long the messages of one are kept: a `retention` line.
+    Keep {
+        /// A name or an id.
+        with: String,
+        /// From now on so long: `30d`, `forever`.
+        #[serde(default)]
+        time: Option<String>,
+    },
 }
 
 /// A question about who is known: nothing in the answer is secret to who may open the socket.

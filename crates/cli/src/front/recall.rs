@@ -96,6 +96,9 @@ fn lines(answer: &Recalled) -> Vec<Local> {
         Recalled::Talks(talks) => {
             talks.chunks(TALKS_IN_LINE).map(|talks| Local::Talks(talks.to_vec())).collect()
         }
+        Recalled::Kept { peer, name, after, .. } => {
+            vec![Local::Kept { peer: *peer, name: name.clone(), after: *after }]
+        }
         Recalled::Forgotten { removed, .. } => vec![Local::Forgotten(removed.clone())],
     }
 }

@@ -17,7 +17,7 @@ use std::io::{self, Write as _};
 use p2pchat_client::{Failure, sanitise};
 
 pub use above::Above;
-pub use past::{Past, counted, forgotten, waiting};
+pub use past::{Past, counted, forgotten, kept_for, waiting};
 pub use plain::contact;
 pub use screen::{Closed, Colors, Screen, Sink};
 pub use text::{TimeOfDay, bytes, duration, safety_lines, table};

@@ -1,8 +1,12 @@
 //! What was said earlier, as people read it: lines under their dates, in local time.
 
+use core::time::Duration;
+
 use p2pchat_client::event::Delivery;
 use p2pchat_client::history::{KeptMessage, Removed, Talk};
 use p2pchat_client::sanitise;
+
+use crate::span::Span;
 
 use super::text::{TimeOfDay, table};
 
@@ -100,6 +104,14 @@ pub fn forgotten(who: &str, removed: &Removed) -> String {
     };
     let messages = counted(removed.messages, "message");
     format!("{messages} with {who} {verb} gone from this machine{left}")
+}
+
+/// How long messages with somebody are kept.
+pub fn kept_for(who: &str, after: Option<Duration>) -> String {
+    match after {
+        Some(after) => format!("messages with {who} are kept for {}", Span::new(after)),
+        None => format!("messages with {who} are kept for ever"),
+    }
 }
 
 /// So many of something.

@@ -13,7 +13,9 @@ use p2pchat_client::profile::Acquaintance;
 use p2pchat_client::{Event, TransferNumber};
 use p2pchat_proto::Name;
 
-use super::{Past, Role, Shown, Stream, TimeOfDay, bytes, duration, forgotten, safety_lines, table, waiting};
+use super::{
+    Past, Role, Shown, Stream, TimeOfDay, bytes, duration, forgotten, kept_for, safety_lines, table, waiting,
+};
 
 mod info;
 mod status;
@@ -139,6 +141,9 @@ impl Plain {
             Local::Contacts(list) => {
                 let rows: Vec<_> = list.iter().map(contact).collect();
                 table(&rows).iter().map(|line| Shown::data(line)).collect()
+            }
+            Local::Kept { peer, after, .. } => {
+                vec![Shown::data(&kept_for(&desk.people().label(*peer), *after))]
             }
             Local::Contact(person) => vec![Shown::data(&contact(person).join("  "))],
             Local::Standing(standing) => vec![Shown::data(&status::standing(*standing))],

@@ -69,7 +69,7 @@ impl Desk {
                     actions.push(Action::Show(Local::Waiting(waiting.cloned().collect())));
                 }
             }
-            Recalled::Forgotten { .. } => {}
+            Recalled::Forgotten { .. } | Recalled::Kept { .. } => {}
         }
         self.finish(id, Ok(Made::default()), actions);
     }

@@ -17,6 +17,7 @@ mod pending;
 mod people;
 mod status;
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
@@ -131,6 +132,15 @@ pub enum Local {
     Talks(Vec<Talk>),
     /// A conversation was removed.
     Forgotten(Removed),
+    /// How long messages with somebody are kept.
+    Kept {
+        /// With whom.
+        peer: PeerId,
+        /// What the user calls them.
+        name: Option<Name>,
+        /// For so long; `None` for ever.
+        after: Option<Duration>,
+    },
     /// What is known of somebody.
     Contact(Box<Acquaintance>),
     /// Who is known, or some of them.

@@ -57,6 +57,9 @@ const OTHERS_FIRST_EVERY: usize = 4;
 /// Least time between two looks at this machine's addresses where the system says nothing of a change:
 /// less than it takes to answer a request.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often what is older than it is kept is removed. Each time costs a page for every conversation that has
+/// a limit, and the compaction of the file where something goes.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Longest that the end of the client waits for the other sides to hear of it: a few round trips.
 const FAREWELL: Duration = Duration::from_millis(600);
 
@@ -81,6 +84,8 @@ pub(crate) struct Driver {
     /// The broker's key that the user gave, until it is proven and kept.
     broker_given: Option<BrokerKey>,
     store: Store,
+    /// When what is kept is looked through for what is too old.
+    sweep_at: Moment,
     /// How long messages wait before they are given up.
     expire: Option<Duration>,
     /// Why nothing more can be kept, so that the client ends.
@@ -186,7 +191,7 @@ impl Driver {
             },
             carrier,
         );
-        let (mut engine, store, unread) = match profile.conversations()? {
+        let (mut engine, store, unread) = match profile.conversations(clock.now().wall)? {
             Some(Conversations { book, kept, unread }) => {
                 let engine = Engine::resume(engine, seed, kept, clock.now());
                 (engine, Store::of(book)?, unread)
@@ -209,6 +214,7 @@ impl Driver {
             broker_given: config.broker.key,
             broker_address: config.broker.host_port,
             store,
+            sweep_at: clock.now().moment + SWEEP_EVERY,
             expire: config.expire,
             broken: None,
             files,
@@ -331,7 +337,7 @@ impl Driver {
     }
 
     async fn sleep(&mut self) -> Woken {
-        let (due, clock) = (self.engine.poll_timeout(), self.clock);
+        let (due, clock) = (self.engine.poll_timeout().min(self.sweep_at), self.clock);
         self.alarm.fire_by(due, || clock.left(due));
         self.turn = self.turn.wrapping_add(1);
         let first = Source::first(self.turn);
@@ -403,7 +409,12 @@ impl Driver {
             Woken::Store(answer) => self.store_says(answer),
             Woken::Udp => self.receive(),
             Woken::Writable | Woken::Room => {}
-            Woken::Timeout => self.engine.handle_timeout(now),
+            Woken::Timeout => {
+                if now.moment >= self.sweep_at {
+                    self.sweep();
+                }
+                self.engine.handle_timeout(now);
+            }
             Woken::Network => {
                 self.engine.announce(self.endpoints());
                 if let Some(here) = addresses() {

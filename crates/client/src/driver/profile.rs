@@ -11,6 +11,7 @@ use p2pchat_session::Contact;
 use super::udp::Sockets;
 use crate::config::BrokerAddress;
 use crate::profile::{self, Decision, Home, Papers};
+use crate::random::system_rng;
 use crate::store::{Book, KeptMessage};
 
 /// See the module.
@@ -109,9 +110,14 @@ impl Profile {
     }
 
     /// What was kept of conversations; `None` in a profile that is kept nowhere.
-    pub(crate) fn conversations(&self) -> Result<Option<Conversations>, Failure> {
+    /// What is older than it is kept goes first.
+    pub(crate) fn conversations(&self, now: WallTime) -> Result<Option<Conversations>, Failure> {
         let Some(mut book) = Book::of(&self.home, Arc::clone(&self.me))? else { return Ok(None) };
-        let read = |book: &mut Book| Ok((book.kept()?, book.unread(UNREAD_MAX)?));
+        let mut rng = system_rng()?;
+        let mut read = |book: &mut Book| {
+            book.sweep(now, &mut rng)?;
+            Ok((book.kept()?, book.unread(UNREAD_MAX)?))
+        };
         match read(&mut book) {
             Ok((kept, unread)) => {
                 let shown = |message: &KeptMessage| !self.papers.marks().of(message.peer).blocked;

@@ -3,7 +3,7 @@
 use p2pchat_engine::history::{Page, Recalled, Talk};
 use p2pchat_engine::{CommandId, Event, Failure};
 
-use super::Driver;
+use super::{Driver, SWEEP_EVERY};
 use crate::profile::Decision;
 
 impl Driver {
@@ -13,11 +13,20 @@ impl Driver {
                 if let Recalled::Forgotten { removed, all: true, .. } = &mut answer {
                     removed.under_way = self.engine.forgotten(removed.peer, self.now) as u64;
                 }
+                if let Recalled::Kept { changed: true, .. } = &answer {
+                    self.sweep();
+                }
                 Event::Recalled { id, answer: self.named(answer) }
             }
             Err(failure) => Event::Failed { id, failure },
         };
         self.say(event);
+    }
+
+    /// Has removed what is older than it is kept.
+    pub(super) fn sweep(&mut self) {
+        self.sweep_at = self.now.moment + SWEEP_EVERY;
+        self.store.sweep(self.now.wall);
     }
 
     /// The disk first, then the engine: what it is told is what it would find at its next start.
@@ -42,6 +51,9 @@ impl Driver {
             Recalled::Talks(talks) => {
                 let named = |talk: Talk| Talk { name: name(talk.peer), ..talk }.expiring_after(self.expire);
                 Recalled::Talks(talks.into_iter().map(named).collect())
+            }
+            Recalled::Kept { peer, after, changed, .. } => {
+                Recalled::Kept { peer, name: name(peer), after, changed }
             }
             Recalled::Forgotten { removed, all, .. } => {
                 Recalled::Forgotten { name: name(removed.peer), removed, all }

@@ -112,6 +112,7 @@ pub fn local(local: &Local, at: WallTime) -> Option<String> {
         Local::Waiting(talks) => return Some(super::talks("waiting", talks, at)),
         Local::Talks(talks) => return Some(super::talks("conversations", talks, at)),
         Local::Forgotten(removed) => return Some(super::forgotten(removed, at)),
+        Local::Kept { peer, name, after } => return Some(super::kept_for(*peer, name.as_ref(), *after, at)),
         Local::Timestamps(_) | Local::ReadReceipts(_) => return None,
     };
     Some(object.into_line())

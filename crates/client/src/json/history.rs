@@ -1,9 +1,11 @@
 //! What is said about messages that were kept, and how another process of this program reads it.
 
+use core::time::Duration;
+
 use p2pchat_engine::event::Delivery;
 use p2pchat_engine::history::{KeptMessage, Page, Removed, Talk};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
-use p2pchat_proto::{Name, WallTime};
+use p2pchat_proto::{Name, PeerId, WallTime};
 use serde_json::Value;
 
 use super::events::delivery;
@@ -56,6 +58,21 @@ pub fn forgotten(removed: &Removed, at: WallTime) -> String {
         .with("messages", removed.messages)
         .with("under_way", removed.under_way)
         .into_line()
+}
+
+/// The line of how long messages with somebody are kept; without `seconds` it is for ever.
+pub fn kept_for(peer: PeerId, name: Option<&Name>, after: Option<Duration>, at: WallTime) -> String {
+    Object::event("retention", at)
+        .with("peer", peer.to_string())
+        .with_some("name", name.map(Name::as_str))
+        .with_some("seconds", after.map(|after| after.as_secs()))
+        .into_line()
+}
+
+/// What a `retention` line says, likewise.
+pub fn read_kept_for(line: &Value) -> Option<(PeerId, Option<Name>, Option<Duration>)> {
+    let after = line.get("seconds").map(|seconds| seconds.as_u64().map(Duration::from_secs));
+    Some((text(line, "peer")?.parse().ok()?, name(line)?, after.map_or(Some(None), |after| after.map(Some))?))
 }
 
 /// What a `history` line says; `None` if it is no such line of this program's.
@@ -149,7 +166,6 @@ fn message_id(text: &str) -> Option<MessageId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use p2pchat_proto::PeerId;
     use p2pchat_proto::limits::TEXT_MAX;
 
     const ME: PeerId = PeerId([1; 32]);
@@ -186,6 +202,11 @@ mod tests {
         let all = [Talk { since: None, waiting: 0, expires: None, ..talk.clone() }, talk];
         assert_eq!(read_talks(&parsed(&talks("conversations", &all, WallTime(0)))), Some(all.to_vec()));
         let removed = Removed { peer: ALICE, messages: 5, under_way: 2 };
+        for after in [None, Some(Duration::from_secs(60))] {
+            let name: Option<Name> = "alice".parse().ok();
+            let line = parsed(&kept_for(ALICE, name.as_ref(), after, WallTime(0)));
+            assert_eq!(read_kept_for(&line), Some((ALICE, name, after)));
+        }
         assert_eq!(read_forgotten(&parsed(&forgotten(&removed, WallTime(0)))), Some(removed));
     }
 

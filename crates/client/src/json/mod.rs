@@ -17,7 +17,9 @@ mod transfers;
 
 pub use contacts::{contact, contacts, safety};
 pub use events::{error, event, exported, identity, imported, ledger, local, outcome, passphrase, stopped};
-pub use history::{forgotten, history, kept, read_forgotten, read_history, read_talks, talks};
+pub use history::{
+    forgotten, history, kept, kept_for, read_forgotten, read_history, read_kept_for, read_talks, talks,
+};
 pub use line::{Line, LineError, Tag, parse};
 pub use object::rfc3339;
 pub use status::{checks, standing, status};

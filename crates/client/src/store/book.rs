@@ -289,13 +289,23 @@ impl Book {
         before: WallTime,
         rng: &mut dyn CryptoRng,
     ) -> Result<u64, StoreError> {
-        let removed = self.write(rng, |pages, rng| {
+        let removed = self.remove_older(peer, before, rng)?;
+        self.compact()?;
+        Ok(removed)
+    }
+
+    pub(super) fn remove_older(
+        &mut self,
+        peer: PeerId,
+        before: WallTime,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<u64, StoreError> {
+        self.write(rng, |pages, rng| {
             let Some(head) = head_of(pages, peer)? else { return Ok(0) };
             let (mut start, mut removed) = (head.log_end, 0);
             let mut reader = Reader::new(pages, &head, head.log_start);
             while let Some(Placed { at, entry }) = reader.next()? {
-                let waits = is_to_deliver(&head, &entry) && !entry.is_given_up();
-                if waits || entry.kept_at >= before {
+                if waits(&head, &entry) || entry.kept_at >= before {
                     start = at;
                     break;
                 }
@@ -309,13 +319,11 @@ impl Book {
                 pages.put_whole(Thing::Head(peer), &head, rng)?;
             }
             Ok(removed)
-        })?;
-        self.compact()?;
-        Ok(removed)
+        })
     }
 
     /// What is left in the file's free pages goes with them.
-    fn compact(&mut self) -> Result<(), StoreError> {
+    pub(super) fn compact(&mut self) -> Result<(), StoreError> {
         let mut database = self.take()?;
         database.compact().map_err(StoreError::compacting)?;
         self.database = Some(database);
@@ -365,7 +373,7 @@ impl Book {
         outcome
     }
 
-    fn write<T>(
+    pub(super) fn write<T>(
         &mut self,
         rng: &mut dyn CryptoRng,
         write: impl FnOnce(&mut Pages<'_, Writable<'_>>, &mut dyn CryptoRng) -> Result<T, StoreError>,
@@ -410,6 +418,11 @@ fn for_each_to_deliver<T: Readable>(
         }
     }
     Ok(())
+}
+
+/// Whether it is to be delivered still.
+pub(super) fn waits(head: &Head, entry: &Entry) -> bool {
+    is_to_deliver(head, entry) && !entry.is_given_up()
 }
 
 fn is_to_deliver(head: &Head, entry: &Entry) -> bool {

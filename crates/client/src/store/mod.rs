@@ -19,6 +19,7 @@ mod log;
 mod pages;
 mod quiet;
 mod recall;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod thread;

@@ -59,6 +59,8 @@ pub(super) enum Thing {
     Head(PeerId),
     /// The messages of a conversation.
     Log(PeerId),
+    /// How long messages are kept.
+    Retention,
 }
 
 impl Thing {
@@ -68,6 +70,7 @@ impl Thing {
             Self::Directory => b"directory".to_vec(),
             Self::Head(peer) => [b"head ".as_slice(), &peer.0].concat(),
             Self::Log(peer) => [b"log ".as_slice(), &peer.0].concat(),
+            Self::Retention => b"retention".to_vec(),
         }
     }
 }

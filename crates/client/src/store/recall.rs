@@ -1,6 +1,7 @@
 //! Questions about what is kept, answered piece by piece: neither a long conversation nor whoever asks
 //! again and again holds up what is written meanwhile, and no answer is larger than a line may be.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use p2pchat_engine::history::{KeptMessage, Talk};
@@ -30,6 +31,13 @@ pub enum Recall {
         peer: PeerId,
         /// Only those that were kept before this, and nothing that waits.
         before: Option<WallTime>,
+    },
+    /// How long messages of one conversation are kept.
+    Keep {
+        /// With whom.
+        peer: PeerId,
+        /// From now on for so long; where the inner one is none, for ever. Only asked without.
+        change: Option<Option<Duration>>,
     },
 }
 

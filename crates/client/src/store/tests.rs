@@ -1,4 +1,5 @@
 mod model;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use p2pchat_conversation::{BatchId, Memory, QueryId, Rows, Write};
 use p2pchat_engine::history::{Page, Recalled, Removed, Talk};
 use p2pchat_engine::{CommandId, Failure};
-use p2pchat_proto::PeerId;
+use p2pchat_proto::{PeerId, WallTime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::book::Book;
@@ -41,6 +41,7 @@ enum Job {
     Commit(BatchId, Vec<Write>),
     Load(QueryId, PeerId),
     Recall(CommandId, Recall),
+    Sweep(WallTime),
 }
 
 /// Where conversations are kept. What waits for it is bounded by what conversations have under way.
@@ -107,6 +108,14 @@ impl Store {
                 let _ = answers.send(Answer::Recalled(id, Err(nowhere)));
             }
             Place::File(jobs) => hand(jobs, Job::Recall(id, question)),
+        }
+    }
+
+    /// Removes what is older than it is kept by now; only what hinders that is answered, as
+    /// [`Answer::Trouble`].
+    pub(crate) fn sweep(&mut self, now: WallTime) {
+        if let Place::File(jobs) = &self.place {
+            hand(jobs, Job::Sweep(now));
         }
     }
 
@@ -181,6 +190,12 @@ impl Worker {
                     self.say(Answer::Recalled(id, answer));
                     Ok(())
                 }
+                Job::Sweep(now) => {
+                    if let Err(error) = self.sweep(now) {
+                        self.say(Answer::Trouble(self.book.failure(error)));
+                    }
+                    Ok(())
+                }
             };
             if let Err(error) = done {
                 self.say(Answer::Broken(self.book.failure(error)));
@@ -225,6 +240,11 @@ impl Worker {
         Ok(())
     }
 
+    fn sweep(&mut self, now: WallTime) -> Result<u64, StoreError> {
+        let mut rng = system_rng().map_err(|_| StoreError::Randomness)?;
+        self.book.sweep(now, &mut rng)
+    }
+
     /// An error here is the answer: whoever asked hears it, and what is written goes on.
     fn recall(&mut self, question: Recall) -> Result<Recalled, StoreError> {
         Ok(match question {
@@ -233,6 +253,14 @@ impl Worker {
                 Recalled::Page(Page { peer: look.peer, name: None, messages, next })
             }
             Recall::Talks => Recalled::Talks(self.book.summaries()?.into_iter().map(Talk::from).collect()),
+            Recall::Keep { peer, change } => {
+                if let Some(after) = change {
+                    let mut rng = system_rng().map_err(|_| StoreError::Randomness)?;
+                    self.book.keep(peer, after, &mut rng)?;
+                }
+                let changed = change.is_some();
+                Recalled::Kept { peer, name: None, after: self.book.kept_for(peer)?, changed }
+            }
             Recall::Forget { peer, before } => {
                 let mut rng = system_rng().map_err(|_| StoreError::Randomness)?;
                 let messages = match before {

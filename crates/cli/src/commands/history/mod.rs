@@ -13,7 +13,7 @@ use crate::args::{Format, History, HistoryRange, HistoryWhat};
 use crate::clock::wall_time;
 use crate::output::{self, Past, TimeOfDay};
 use crate::profile::Profile;
-use crate::span::Span;
+use crate::span::{Lifetime, Span};
 use crate::terminal::{Terminal, ask};
 use source::{Sought, Source, Stop};
 
@@ -36,6 +36,7 @@ pub(super) fn run(profile: &Profile, args: &History) -> Result<u8, Failure> {
         HistoryWhat::Search { words, range } => shower.show(range, words).map(|found| u8::from(!found)),
         HistoryWhat::Export { with, format } => shower.export(with, *format),
         HistoryWhat::Waiting => shower.waiting(),
+        HistoryWhat::Keep { with, time } => shower.keep(with, *time),
         HistoryWhat::Forget { with, older_than, yes } => shower.forget(with, older_than.as_deref(), *yes),
     };
     match done {
@@ -98,6 +99,17 @@ impl Shower<'_> {
             output::print(&json::talks("waiting", &waiting, wall_time()))?;
         } else {
             print_all(output::waiting(&waiting, &self.calendar).into_iter())?;
+        }
+        Ok(0)
+    }
+
+    fn keep(&mut self, with: &str, time: Option<Lifetime>) -> Result<u8, Stop> {
+        let (peer, name, after) = self.source.keep(with, time)?;
+        if self.json {
+            output::print(&json::kept_for(peer, name.as_ref(), after, wall_time()))?;
+        } else {
+            let who = name.as_ref().map_or_else(|| peer.short(), ToString::to_string);
+            output::print(&output::kept_for(&who, after))?;
         }
         Ok(0)
     }

@@ -10,9 +10,11 @@ use p2pchat_client::{Failure, json};
 use p2pchat_proto::{BrokerKey, Name, PeerId, WallTime};
 use serde_json::Value;
 
+use crate::clock::wall_time;
 use crate::commands::runtime;
 use crate::control::{self, Answer, Call, Envelope, HistoryCall, strange};
 use crate::profile::Profile;
+use crate::span::{Lifetime, Span};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -39,6 +41,9 @@ pub(super) struct Sought<'a> {
     /// From so many on, no more are looked for.
     pub(super) limit: usize,
 }
+
+/// With whom, what they are called, and how long messages are kept.
+pub(super) type KeptFor = (PeerId, Option<Name>, Option<Duration>);
 
 /// A store that this process holds, and who is who in it.
 struct Opened {
@@ -72,6 +77,18 @@ impl Opened {
         };
         let messages = removed.map_err(|error| self.failure(error))?;
         Ok(Removed { peer, messages, under_way: 0 })
+    }
+
+    fn keep(&mut self, with: &str, time: Option<Lifetime>) -> Result<KeptFor, Failure> {
+        let peer = self.papers.find(with, self.broker)?;
+        if let Some(Lifetime(after)) = time {
+            let mut rng = system_rng()?;
+            let kept = self.book.keep(peer, after, &mut rng);
+            kept.and_then(|()| self.book.sweep(wall_time(), &mut rng))
+                .map_err(|error| self.failure(error))?;
+        }
+        let after = self.book.kept_for(peer).map_err(|error| self.failure(error))?;
+        Ok((peer, self.name(peer), after))
     }
 
     fn name(&self, peer: PeerId) -> Option<Name> {
@@ -153,6 +170,19 @@ impl<'a> Source<'a> {
         Ok(only(&events, "forgotten", json::read_forgotten)?)
     }
 
+    /// How long messages with somebody are kept, after that was changed where there is a `time`.
+    pub(super) fn keep(&mut self, with: &str, time: Option<Lifetime>) -> Result<KeptFor, Stop> {
+        let text = time.map(|Lifetime(after)| {
+            after.map_or_else(|| "forever".to_owned(), |after| Span::new(after).to_string())
+        });
+        let call = || HistoryCall::Keep { with: with.to_owned(), time: text.clone() };
+        let events = match self.reach(call)? {
+            Ok(opened) => return Ok(opened.keep(with, time)?),
+            Err(events) => events,
+        };
+        Ok(only(&events, "retention", json::read_kept_for)?)
+    }
+
     /// The store, or what the process that holds it answers.
     fn reach(&mut self, call: impl Fn() -> HistoryCall) -> Result<Result<&mut Opened, Vec<Value>>, Stop> {
         if self.opened.is_none() {
@@ -188,9 +218,12 @@ impl<'a> Source<'a> {
 }
 
 fn open(profile: &Profile, lock: ProfileLock) -> Result<Opened, Failure> {
-    let Some(book) = Book::of(&profile.home, profile.identity()?)? else {
+    let Some(mut book) = Book::of(&profile.home, profile.identity()?)? else {
         return Err(Failure::Usage("a profile that is kept nowhere has no history".to_owned()));
     };
+    if let Err(error) = book.sweep(wall_time(), &mut system_rng()?) {
+        return Err(book.failure(error));
+    }
     let papers = profile.papers(&lock)?;
     let broker = papers.expected(&profile.settings.broker);
     Ok(Opened { book, papers, broker, _lock: lock })

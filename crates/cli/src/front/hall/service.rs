@@ -14,6 +14,7 @@ use tokio::time::{Duration, Instant};
 use crate::args::Wait;
 use crate::control::{Call, ContactsCall, HistoryCall, KnownCall, ListCall, SendCall, TransfersCall};
 use crate::front::{Address, Ask, Decide, Doctor, List, Parcel, Running, Send, Stand, Task, Tell};
+use crate::span::{InvalidSpan, Lifetime};
 
 /// Most people that one `send` is for: more than anybody names in one line.
 const RECIPIENTS_MAX: usize = 256;
@@ -171,6 +172,13 @@ impl Service {
                 place: (*place).into(),
             }),
             HistoryCall::Talks {} => Recall::Talks,
+            HistoryCall::Keep { with, time } => {
+                let time = time.as_ref().map(|time| {
+                    let wrong = |wrong: InvalidSpan| Failure::Usage(format!("{time}: {wrong}"));
+                    time.parse().map(|Lifetime(after)| after).map_err(wrong)
+                });
+                Recall::Keep { peer: self.person(with)?, change: time.transpose()? }
+            }
             HistoryCall::Forget { with, before } => {
                 Recall::Forget { peer: self.person(with)?, before: before.map(WallTime) }
             }
