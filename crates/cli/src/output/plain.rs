@@ -11,7 +11,8 @@ use p2pchat_client::event::{
 use p2pchat_client::language::COMMANDS;
 use p2pchat_client::profile::Acquaintance;
 use p2pchat_client::{Event, TransferNumber};
-use p2pchat_proto::Name;
+use p2pchat_proto::conversation::MessageId;
+use p2pchat_proto::{Name, PeerId};
 
 use super::{
     Past, Role, Shown, Stream, TimeOfDay, bytes, duration, forgotten, kept_for, safety_lines, table, waiting,
@@ -37,8 +38,9 @@ pub struct Plain {
     clock: TimeOfDay,
     verbose: bool,
     broker: Broker,
-    /// Messages that had to wait, so that it is worth a line when they arrive.
-    queued: std::collections::BTreeSet<(p2pchat_proto::PeerId, p2pchat_proto::conversation::MessageId)>,
+    /// One's own messages that the other side does not store yet, and whether the user was told that they have
+    /// to wait, so that it is worth a line when they arrive.
+    under_way: BTreeMap<(PeerId, MessageId), bool>,
     /// The last step shown of each running transfer.
     progress: BTreeMap<TransferNumber, u64>,
 }
@@ -50,7 +52,7 @@ impl Plain {
             clock,
             verbose,
             broker: Broker::Unknown,
-            queued: std::collections::BTreeSet::new(),
+            under_way: BTreeMap::new(),
             progress: BTreeMap::new(),
         }
     }
@@ -196,7 +198,7 @@ impl Plain {
         }
     }
 
-    fn session(&self, event: &SessionEvent, desk: &Desk) -> Vec<Shown> {
+    fn session(&mut self, event: &SessionEvent, desk: &Desk) -> Vec<Shown> {
         let who = desk.people().label(event.peer);
         let because = reason(event.reason.as_deref());
         let text = match event.state {
@@ -211,10 +213,24 @@ impl Plain {
                 None => format!("* connected to {who}"),
             },
             SessionState::Suspect => format!("* nothing heard from {who} for a while"),
-            SessionState::Lost => format!("* lost {who}{because}"),
-            SessionState::Closed => format!("* the session with {who} is closed{because}"),
+            SessionState::Lost => format!("* lost {who}{because}{}", self.left_waiting(event.peer)),
+            SessionState::Closed => {
+                let left = self.left_waiting(event.peer);
+                format!("* the session with {who} is closed{because}{left}")
+            }
         };
         vec![Shown::event(&text)]
+    }
+
+    /// What was on its way when a session ended has to wait from then on.
+    fn left_waiting(&mut self, peer: PeerId) -> String {
+        let of_theirs = self.under_way.iter_mut().filter(|((to, _), _)| *to == peer);
+        let left = of_theirs.filter_map(|(_, told)| (!core::mem::replace(told, true)).then_some(())).count();
+        match left {
+            0 => String::new(),
+            1 => "; 1 message waits for the next one".to_owned(),
+            _ => format!("; {left} messages wait for the next one"),
+        }
     }
 
     fn message(&self, event: &MessageEvent, desk: &Desk) -> Option<Shown> {
@@ -236,22 +252,28 @@ impl Plain {
         let id = (event.peer, event.message);
         match event.state {
             // Every message is queued for a moment; that is worth a line only where it stays so.
-            Delivery::Queued if desk.people().is_connected(event.peer) => None,
+            Delivery::Queued if desk.people().is_connected(event.peer) => {
+                self.under_way.insert(id, false);
+                None
+            }
             Delivery::Queued => {
-                self.queued.insert(id);
+                self.under_way.insert(id, true);
                 Some(Shown::notice(&format!("* waits until {who} is connected")))
             }
-            Delivery::Sent => None,
+            Delivery::Sent => {
+                self.under_way.entry(id).or_insert(false);
+                None
+            }
             Delivery::Stored => {
-                let waited = self.queued.remove(&id);
+                let waited = self.under_way.remove(&id) == Some(true);
                 (waited || self.verbose).then(|| Shown::notice(&format!("* delivered to {who}")))
             }
             Delivery::Read => {
-                self.queued.remove(&id);
+                self.under_way.remove(&id);
                 self.verbose.then(|| Shown::notice(&format!("* read by {who}")))
             }
             Delivery::Failed => {
-                self.queued.remove(&id);
+                self.under_way.remove(&id);
                 let text = format!("* given up, not delivered to {who}; /msg {who} TEXT sends it again");
                 Some(Shown::new(Stream::Err, Role::Error, &text))
             }

@@ -216,8 +216,30 @@ fn receipts_are_lines_only_where_something_had_to_wait() {
     let waits = plain.event(&receipt(Delivery::Queued), &away);
     assert_eq!(texts(&waits), ["* waits until alice is connected"]);
     assert_eq!(texts(&plain.event(&receipt(Delivery::Stored), &desk())), ["* delivered to alice"]);
+    let failed = plain.event(&receipt(Delivery::Failed), &desk());
+    assert_eq!(texts(&failed), ["* given up, not delivered to alice; /msg alice TEXT sends it again"]);
     let mut verbose = Plain::new(TimeOfDay::utc(), true);
     assert_eq!(texts(&verbose.event(&receipt(Delivery::Read), &desk())), ["* read by alice"]);
+}
+
+#[test]
+fn what_was_on_its_way_when_a_session_ended_is_said_to_wait_and_then_to_arrive() {
+    let receipt = |seq, state| {
+        let message = MessageId { author: PeerId([9; 32]), to: ALICE, epoch: DeviceEpoch(1), seq };
+        Event::Receipt(ReceiptEvent { peer: ALICE, message, state })
+    };
+    let mut plain = Plain::new(TimeOfDay::utc(), false);
+    for (seq, state) in
+        [(0, Delivery::Sent), (0, Delivery::Stored), (1, Delivery::Queued), (2, Delivery::Sent)]
+    {
+        assert_eq!(plain.event(&receipt(seq, state), &desk()), []);
+    }
+    let lost = plain.event(&session(SessionState::Lost, Some("nothing heard")), &desk());
+    assert_eq!(texts(&lost), ["* lost alice: nothing heard; 2 messages wait for the next one"]);
+    let closed = plain.event(&session(SessionState::Closed, None), &desk());
+    assert_eq!(texts(&closed), ["* the session with alice is closed"], "said once");
+    assert_eq!(texts(&plain.event(&receipt(1, Delivery::Stored), &desk())), ["* delivered to alice"]);
+    assert_eq!(texts(&plain.event(&receipt(2, Delivery::Read), &desk())), [""; 0]);
 }
 
 #[test]
