@@ -277,11 +277,21 @@ impl Profile {
     ///
     /// Those of [`Home::export_identity`].
     pub fn export(&self, to: &Path, passphrase: &Passphrase) -> Result<PeerId, Failure> {
+        let current = self.unlock()?;
+        let name = self.name(&self.look()?)?;
+        self.home.export_identity(current.as_ref(), &name, to, passphrase, &mut system_rng()?)
+    }
+
+    /// The passphrase of the key file, if it has one, for whoever is to write that anew. Nobody is asked twice.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::identity`].
+    pub fn unlock(&self) -> Result<Option<Passphrase>, Failure> {
         let current = self.current_passphrase()?;
         let identity = Arc::new(self.home.identity(current.as_ref())?);
         self.identity.get_or_init(|| identity);
-        let name = self.name(&self.look()?)?;
-        self.home.export_identity(current.as_ref(), &name, to, passphrase, &mut system_rng()?)
+        Ok(current)
     }
 
     /// Whoever can be asked here.

@@ -11,7 +11,7 @@
 //! - [`desk`]: what those lines mean now: the current conversation, numbered requests and files.
 //! - [`json`]: events as JSON lines. [`sanitise`]: text from outside made safe to show.
 //! - [`invitation`]: one line that says where somebody is and who they are.
-//! - [`profile`]: what one user keeps on this machine.
+//! - [`profile`]: what one user keeps on this machine. [`rotation`]: another key in the place of theirs.
 //! - [`store`]: what it keeps of conversations.
 //! - [`files`]: sockets, threads and files of transfers.
 //!
@@ -30,6 +30,7 @@ pub mod language;
 pub mod profile;
 pub mod random;
 pub mod request;
+pub mod rotation;
 pub mod sanitise;
 pub mod store;
 

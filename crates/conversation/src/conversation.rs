@@ -90,6 +90,16 @@ impl Conversation {
         }
     }
 
+    /// What the next message is called by.
+    pub(crate) fn numbering(&self) -> Numbering {
+        Numbering { epoch: self.epoch, next: self.outbox.next() }
+    }
+
+    /// Whether the store has answered what was asked of it.
+    pub(crate) const fn is_loaded(&self) -> bool {
+        !self.loading
+    }
+
     /// Messages that the peer does not store.
     pub(crate) fn waiting(&self) -> usize {
         self.outbox.waiting()

@@ -165,6 +165,28 @@ impl Conversations {
         conversation.renew(epoch, out);
     }
 
+    /// Whether anything was ever said with `peer`, as far as it is kept.
+    pub fn knows(&self, peer: PeerId) -> bool {
+        self.peers.contains_key(&peer) || self.heads.contains_key(&peer)
+    }
+
+    /// Whether nothing of the conversation with `peer` is on its way to the store or from it.
+    pub fn is_at_rest(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_none_or(Conversation::is_loaded) && !self.out.is_writing(peer)
+    }
+
+    /// `new` has taken the place of `old`: the conversation with the one goes on with the other, of whom
+    /// nothing is known. To be called when it [is at rest](Self::is_at_rest) and no session carries it.
+    pub fn succeed(&mut self, old: PeerId, new: PeerId) {
+        let begun = self.peers.remove(&old).map(|conversation| conversation.numbering());
+        let known = self.heads.remove(&old);
+        if let Some(numbering) = begun.or(known) {
+            self.heads.insert(new, numbering);
+        }
+        self.out.drop_sends(old);
+        self.out.succeeded(old, new);
+    }
+
     /// One's own messages that `peer` does not store.
     pub fn undelivered(&self, peer: PeerId) -> usize {
         self.peers.get(&peer).map_or(0, Conversation::waiting)

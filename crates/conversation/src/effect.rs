@@ -161,6 +161,14 @@ pub enum Write {
         /// How far.
         marks: Marks,
     },
+    /// One identity has taken the place of another: all that is kept of the conversation with the old one
+    /// is that with the new one, of which nothing was kept. A batch of its own.
+    Succeeded {
+        /// The identity until now.
+        old: PeerId,
+        /// The one from now on.
+        new: PeerId,
+    },
     /// A peer's epoch that is not kept apart any more.
     Forgotten {
         /// Whose.

@@ -96,6 +96,13 @@ impl Memory {
                 held.push(HeldRow { epoch: *epoch, marks: *marks });
                 held.drain(..held.len().saturating_sub(EPOCHS_MAX));
             }
+            Write::Succeeded { old, new } => {
+                if !self.peers.contains_key(new)
+                    && let Some(kept) = self.peers.remove(old)
+                {
+                    self.peers.insert(*new, kept);
+                }
+            }
             Write::Forgotten { peer, epoch } => {
                 if let Some(kept) = self.peers.get_mut(peer) {
                     kept.held.retain(|row| row.epoch != *epoch);

@@ -17,6 +17,8 @@ const WRITES_ROOM: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
     loads: VecDeque<Effect>,
+    /// What comes before everything else, in this order.
+    first: VecDeque<Effect>,
     sends: VecDeque<Outgoing>,
     /// The bodies of `sends`, one behind the other.
     bodies: Vec<u8>,
@@ -76,6 +78,22 @@ impl Outputs {
         self.open_batch()
     }
 
+    /// One conversation takes the place of another, in a batch of its own: what is asked of the store later
+    /// finds it so, and what was written before is moved with it.
+    pub(crate) fn succeeded(&mut self, old: PeerId, new: PeerId) {
+        self.first.append(&mut self.loads);
+        let before = self.close_batch();
+        self.first.extend(before);
+        self.write(new, Write::Succeeded { old, new });
+        let moved = self.close_batch();
+        self.first.extend(moved);
+    }
+
+    /// Whether writes about `peer` are not durable yet.
+    pub(crate) fn is_writing(&self, peer: PeerId) -> bool {
+        self.touched.contains(&peer) || self.uncommitted.iter().any(|(_, peers)| peers.contains(&peer))
+    }
+
     /// The batch into which the next write goes.
     pub(crate) const fn open_batch(&self) -> BatchId {
         BatchId(self.next_batch)
@@ -128,12 +146,17 @@ impl Outputs {
     /// Queries first, as their answers are to hold nothing of what is written after them; then the
     /// open batch, so that the store works while the rest is sent.
     pub(crate) fn poll_effect(&mut self) -> Option<Effect> {
-        if let Some(load) = self.loads.pop_front() {
-            return Some(load);
+        if let Some(effect) = self.first.pop_front().or_else(|| self.loads.pop_front()) {
+            return Some(effect);
         }
+        self.close_batch().or_else(|| self.next_send())
+    }
+
+    /// The open batch, if anything is in it; the next write goes into another one.
+    fn close_batch(&mut self) -> Option<Effect> {
         self.writes.append(&mut self.held);
         if self.writes.is_empty() {
-            return self.next_send();
+            return None;
         }
         let batch = BatchId(self.next_batch);
         self.next_batch += 1;
@@ -193,6 +216,27 @@ mod tests {
         let writes = vec![held(ANN, 2, 2)];
         assert_eq!(out.poll_effect(), Some(Effect::Commit { batch: BatchId(1), writes }));
         assert_eq!(out.poll_effect(), None);
+    }
+
+    #[test]
+    fn a_conversation_takes_anothers_place_after_what_was_asked_and_written_before_and_before_the_rest() {
+        let mut out = Outputs::default();
+        out.write(ANN, held(ANN, 1, 1));
+        let asked = out.load(ANN);
+        out.succeeded(ANN, BEN);
+        out.write(BEN, held(BEN, 1, 2));
+        let later = out.load(BEN);
+        let succeeded = Write::Succeeded { old: ANN, new: BEN };
+        let commit = |batch, write| Some(Effect::Commit { batch: BatchId(batch), writes: vec![write] });
+        assert_eq!(out.poll_effect(), Some(Effect::Load { query: asked, peer: ANN }));
+        assert_eq!(out.poll_effect(), commit(0, held(ANN, 1, 1)));
+        assert_eq!(out.poll_effect(), commit(1, succeeded));
+        assert_eq!(out.poll_effect(), Some(Effect::Load { query: later, peer: BEN }));
+        assert_eq!(out.poll_effect(), commit(2, held(BEN, 1, 2)));
+        assert_eq!(out.poll_effect(), None);
+        assert!(out.is_writing(ANN) && out.is_writing(BEN));
+        out.committed(BatchId(2));
+        assert!(!out.is_writing(ANN) && !out.is_writing(BEN));
     }
 
     #[test]

@@ -35,13 +35,17 @@ impl Seed {
     /// # Errors
     /// If the source of randomness gives nothing but zeros.
     pub fn successor(&self, rng: &mut dyn CryptoRng) -> Result<Self, RandomnessFailed> {
-        let bytes = random(rng)?;
-        Ok(Self { bytes: *bytes, home: Some(*schedule::store_key(self).as_bytes()) })
+        random(rng).map(|bytes| self.successor_from(*bytes))
     }
 
     /// The seed that these 32 bytes are.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self { bytes, home: None }
+    }
+
+    /// The successor that these bytes are, as they were kept.
+    pub fn successor_from(&self, bytes: [u8; 32]) -> Self {
+        Self::with_home(bytes, *schedule::store_key(self).as_bytes())
     }
 
     /// The same with what seals its home.

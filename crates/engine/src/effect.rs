@@ -31,6 +31,14 @@ pub enum Effect {
         /// Whom to forget at that broker.
         instead_of: PeerId,
     },
+    /// Keep that one identity has taken the place of another, by the word of both: every pin, and what was
+    /// decided but for the comparison of keys. To be on the disk before the write that moves what was said.
+    Follow {
+        /// The identity until now.
+        old: PeerId,
+        /// The one from now on.
+        new: PeerId,
+    },
     /// Keep what the user decided about an identity.
     Mark(Mark),
     /// Keep how this user stands towards others.

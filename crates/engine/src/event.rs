@@ -410,6 +410,8 @@ pub struct TrustEvent {
     pub is: Trust,
     /// The pinned identity that another one came instead of.
     pub pinned: Option<PeerId>,
+    /// Whether both have signed that the one takes the place of the other, which it has done here.
+    pub followed: bool,
     /// Safety words of both identities.
     pub safety: String,
 }

@@ -538,7 +538,7 @@ impl Fault {
     }
 }
 
-fn refused_reason(code: RefusedCode) -> &'static str {
+pub(crate) fn refused_reason(code: RefusedCode) -> &'static str {
     match code {
         RefusedCode::Version => "it speaks another version of the protocol",
         RefusedCode::Signature => "it did not take the login",

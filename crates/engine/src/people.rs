@@ -111,6 +111,28 @@ impl People {
         }
     }
 
+    /// `new` has taken the place of `old`, under every name and with all that was decided, but for the
+    /// comparison of keys.
+    pub(crate) fn succeed(&mut self, old: PeerId, new: PeerId) {
+        self.by_name.values_mut().filter(|known| **known == old).for_each(|known| *known = new);
+        if self.pinned.remove(&old) {
+            self.pinned.insert(new);
+        }
+        self.names.remove(&new);
+        if let Some(name) = self.names.remove(&old) {
+            self.names.insert(new, name);
+        }
+        self.online.remove(&old);
+        if let Some(mark) = self.marks.remove(&old) {
+            self.set_mark(Mark { peer: new, verified: false, ..mark });
+        }
+    }
+
+    /// Whether an identity is somebody to the user.
+    pub(crate) fn is_somebody(&self, peer: PeerId) -> bool {
+        self.is_pinned(peer) || self.marks.contains_key(&peer)
+    }
+
     /// Forgets every name of an identity, and keeps these.
     pub(crate) fn replace_pins(&mut self, peer: PeerId, pins: Vec<Pin>) {
         self.by_name.retain(|_, known| *known != peer);

@@ -211,6 +211,7 @@ impl World {
                 | Write::GivenUp { .. }
                 | Write::Held { .. }
                 | Write::Forgotten { .. }
+                | Write::Succeeded { .. }
                 | Write::Renewed { .. } => {}
             }
         }

@@ -448,6 +448,9 @@ impl World {
                     self.people[who].pins.push(pin);
                 }
                 Effect::Mark(_) | Effect::Stand(_) => {}
+                Effect::Follow { .. } => {
+                    return Err(Broken::new("nobody changes their key here", format!("{effect:?}")));
+                }
                 Effect::KeepContact(contact) => self.people[who].keep(contact),
                 Effect::Commit { batch, writes } => self.store_later(who, Job::Commit(batch, writes)),
                 Effect::Load { query, peer } => self.store_later(who, Job::Load(query, peer)),

@@ -293,6 +293,7 @@ impl Town {
                 Effect::PinBroker(_)
                 | Effect::Pin(_)
                 | Effect::Repin { .. }
+                | Effect::Follow { .. }
                 | Effect::Mark(_)
                 | Effect::Stand(_)
                 | Effect::KeepContact(_)

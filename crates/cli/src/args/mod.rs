@@ -136,7 +136,7 @@ pub struct Init {
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Id {
-    /// Take the identity elsewhere, or from there; shows it without
+    /// Take the identity elsewhere, or from there, or another key; shows it without
     #[command(subcommand)]
     pub what: Option<IdWhat>,
     /// Show the id, or the invitation, as a QR code, too
@@ -156,6 +156,20 @@ pub enum IdWhat {
     /// Make a profile out of such a file, on another machine or again on this one
     #[command(after_help = "Example:\n  p2pchat id import alice.export")]
     Import(Elsewhere),
+    /// Take a new key in the place of the old one; contacts follow, as both keys sign that
+    #[command(after_help = "Examples:\n  \
+        p2pchat --name alice id rotate\n  \
+        p2pchat --broker broker.example:7770 id rotate --yes\n\n\
+        The broker must be reachable and no chat open. A try that fails is gone on with by the next one.")]
+    Rotate(Rotate),
+}
+
+/// `id rotate`
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// A file that goes from one machine to another.

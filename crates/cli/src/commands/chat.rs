@@ -273,10 +273,15 @@ fn config(
     takes_files: bool,
 ) -> Result<Config, Failure> {
     let settings = &profile.settings;
+    let papers = profile.papers(held)?;
+    if papers.is_rotating() && !settings.quiet {
+        let notice = "* a new key waits to take the place of this one: `p2pchat id rotate` goes on with it";
+        output::print_error(&Shown::notice(notice));
+    }
     Ok(Config {
         home: profile.home.clone(),
         identity,
-        name: profile.name(&profile.papers(held)?)?,
+        name: profile.name(&papers)?,
         broker: settings.broker.clone(),
         bind: settings.bind.clone(),
         advertise: settings.advertise.clone(),

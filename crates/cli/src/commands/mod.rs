@@ -9,6 +9,7 @@ mod identity;
 mod moving;
 mod pages;
 mod passphrase;
+mod rotate;
 mod status;
 mod transfers;
 
@@ -66,6 +67,7 @@ fn dispatch(cli: &Cli, json: &mut bool) -> Result<u8, Failure> {
         Command::Init(args) => identity::init(&profile()?.kept()?, args),
         Command::Id(args) => match &args.what {
             None => identity::id(&profile()?.kept()?, args),
+            Some(IdWhat::Rotate(args)) => rotate::run(&profile()?.kept()?, args),
             Some(IdWhat::Export(args)) => moving::export_identity(&profile()?.kept()?, args),
             Some(IdWhat::Import(args)) => moving::import_identity(&cli.global, args, |profile| {
                 *json = profile.settings.json;

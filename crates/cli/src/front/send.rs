@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use p2pchat_client::desk::{Action, Desk, Ledger, Local};
 use p2pchat_client::event::{
     BrokerState, Delivery, Direction, FileEvent, FileState, RequestEvent, RequestState, SessionEvent,
-    SessionState,
+    SessionState, TrustEvent,
 };
 use p2pchat_client::{Command, CommandId, Event, Failure, Request, Target, TransferNumber};
 use p2pchat_proto::conversation::MessageId;
@@ -240,6 +240,26 @@ impl Send {
         }
     }
 
+    /// Somebody has another key, under which they get what was meant for the old one.
+    fn followed(&mut self, event: &TrustEvent) {
+        let Some(old) = event.pinned.filter(|_| event.followed) else { return };
+        for recipient in &mut self.recipients {
+            for known in [&mut recipient.known, &mut recipient.peer] {
+                *known = known.map(|peer| if peer == old { event.peer } else { peer });
+            }
+            if let Target::Peer(peer) = &mut recipient.target
+                && *peer == old
+            {
+                *peer = event.peer;
+            }
+            if let Some((_, Some(message))) = &mut recipient.message
+                && message.to == old
+            {
+                message.to = event.peer;
+            }
+        }
+    }
+
     fn file_changed(&mut self, event: &FileEvent, now: Instant) {
         for recipient in &mut self.recipients {
             let Some(file) = recipient.files.iter_mut().find(|file| file.transfer == Some(event.transfer))
@@ -430,12 +450,12 @@ impl Task for Send {
             Event::Session(event) => return self.session_changed(event, desk, now),
             Event::Receipt(event) => self.receipt(event.peer, event.message, event.state, now),
             Event::File(event) => self.file_changed(event, now),
+            Event::Trust(event) => self.followed(event),
             Event::Error(failure) if ends_the_attempt(failure) => self.attempt_failed(failure),
             Event::Ready(_) => return self.ask_the_known(desk),
             Event::Presence(_)
             | Event::People { .. }
             | Event::Message(_)
-            | Event::Trust(_)
             | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }

@@ -407,6 +407,14 @@ fn file_table(files: &[FileEvent], desk: &Desk) -> Vec<Shown> {
 fn trust(event: &TrustEvent, desk: &Desk) -> Vec<Shown> {
     let who = event.name.as_ref().map_or_else(|| desk.people().label(event.peer), ToString::to_string);
     match event.pinned {
+        Some(old) if event.followed => {
+            let says = [
+                format!("* WARNING: {who} has another key: {} in the place of {old}", event.peer),
+                format!("* both keys have signed that; {who} is {} now", trust_text(event.is)),
+                format!("* compare the safety words again: {}", event.safety),
+            ];
+            says.iter().map(|line| Shown::new(Stream::Out, Role::Error, line)).collect()
+        }
         Some(pinned) => vec![Shown::new(
             Stream::Out,
             Role::Error,

@@ -41,6 +41,14 @@ impl Ledger {
         }
     }
 
+    /// A recipient has another key.
+    pub fn followed(&mut self, old: PeerId, new: PeerId) {
+        for row in self.rows.iter_mut().filter(|row| row.peer == Some(old)) {
+            row.peer = Some(new);
+            row.message = row.message.map(|message| MessageId { to: new, ..message });
+        }
+    }
+
     /// The first recipient's message, which names the ledger.
     pub fn message(&self) -> Option<MessageId> {
         self.rows.iter().find_map(|row| row.message)

@@ -305,7 +305,12 @@ impl Desk {
                 self.note_in_ledgers(receipt.peer, receipt.message, receipt.state, &mut actions);
             }
             Event::File(file) => self.file_changed(file),
-            Event::Trust(trust) => self.people.learn(trust.peer, trust.name.as_ref()),
+            Event::Trust(trust) => {
+                if let Some(old) = trust.pinned.filter(|_| trust.followed) {
+                    self.followed(old, trust.peer);
+                }
+                self.people.learn(trust.peer, trust.name.as_ref());
+            }
             Event::Standing(standing) => self.standing = *standing,
             Event::Info { id, .. } => self.finish(*id, Ok(Made::default()), &mut actions),
             Event::Recalled { id, answer } => self.recalled(*id, answer, &mut actions),
@@ -326,6 +331,20 @@ impl Desk {
             Event::Broker(_) | Event::Error(_) | Event::Stopped(_) => {}
         }
         actions
+    }
+
+    /// Somebody has another key: what was meant for the old one is meant for the new one.
+    fn followed(&mut self, old: PeerId, new: PeerId) {
+        self.people.followed(old, new);
+        if self.current == Current::Peer(old) {
+            self.current = Current::Peer(new);
+        }
+        let now = |(peer, message): (PeerId, MessageId)| {
+            let to = if message.to == old { new } else { message.to };
+            (if peer == old { new } else { peer }, MessageId { to, ..message })
+        };
+        self.undelivered = core::mem::take(&mut self.undelivered).into_iter().map(now).collect();
+        self.ledgers.iter_mut().for_each(|ledger| ledger.followed(old, new));
     }
 
     /// Says something to the current conversation, or to whom the session is waited for: `text` as it

@@ -84,6 +84,17 @@ impl People {
         }
     }
 
+    /// Somebody has another key.
+    pub(super) fn followed(&mut self, old: PeerId, new: PeerId) {
+        self.listed.remove(&old);
+        if let Some(name) = self.names.remove(&old) {
+            self.names.insert(new, name);
+        }
+        for conversation in self.conversations.iter_mut().filter(|conversation| conversation.peer == old) {
+            conversation.peer = new;
+        }
+    }
+
     pub(super) fn list(&mut self, list: &[Person]) {
         self.listed = list.iter().filter_map(|person| Some((person.peer, person.name.clone()?))).collect();
     }

@@ -472,6 +472,7 @@ impl Driver {
             Effect::PinBroker(key) => self.profile.pin_broker(&self.broker_address, key)?,
             Effect::Pin(pin) => self.profile.pin(pin, now.wall)?,
             Effect::Repin { pin, instead_of } => self.profile.repin(pin, instead_of, now.wall)?,
+            Effect::Follow { old, new } => self.profile.follow(old, new, now.wall)?,
             Effect::Mark(mark) => self.profile.mark(mark)?,
             Effect::Stand(standing) => self.profile.stand(standing)?,
             Effect::KeepContact(contact) => self.profile.keep_contact(&contact)?,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use p2pchat_conversation::Write;
 use p2pchat_crypto::Identity;
 use p2pchat_engine::event::MessageEvent;
 use p2pchat_engine::{Engine, Failure, Kept, Mark, Now, Pin};
@@ -91,6 +92,10 @@ impl Profile {
         self.papers.repin(pin, instead_of)
     }
 
+    pub(crate) fn follow(&mut self, old: PeerId, new: PeerId, now: WallTime) -> Result<(), Failure> {
+        self.papers.follow(old, new, now)
+    }
+
     /// Tells the engine what the user decided about people, and who sees this user.
     pub(crate) fn remind(&self, engine: &mut Engine, require_verified: bool, now: Now) {
         self.papers.marks().iter().for_each(|mark| engine.remember_mark(mark.clone(), now));
@@ -111,9 +116,16 @@ impl Profile {
 
     /// What was kept of conversations; `None` in a profile that is kept nowhere.
     /// What is older than it is kept goes first.
-    pub(crate) fn conversations(&self, now: WallTime) -> Result<Option<Conversations>, Failure> {
+    pub(crate) fn conversations(&mut self, now: WallTime) -> Result<Option<Conversations>, Failure> {
         let Some(mut book) = Book::of(&self.home, Arc::clone(&self.me))? else { return Ok(None) };
         let mut rng = system_rng()?;
+        let followed = self.papers.followed().iter();
+        let moves: Vec<Write> = followed.map(|&(old, new)| Write::Succeeded { old, new }).collect();
+        if !moves.is_empty() {
+            let moved = book.apply(&moves, &mut rng);
+            moved.map_err(|error| book.failure(error))?;
+            self.papers.all_followed()?;
+        }
         let mut read = |book: &mut Book| {
             book.sweep(now, &mut rng)?;
             Ok((book.kept()?, book.unread(UNREAD_MAX)?))

@@ -136,6 +136,16 @@ pub fn identity(
         .into_line()
 }
 
+/// The line of `id rotate`: who the user is from now on, and was until then.
+pub fn rotated(peer: PeerId, was: PeerId, name: &Name, words: &str, at: WallTime) -> String {
+    Object::event("rotated", at)
+        .with("peer", peer.to_string())
+        .with("was", was.to_string())
+        .with("name", name.as_str())
+        .with("words", words)
+        .into_line()
+}
+
 /// The line of an export: what is in the file, and whose it is.
 pub fn exported(what: &str, path: &str, peer: PeerId, people: Option<usize>, at: WallTime) -> String {
     Object::event("exported", at)
@@ -388,6 +398,7 @@ fn trust(event: &TrustEvent, at: WallTime) -> Object {
         .with("was", trust_text(event.was))
         .with("is", trust_text(event.is))
         .with_some("pinned", event.pinned.map(|peer| peer.to_string()))
+        .with_some("followed", event.followed.then_some(true))
         .with("safety", event.safety.as_str())
 }
 

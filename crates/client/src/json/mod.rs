@@ -16,7 +16,9 @@ mod status;
 mod transfers;
 
 pub use contacts::{contact, contacts, safety};
-pub use events::{error, event, exported, identity, imported, ledger, local, outcome, passphrase, stopped};
+pub use events::{
+    error, event, exported, identity, imported, ledger, local, outcome, passphrase, rotated, stopped,
+};
 pub use history::{
     forgotten, history, kept, kept_for, read_forgotten, read_history, read_kept_for, read_talks, talks,
 };

@@ -117,12 +117,13 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 /// The fields of a line.
 pub(super) fn parse(text: &str) -> Option<Sealed> {
     let (peer, hex) = text.split_once(' ')?;
-    Some(Sealed { peer: peer.parse().ok()?, bytes: from_hex(hex)? })
+    Some(Sealed { peer: peer.parse().ok()?, bytes: from_hex(hex, SEALED_MAX)? })
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+/// At most so many bytes.
+pub(super) fn from_hex(text: &str, max: usize) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    if text.len() > 2 * SEALED_MAX || !text.len().is_multiple_of(2) {
+    if text.len() > 2 * max || !text.len().is_multiple_of(2) {
         return None;
     }
     let pair = |pair: &[u8]| pair.iter().try_fold(0, |byte, &at| Some(byte << 4 | digit(at)?));

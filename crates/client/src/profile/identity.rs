@@ -36,9 +36,36 @@ impl Home {
     /// [`Failure::KeyFile`] if there is no key file, if others than its owner may do anything with it,
     /// or if it is damaged.
     pub fn identity(&self, passphrase: Option<&Passphrase>) -> Result<Identity, Failure> {
+        Ok(Identity::from_seed(&self.seed(passphrase)?))
+    }
+
+    /// Where that identity comes from.
+    ///
+    /// # Errors
+    /// Those of [`Home::identity`].
+    pub fn seed(&self, passphrase: Option<&Passphrase>) -> Result<Seed, Failure> {
         let (path, content) = self.read_identity()?;
-        let seed = keyfile::open(&content, passphrase).map_err(|error| key_failure(&path, error))?;
-        Ok(Identity::from_seed(&seed))
+        keyfile::open(&content, passphrase).map_err(|error| key_failure(&path, error))
+    }
+
+    /// Puts another seed in the place of the one in the key file, under the passphrase of that. A crash leaves
+    /// the old file or the new one.
+    ///
+    /// # Errors
+    /// Those of [`Home::identity`]; [`Failure::Local`] and [`Failure::DiskFull`] if it cannot be written.
+    pub fn replace_seed(
+        &self,
+        seed: &Seed,
+        passphrase: Option<&Passphrase>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), Failure> {
+        let (path, content) = self.read_identity()?;
+        let failed = |error| key_failure(&path, error);
+        let locked = keyfile::is_locked(&content).map_err(failed)?;
+        // Whoever replaces it has opened it.
+        keyfile::open(&content, passphrase).map_err(failed)?;
+        let content = keyfile::seal(seed, passphrase.filter(|_| locked), rng).map_err(failed)?;
+        disk::replace(&path, &content).map_err(|error| error.failure("write", &path))
     }
 
     /// Makes an identity and its key file. A home that is nowhere gets no file.

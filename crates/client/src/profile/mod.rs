@@ -39,6 +39,7 @@ mod marks;
 mod merging;
 mod papers;
 mod pins;
+mod succession;
 mod text;
 
 pub use brokers::{BROKERS_MAX, KnownBrokers};
@@ -51,3 +52,4 @@ pub use marks::{MARKS_MAX, Marks};
 pub use merging::Imported;
 pub use papers::Papers;
 pub use pins::{PINS_MAX, Pin, Pins};
+pub use succession::Rotation;

@@ -17,6 +17,7 @@ use super::former;
 use super::home::{Home, damaged};
 use super::marks::Marks;
 use super::pins::{Pin, Pins};
+use super::succession::SealedRotation;
 use super::text;
 use crate::config::BrokerAddress;
 use crate::random::system_rng;
@@ -54,8 +55,8 @@ const FILE_MAX: usize = 8 * 1024 * 1024;
 #[derive(Clone)]
 pub struct Papers {
     home: Home,
-    me: Arc<Identity>,
-    content: Content,
+    pub(super) me: Arc<Identity>,
+    pub(super) content: Content,
 }
 
 /// What stands in the file.
@@ -67,6 +68,10 @@ pub(super) struct Content {
     pub(super) brokers: KnownBrokers,
     pub(super) pins: Pins,
     pub(super) marks: Marks,
+    /// Whom this user followed, until the store has heard of it.
+    pub(super) followed: Vec<(PeerId, PeerId)>,
+    /// The key that is to take the place of the user's own.
+    pub(super) rotation: Option<SealedRotation>,
 }
 
 /// Where content was found.
@@ -101,7 +106,8 @@ impl Papers {
                 return Err(Failure::StoreDamaged { path: path.display().to_string(), aside });
             }
         };
-        let papers = Self { home: home.clone(), me: Arc::clone(me), content };
+        let mut papers = Self { home: home.clone(), me: Arc::clone(me), content };
+        papers.end_rotation()?;
         if found == Found::Formerly {
             papers.save()?;
         }

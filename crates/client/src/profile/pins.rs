@@ -96,6 +96,13 @@ impl Pins {
         self.pin(pin)
     }
 
+    /// Another identity has the pins of one from now on.
+    pub(super) fn replace(&mut self, old: PeerId, new: PeerId, now: WallTime) {
+        for pin in self.pins.iter_mut().filter(|pin| pin.peer == old) {
+            (pin.peer, pin.since) = (new, whole_seconds(now));
+        }
+    }
+
     /// Removes all pins of an identity, and what it could come back with.
     pub fn remove(&mut self, peer: PeerId) {
         self.pins.retain(|pin| pin.peer != peer);

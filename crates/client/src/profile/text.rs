@@ -8,6 +8,8 @@
 //! pin alice jlgp…52 characters…q 5jbc…52 characters…a 2026-11-20T10:00:00Z yes
 //! resume jlgp…52 characters…q 8a01…hexadecimal…
 //! mark jlgp…52 characters…q yes no sister
+//! followed jlgp…52 characters…q 7tkm…52 characters…a
+//! rotation 5c07…hexadecimal…
 //! ```
 
 use std::collections::BTreeSet;
@@ -19,6 +21,7 @@ use super::contacts;
 use super::marks::{self, MARKS_MAX};
 use super::papers::Content;
 use super::pins::{self, PINS_MAX};
+use super::succession::{FOLLOWED_MAX, SealedRotation, followed_from};
 
 /// What a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +33,22 @@ pub(super) enum Kind {
     Pin,
     Resume,
     Mark,
+    Followed,
+    Rotation,
 }
 
 impl Kind {
-    const ALL: [Self; 7] =
-        [Self::Name, Self::Port, Self::Standing, Self::Broker, Self::Pin, Self::Resume, Self::Mark];
+    const ALL: [Self; 9] = [
+        Self::Name,
+        Self::Port,
+        Self::Standing,
+        Self::Broker,
+        Self::Pin,
+        Self::Resume,
+        Self::Mark,
+        Self::Followed,
+        Self::Rotation,
+    ];
 
     const fn word(self) -> &'static str {
         match self {
@@ -45,13 +59,15 @@ impl Kind {
             Self::Pin => "pin",
             Self::Resume => "resume",
             Self::Mark => "mark",
+            Self::Followed => "followed",
+            Self::Rotation => "rotation",
         }
     }
 }
 
 /// All of it.
 pub(super) fn of(content: &Content) -> String {
-    let Content { name, udp_port, standing, brokers, pins, marks } = content;
+    let Content { name, udp_port, standing, brokers, pins, marks, followed, rotation } = content;
     let mut text = String::new();
     let mut line = |kind: Kind, fields: String| text.extend([kind.word(), " ", &fields, "\n"]);
     name.iter().for_each(|name| line(Kind::Name, name.to_string()));
@@ -64,6 +80,8 @@ pub(super) fn of(content: &Content) -> String {
     pins.iter().for_each(|pin| line(Kind::Pin, pins::to_text(pin)));
     pins.sealed().for_each(|sealed| line(Kind::Resume, sealed.to_text()));
     marks.iter().for_each(|mark| line(Kind::Mark, marks::to_text(mark)));
+    followed.iter().for_each(|(old, new)| line(Kind::Followed, format!("{old} {new}")));
+    rotation.iter().for_each(|rotation| line(Kind::Rotation, rotation.to_text()));
     text
 }
 
@@ -142,6 +160,15 @@ impl Reader {
                 if content.marks.iter().count() > MARKS_MAX {
                     return Err("is one person too many");
                 }
+            }
+            Kind::Followed => {
+                content.followed.push(followed_from(fields).ok_or("is not IDENTITY IDENTITY")?);
+                if content.followed.len() > FOLLOWED_MAX {
+                    return Err("is one person too many");
+                }
+            }
+            Kind::Rotation => {
+                content.rotation = Some(SealedRotation::parse(fields).ok_or("is not HEXADECIMAL")?);
             }
         }
         Ok(())

@@ -152,9 +152,15 @@ impl Book {
     /// See [`StoreError`].
     pub fn heads(&mut self) -> Result<BTreeMap<PeerId, Numbering>, StoreError> {
         let epoch = self.epoch;
+        let mut heads = self.numberings()?;
+        heads.retain(|_, numbering| numbering.next > 0 || numbering.epoch != epoch);
+        Ok(heads)
+    }
+
+    /// The same for each peer with whom there is a conversation.
+    fn numberings(&mut self) -> Result<BTreeMap<PeerId, Numbering>, StoreError> {
         let heads = self.read(all_heads)?.into_iter();
-        let written = heads.filter(|head| head.next > 0 || head.epoch != epoch);
-        Ok(written.map(|head| (head.peer, Numbering { epoch: head.epoch, next: head.next })).collect())
+        Ok(heads.map(|head| (head.peer, Numbering { epoch: head.epoch, next: head.next })).collect())
     }
 
     /// What a client goes on with.
@@ -164,7 +170,7 @@ impl Book {
     pub fn kept(&mut self) -> Result<Kept, StoreError> {
         let waiting = self.summaries()?.into_iter().filter(|summary| summary.waiting > 0);
         let recipients = waiting.map(|summary| summary.peer).collect();
-        Ok(Kept { epoch: self.epoch, heads: self.heads()?, recipients })
+        Ok(Kept { epoch: self.epoch, heads: self.numberings()?, recipients })
     }
 
     /// Every conversation, in the order of their first messages.

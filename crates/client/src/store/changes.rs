@@ -7,12 +7,12 @@ use std::collections::btree_map;
 use p2pchat_conversation::{Marks, Write};
 use p2pchat_proto::PeerId;
 use p2pchat_proto::conversation::{DeviceEpoch, EPOCHS_MAX};
-use p2pchat_proto::kept::{CONVERSATIONS_MAX, Directory, Entry, EpochMarks, Head, OWN_EPOCHS_MAX};
+use p2pchat_proto::kept::{CONVERSATIONS_MAX, Directory, Entry, EpochMarks, Head, OWN_EPOCHS_MAX, Retention};
 use rand::CryptoRng;
 
 use super::book::head_of;
 use super::error::StoreError;
-use super::log::{self, Placed, Reader, Writer};
+use super::log::{self, Placed, Reader, Writer, page_after, page_at};
 use super::pages::{Pages, Thing, Writable};
 
 /// Makes `writes` in their order; a conversation without a head begins in `epoch`.
@@ -24,6 +24,11 @@ pub(super) fn apply<'w>(
 ) -> Result<(), StoreError> {
     let mut changes = Changes::new(epoch);
     for write in writes {
+        if let Write::Succeeded { old, new } = write {
+            core::mem::replace(&mut changes, Changes::new(epoch)).finish(pages, rng)?;
+            succeed(pages, *old, *new, rng)?;
+            continue;
+        }
         // These two change what is written already, so everything before them is put there first.
         let (Write::Renewed { to, .. } | Write::GivenUp { to, .. }) = write else {
             changes.apply(pages, write)?;
@@ -124,6 +129,8 @@ impl Changes {
                 note(&mut self.conversation(pages, *peer)?.head.held, *epoch, *marks, EPOCHS_MAX);
                 Ok(())
             }
+            // Between two changes, see [`apply`].
+            Write::Succeeded { .. } => Ok(()),
             Write::Forgotten { peer, epoch } => {
                 self.conversation(pages, *peer)?.head.held.retain(|marks| marks.epoch != *epoch);
                 Ok(())
@@ -228,6 +235,36 @@ fn give_up(
     head.outbox_start = first_waiting.unwrap_or(head.log_end);
     note(&mut head.sent, epoch, marks, OWN_EPOCHS_MAX);
     pages.put_whole(Thing::Head(head.peer), &head, rng)
+}
+
+/// Puts the conversation with `old` where that with `new` will be looked for. Where there is one already both
+/// stay as they are, and where there is none with `old` nothing is done: it was moved before.
+pub(super) fn succeed(
+    pages: &mut Pages<'_, Writable<'_>>,
+    old: PeerId,
+    new: PeerId,
+    rng: &mut dyn CryptoRng,
+) -> Result<(), StoreError> {
+    if head_of(pages, new)?.is_some() {
+        return Ok(());
+    }
+    if let Some(mut retention) = pages.whole::<Retention>(Thing::Retention)?
+        && let Some(limit) = retention.limits.iter_mut().find(|limit| limit.peer == old)
+    {
+        limit.peer = new;
+        pages.put_whole(Thing::Retention, &retention, rng)?;
+    }
+    let Some(head) = head_of(pages, old)? else { return Ok(()) };
+    for number in page_at(head.log_start)..page_after(head.log_end) {
+        let page = pages.page_of(Thing::Log(old), number)?;
+        pages.put_page(Thing::Log(new), number, &page, rng)?;
+        pages.remove_page(Thing::Log(old), number)?;
+    }
+    pages.remove_from(Thing::Head(old), 0)?;
+    pages.put_whole(Thing::Head(new), &Head { peer: new, ..head }, rng)?;
+    let mut directory: Directory = pages.whole(Thing::Directory)?.ok_or(StoreError::Damaged)?;
+    directory.peers.iter_mut().filter(|peer| **peer == old).for_each(|peer| *peer = new);
+    pages.put_whole(Thing::Directory, &directory, rng)
 }
 
 /// Gives the messages that wait the numbers of a new epoch.

@@ -24,6 +24,8 @@ use super::file::say_first_layout;
 use super::pages::{Keys, PAGES, Pages, Thing};
 use super::{Book, KeptMessage, Look, Newest, Place};
 
+mod succession;
+
 const THEIRS: DeviceEpoch = DeviceEpoch(77);
 
 fn me() -> Arc<Identity> {

@@ -125,6 +125,7 @@ impl Node {
                     Write::Delivered { .. }
                     | Write::Held { .. }
                     | Write::Forgotten { .. }
+                    | Write::Succeeded { .. }
                     | Write::Renewed { .. } => {}
                 }
             }

@@ -42,8 +42,8 @@ impl Engine {
             return;
         }
         if let Err(mismatch) = self.people.check(name.as_ref(), from) {
-            self.decline(request, "");
-            self.key_changed(None, name, mismatch.pinned, from);
+            let incoming = Incoming { request, from, name, offer };
+            self.request_of_another_key(incoming, mismatch.pinned);
             return;
         }
         let expected = Expected {
@@ -223,6 +223,7 @@ impl Engine {
             was: self.people.trust(pinned),
             is: self.people.trust(came),
             pinned: Some(pinned),
+            followed: false,
             safety: SafetyNumber::between(self.me.peer_id(), came).words().join(" "),
         }));
         self.report_failure(command, Failure::KeyChanged { name, pinned, came });

@@ -21,7 +21,10 @@ use crate::wish::{OpenRequest, RENEW_EVERY, Wish, WishId};
 impl Engine {
     pub(super) fn connect(&mut self, id: CommandId, to: Target, wait: Duration, now: Now) {
         let (peer, name) = match to {
-            Target::Peer(peer) => (Some(peer), self.people.name(peer)),
+            Target::Peer(peer) => {
+                let peer = self.now_known_as(peer);
+                (Some(peer), self.people.name(peer))
+            }
             Target::Name(name) => match self.people.called(&name) {
                 Some(peer) if self.people.pinned_as(&name) != Some(peer) => {
                     (Some(peer), self.people.name(peer))
@@ -194,13 +197,9 @@ impl Engine {
                 }
                 return;
             }
-            Outcome::BoundTo(came) => {
-                let pinned = wish.peer;
-                let name = wish.name.clone();
-                let command = wish.command.take();
-                self.wishes.remove(&id);
-                if let Some(pinned) = pinned {
-                    self.key_changed(command, name, pinned, came);
+            Outcome::BoundTo(came) if wish.peer.is_some_and(|pinned| pinned != came) => {
+                if let Some(wish) = self.wishes.remove(&id) {
+                    self.wish_bound_to(id, wish, came);
                 }
                 return;
             }
@@ -221,6 +220,7 @@ impl Engine {
                 Failure::NotAllowed { what: format!("another request within {seconds} s") }
             }
             Outcome::Unavailable
+            | Outcome::BoundTo(_)
             | Outcome::Page { .. }
             | Outcome::NameTaken
             | Outcome::NameHeld(_)
@@ -307,6 +307,9 @@ impl Engine {
     }
 
     pub(super) fn request_cancelled(&mut self, cancelled: &Cancelled, now: Now) {
+        if self.put_off_cancelled(cancelled.request) {
+            return;
+        }
         if self.incoming.contains_key(&cancelled.request) {
             let state = match cancelled.why {
                 CancelledWhy::TakenBack | CancelledWhy::Gone => RequestState::Cancelled,
@@ -400,7 +403,7 @@ impl Engine {
             .map(|(&id, _)| id)
     }
 
-    fn take_back(&mut self, id: WishId) {
+    pub(super) fn take_back(&mut self, id: WishId) {
         if let Some(open) = self.wishes.get(&id).and_then(|wish| wish.open.as_ref()) {
             let cancel = Cancel { request: open.request };
             self.ask(ToBroker::from(cancel), Asked::Nothing);

@@ -32,6 +32,8 @@ pub(super) enum Asked {
     Request(WishId),
     /// An answer to somebody's request.
     Answer(RequestId),
+    /// Who has taken the place of this identity.
+    Succession(PeerId),
     /// A roster, a cancellation, endpoints: nothing depends on the reply.
     Nothing,
 }
@@ -67,7 +69,7 @@ impl Engine {
     fn await_reply(&mut self, call: Call, asked: Asked) {
         match asked {
             Asked::Nothing => {}
-            Asked::People { .. } | Asked::Request(_) | Asked::Answer(_) => {
+            Asked::People { .. } | Asked::Request(_) | Asked::Answer(_) | Asked::Succession(_) => {
                 self.calls.insert(call, asked);
                 self.calls_made.push(call);
             }
@@ -80,10 +82,14 @@ impl Engine {
             && now.reached(end)
         {
             self.calls_end.pop_front();
-            if let Some(Asked::People { id, .. }) = self.calls.remove(&call) {
-                let address = self.link.address().to_owned();
-                let reason = format!("no answer within {} s", CALL_PATIENCE.as_secs());
-                self.failed(id, Failure::BrokerUnreachable { address, reason });
+            match self.calls.remove(&call) {
+                Some(Asked::People { id, .. }) => {
+                    let address = self.link.address().to_owned();
+                    let reason = format!("no answer within {} s", CALL_PATIENCE.as_secs());
+                    self.failed(id, Failure::BrokerUnreachable { address, reason });
+                }
+                Some(Asked::Succession(pinned)) => self.not_followed(pinned),
+                Some(Asked::Request(_) | Asked::Answer(_) | Asked::Nothing) | None => {}
             }
         }
         self.forget_answered();
@@ -158,6 +164,7 @@ impl Engine {
                     let failure = self.no_broker();
                     self.failed(id, failure);
                 }
+                Asked::Succession(pinned) => self.not_followed(pinned),
                 Asked::Request(_) | Asked::Answer(_) | Asked::Nothing => {}
             }
         }
@@ -189,9 +196,10 @@ impl Engine {
             | FromBroker::Refused(_)
             | FromBroker::Replaced(_)
             | FromBroker::Restarting(_)
-            | FromBroker::Pong(_)
-            | FromBroker::Succeeded(_)
-            | FromBroker::Unsupported(_) => {}
+            | FromBroker::Pong(_) => {}
+            FromBroker::Succeeded(succeeded) => self.succession_came(call, &succeeded.chain),
+            // An older broker keeps no statements.
+            FromBroker::Unsupported(_) => self.succession_came(call, &[]),
         }
     }
 
@@ -216,6 +224,7 @@ impl Engine {
             Some(Asked::People { id, prefix, list }) => self.page_came(id, prefix, list, outcome),
             Some(Asked::Request(wish)) => self.request_replied(wish, outcome, now),
             Some(Asked::Answer(request)) => self.answer_replied(request, &outcome, now),
+            Some(Asked::Succession(pinned)) => self.not_followed(pinned),
             Some(Asked::Nothing) | None => {}
         }
     }

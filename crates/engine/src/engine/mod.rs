@@ -1,7 +1,7 @@
 //! The engine itself: its parts, what comes in, what goes out.
 //!
 //! What it does stands in one file each: [`broker`] (what the broker says), [`asking`] (one's own
-//! requests), [`answering`] (others' requests), [`talking`] (sessions and messages), [`sharing`]
+//! requests), [`answering`] (others' requests), [`following`] (keys that took the place of others), [`talking`] (sessions and messages), [`sharing`]
 //! (files), [`reunion`] (contacts without the broker), [`trusting`]
 //! (what the user decides about people), [`standing`] (who sees this user, and may ask), [`report`] (how
 //! everything is).
@@ -10,6 +10,7 @@ mod answering;
 mod asking;
 mod broker;
 mod expiry;
+mod following;
 mod inviting;
 mod outbox;
 mod report;
@@ -47,6 +48,7 @@ use crate::wish::{Wish, WishId};
 use answering::IncomingRequest;
 use broker::Asked;
 use expiry::Expiry;
+use following::Following;
 use reunion::{Reunion, Wakefulness};
 use sharing::Numbers;
 use talking::{Bond, Meeting};
@@ -66,6 +68,7 @@ pub struct Engine {
     link: Link,
     people: People,
     changes: Changes,
+    following: Following,
     endpoint: Endpoint,
     conversations: Conversations,
     transfers: Transfers,
@@ -145,6 +148,7 @@ impl Engine {
             link,
             people,
             changes: Changes::default(),
+            following: Following::default(),
             endpoint,
             conversations,
             transfers,
@@ -393,7 +397,8 @@ impl Engine {
                 | self.settle_contacts()
                 | self.settle_conversations(now)
                 | self.settle_transfers(now)
-                | self.settle_crossed(now);
+                | self.settle_crossed(now)
+                | self.settle_following(now);
             if !moved {
                 break;
             }

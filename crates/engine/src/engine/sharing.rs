@@ -49,6 +49,7 @@ impl Engine {
     /// Offers a file that the driver holds open. The transfer, where it came to be; the command's
     /// outcome is an event in any case.
     pub fn offer_file(&mut self, id: CommandId, to: PeerId, source: Source, now: Now) -> Option<TransferId> {
+        let to = self.now_known_as(to);
         let transfer = if self.live.contains_key(&to) {
             let transfer = self.transfers.offer(to, source, now.moment);
             let number = Some(self.numbers.of(transfer));

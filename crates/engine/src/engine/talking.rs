@@ -151,6 +151,7 @@ impl Engine {
     }
 
     pub(super) fn compose(&mut self, id: CommandId, to: PeerId, text: String, now: Now) {
+        let to = self.now_known_as(to);
         if let Err(failure) = self.may_talk(Some(to), None) {
             self.failed(id, failure);
             return;
@@ -317,6 +318,7 @@ impl Engine {
             was: Trust::New,
             is: self.people.trust(peer),
             pinned: None,
+            followed: false,
             safety: self.safety_words(peer),
         }));
     }

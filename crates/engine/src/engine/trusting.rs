@@ -27,6 +27,11 @@ pub(super) struct Changes {
 }
 
 impl Changes {
+    /// Nothing is to be decided about these two any more.
+    pub(super) fn settled(&mut self, old: PeerId) {
+        self.by_name.retain(|_, (pinned, _)| *pinned != old);
+    }
+
     /// The last one that came under a name counts.
     pub(super) fn note(&mut self, name: Name, pinned: PeerId, came: PeerId) {
         if self.by_name.len() < CHANGES_MAX || self.by_name.contains_key(&name) {
@@ -158,7 +163,7 @@ impl Engine {
     /// Who is meant, known or only heard of.
     fn person(&self, who: &Target) -> Option<PeerId> {
         match who {
-            Target::Peer(peer) => Some(*peer),
+            Target::Peer(peer) => Some(self.now_known_as(*peer)),
             Target::Name(name) => self.people.called(name).or_else(|| self.people.heard_of(name)),
         }
     }
@@ -175,7 +180,15 @@ impl Engine {
         self.trust_is_new(peer);
         let (name, is) = (self.people.shown(peer), self.people.trust(peer));
         let safety = self.safety_words(peer);
-        self.events.push_back(Event::Trust(TrustEvent { peer, name, was, is, pinned: None, safety }));
+        self.events.push_back(Event::Trust(TrustEvent {
+            peer,
+            name,
+            was,
+            is,
+            pinned: None,
+            followed: false,
+            safety,
+        }));
     }
 
     /// Sessions show what is known by now.
@@ -187,7 +200,7 @@ impl Engine {
     }
 
     /// Ends everything there is with somebody, who cannot come back by themselves.
-    fn part_from(&mut self, peer: PeerId, now: Now) {
+    pub(super) fn part_from(&mut self, peer: PeerId, now: Now) {
         let asked: Vec<RequestId> = self
             .incoming
             .iter()

@@ -21,6 +21,7 @@ use p2pchat_session::{Contact, Received};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
+pub mod rotation;
 pub mod sleep;
 
 use sleep::Waiting;
@@ -199,6 +200,17 @@ impl World {
     }
 
     fn engine(&self, index: usize, called: &str, manner: Manner, at: SocketAddr, life: u8) -> Engine {
+        let (config, seed) = Self::config(index, called, manner, at, life);
+        Engine::new(config, seed, self.clock())
+    }
+
+    fn config(
+        index: usize,
+        called: &str,
+        manner: Manner,
+        at: SocketAddr,
+        life: u8,
+    ) -> (EngineConfig, [u8; 32]) {
         let config = EngineConfig {
             me: Arc::new(Self::identity(index)),
             name: name(called),
@@ -217,7 +229,7 @@ impl World {
         let mut seed = [0xa5; 32];
         seed[0] = u8::try_from(index + 1).expect("few people");
         seed[1] = life;
-        Engine::new(config, seed, self.clock())
+        (config, seed)
     }
 
     /// Somebody's process dies without a word and begins anew at `address`, with what it kept.
@@ -397,6 +409,10 @@ impl World {
                     member.repinned.push((pin, instead_of));
                 }
                 Effect::Mark(_) | Effect::Stand(_) => {}
+                Effect::Follow { old, new } => {
+                    member.pins.iter_mut().filter(|pin| pin.peer == old).for_each(|pin| pin.peer = new);
+                    member.contacts.retain(|kept| kept.peer != old);
+                }
                 Effect::KeepContact(contact) => {
                     member.contacts.retain(|kept| kept.peer != contact.peer);
                     member.contacts.extend(Some(contact).filter(|kept| !kept.generations.is_empty()));
@@ -535,6 +551,10 @@ impl Broker {
                 ToBroker::Hello(hello) => {
                     assert!(verify_hello(hello.peer, hash, self.secret.public(), &hello.signature));
                     self.registry.login(conn, call, &hello, now.wall, now.moment);
+                }
+                ToBroker::Rotate(rotate) => {
+                    assert!(rotation::is_signed(&rotate, hash, self.secret.public()));
+                    self.registry.rotate(conn, call, rotate, now.moment);
                 }
                 message => self.registry.handle(conn, call, message, now.moment),
             }

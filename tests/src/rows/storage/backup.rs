@@ -112,7 +112,8 @@ impl Machine {
                 | Write::GivenUp { .. }
                 | Write::Renewed { .. }
                 | Write::Held { .. }
-                | Write::Forgotten { .. } => {}
+                | Write::Forgotten { .. }
+                | Write::Succeeded { .. } => {}
             }
         }
     }

@@ -145,11 +145,28 @@ fn trust_and_info() {
         was: Trust::New,
         is: Trust::Pinned,
         pinned: None,
+        followed: false,
         safety: "a b c".into(),
     };
     assert_eq!(
         line_of(&Event::Trust(trust)),
         r#"{"event":"trust","peer":"ALICE","name":"alice","was":"new","is":"pinned","safety":"a b c"}"#
+    );
+    let bob = PeerId([2; 32]);
+    let followed = TrustEvent {
+        peer: ALICE,
+        name: alice(),
+        was: Trust::Verified,
+        is: Trust::Pinned,
+        pinned: Some(bob),
+        followed: true,
+        safety: "a b c".into(),
+    };
+    assert_eq!(
+        line_of(&Event::Trust(followed)),
+        format!(
+            r#"{{"event":"trust","peer":"ALICE","name":"alice","was":"verified","is":"pinned","pinned":"{bob}","followed":true,"safety":"a b c"}}"#
+        )
     );
     let report = SessionReport {
         peer: ALICE,
