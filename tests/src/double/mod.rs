@@ -1,7 +1,8 @@
 //! A broker that lies.
 //!
 //! Its rules are the real ones ([`p2pchat_registry`]), so a client sees nothing unusual; between
-//! the rules and the wire a [`Lie`] changes what is said. [`lies`] has those that matter.
+//! the rules and the wire a [`Lie`] changes what is said. [`lies`] has those that matter. Besides, it gives a
+//! name to another key by anybody's word.
 
 pub mod lies;
 
@@ -140,6 +141,10 @@ impl Hub {
                     hub.registry.connected(conn, ip, now);
                 }
                 Input::Login(conn, call, hello) => hub.registry.login(conn, call, &hello, wall(), now),
+                // It asks nobody who signed that.
+                Input::Said(conn, call, ToBroker::Rotate(rotate)) => {
+                    hub.registry.rotate(conn, call, rotate, now);
+                }
                 Input::Said(conn, call, message) => hub.registry.handle(conn, call, message, now),
                 Input::Gone(conn) => {
                     hub.clients.remove(&conn);

@@ -5,6 +5,7 @@ mod ghosts;
 mod hostile;
 mod link;
 mod load;
+mod rotation;
 mod rules;
 mod service;
 mod swallows;
@@ -30,6 +31,12 @@ pub const ROWS: &[Row] = &[
         attack: "a broker with another key than the known one",
         expected: "the client ends and never says who it is",
         run: link::wrong_key,
+    },
+    Row {
+        id: "B6",
+        attack: "another key for a name: unsigned, of an old key, replayed, for another broker, of somebody else",
+        expected: "refused, and the name stays whose it is",
+        run: rotation::rotation,
     },
     Row {
         id: "B7",
