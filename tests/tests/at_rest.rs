@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use p2pchat_harness::actions::{pass_file, random_content, say};
-use p2pchat_harness::event::session;
+use p2pchat_harness::actions::{offer_file, pass_file, random_content, say};
+use p2pchat_harness::event::{file as file_event, session};
 use p2pchat_harness::peer::{Peer, Setup};
 use p2pchat_harness::process::PROMPT;
 use p2pchat_harness::relay::recording::Secret;
@@ -19,6 +19,7 @@ const PETNAME: &str = "brother-heron";
 const TEXTS: [&str; 2] = ["the heron lands at midnight on pier 93", "and the lamp of pier 93 will be out"];
 const FILE_NAME: &str = "plan of pier 93.bin";
 const FILE_LEN: usize = 300_000;
+const HALF_WAY_LEN: usize = 200_000_000;
 
 /// What a profile may have in its directory. Whatever else is there is there for a reason that nobody knows.
 const NAMES: [&str; 5] = ["control.sock", "identity.key", "lock", "papers", "store.redb"];
@@ -172,8 +173,18 @@ fn the_home_of_a_user_with_a_passphrase_tells_nothing_at_any_moment() {
     let pieces = [0, FILE_LEN / 2, FILE_LEN - 24].map(|at| Secret::bytes("content", &content[at..at + 24]));
     place.check("a chat with files");
     Recording::of(place.alice.home()).assert_tells_nothing("content of a file", &pieces);
+    // Long enough to be under way when it is looked at.
+    let long = random_content(94, HALF_WAY_LEN);
+    let file = place.world.file(FILE_NAME, &long).unwrap();
+    offer_file(&mut bob, &file).unwrap();
+    let under_way = alice.expect(&file_event("in", "running"), MEETING);
+    let pieces = [0, HALF_WAY_LEN / 2].map(|at| Secret::bytes("content", &long[at..at + 24]));
+    place.check("half of a file");
     alice.process.kill().unwrap();
-    place.check("after a kill");
+    assert!(under_way.number("bytes").unwrap() < HALF_WAY_LEN as u64, "{under_way}");
+    assert!(alice.take_events().iter().all(|event| event.text("state") != "done"), "it is not half way");
+    place.check("after a kill half way through a file");
+    Recording::of(place.alice.home()).assert_tells_nothing("content of half a file", &pieces);
     bob.process.kill().unwrap();
 
     let (mut alice, mut bob) = place.meet();
