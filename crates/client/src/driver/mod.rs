@@ -10,6 +10,7 @@ pub(crate) mod log;
 mod network;
 mod profile;
 mod recall;
+mod source;
 mod tcp;
 mod udp;
 pub(crate) mod waiting;
@@ -38,6 +39,7 @@ use alarm::Alarm;
 use clock::Clock;
 use network::NetworkNews;
 use profile::{Conversations, Profile};
+use source::Source;
 use tcp::{BrokerConnection, Report};
 use udp::{Batch, Sent, Sockets};
 use waiting::{Batch as EventBatch, Spare, Waiting, turn_of_others};
@@ -51,9 +53,6 @@ const EVENTS_WAITING_HIGH: usize = 4096;
 const EVENTS_WAITING_MAX: usize = 4 * EVENTS_WAITING_HIGH;
 /// Requests that are taken before the network has its turn again.
 const REQUESTS_AT_ONCE: usize = 32;
-/// In one of so many turns another source than UDP is looked at first, each in its turn, so that datagrams
-/// without end keep nothing waiting.
-const OTHERS_FIRST_EVERY: usize = 4;
 /// Least time between two looks at this machine's addresses where the system says nothing of a change:
 /// less than it takes to answer a request.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -103,35 +102,6 @@ pub(crate) struct Driver {
     transmit: Vec<u8>,
     batch: Batch,
     stopping: bool,
-}
-
-/// Where something may come from, in the order in which it is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Udp,
-    Request,
-    Broker,
-    Carrier,
-    Timer,
-    Store,
-    Network,
-}
-
-impl Source {
-    const ALL: [Self; 7] =
-        [Self::Udp, Self::Request, Self::Broker, Self::Carrier, Self::Timer, Self::Store, Self::Network];
-
-    /// What is looked at first in this turn.
-    fn first(turn: usize) -> Self {
-        let others = turn.is_multiple_of(OTHERS_FIRST_EVERY).then_some(turn / OTHERS_FIRST_EVERY);
-        others.and_then(|round| Self::ALL.get(round % Self::ALL.len())).copied().unwrap_or(Self::Udp)
-    }
-
-    /// This one, those behind it, and then those before it.
-    fn and_then_the_others(self) -> impl Iterator<Item = Self> {
-        let behind = Self::ALL.into_iter().skip_while(move |source| *source != self);
-        behind.chain(Self::ALL.into_iter().take_while(move |source| *source != self))
-    }
 }
 
 /// What woke the driver.
@@ -591,22 +561,6 @@ impl Driver {
             self.wake(woken);
             self.settle();
             self.transmit();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_source_is_looked_at_first_now_and_then_and_all_of_them_in_each_turn() {
-        let turns = || 0..OTHERS_FIRST_EVERY * Source::ALL.len();
-        for source in Source::ALL {
-            assert!(turns().any(|turn| Source::first(turn) == source), "{source:?}");
-            let order: Vec<_> = source.and_then_the_others().collect();
-            assert_eq!((order.len(), order[0]), (Source::ALL.len(), source));
-            assert!(Source::ALL.iter().all(|other| order.contains(other)), "{order:?}");
         }
     }
 }
