@@ -42,7 +42,9 @@ pub(super) fn run(profile: Profile, args: &args::Doctor) -> Result<u8, Failure> 
     let call = Call::Doctor(DoctorCall { who: args.who.clone() });
     let verbose = profile.settings.verbose > 0;
     let envelope = Envelope { call, plain: !json, verbose };
-    let lock = match runtime()?.block_on(control::hold(&profile.home, &envelope)) {
+    // The connection lives as long as the runtime that made it.
+    let runtime = runtime()?;
+    let lock = match runtime.block_on(control::hold(&profile.home, &envelope)) {
         Err(failure) => {
             checks.push(Check::failed("control", &failure));
             return show(checks, json).map(exit);
@@ -51,11 +53,12 @@ pub(super) fn run(profile: Profile, args: &args::Doctor) -> Result<u8, Failure> 
             checks.push(Check::ok("key", "it is open in the chat that runs, and so is the store"));
             checks.push(Check::ok("control", "the chat that runs answers here"));
             let local = show(checks, json)?;
-            let there = runtime()?.block_on(control::through(stream, &profile.settings))?;
+            let there = runtime.block_on(control::through(stream, &profile.settings))?;
             return Ok(worse(local, there));
         }
         Ok(Place::Here(lock)) => lock,
     };
+    drop(runtime);
     checks.push(Check::ok("control", "no chat is open"));
     let identity = match profile.identity() {
         Ok(identity) => identity,
