@@ -62,6 +62,11 @@ pub enum Command {
         /// What.
         text: String,
     },
+    /// The user types something for somebody, who is shown it if a session is up. Never kept or repeated.
+    Typing {
+        /// For whom.
+        to: PeerId,
+    },
     /// Whether others are told what was shown to the user, from now on. Answered by nothing.
     ReadReceipts {
         /// Whether they are.

@@ -49,6 +49,13 @@ pub enum Event {
     Receipt(ReceiptEvent),
     /// A file transfer changed.
     File(Box<FileEvent>),
+    /// Somebody types something for this user, or did within the last seconds. At most once a second.
+    Typing {
+        /// Who.
+        peer: PeerId,
+        /// What they are called, if anything.
+        name: Option<Name>,
+    },
     /// What is known of a peer's key changed, or a key does not fit.
     Trust(TrustEvent),
     /// How this user stands towards others: at the start where that is not the default, and whenever a

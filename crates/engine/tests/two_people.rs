@@ -495,3 +495,21 @@ fn a_request_that_a_later_one_put_aside_is_made_again_when_that_comes_to_nothing
     world.command(BOB, Command::Accept { request, once: false });
     world.run_until(MINUTE, "they meet", |world| world.people.iter().all(world::Member::is_up));
 }
+
+#[test]
+fn whoever_types_is_seen_to_by_the_other_one_while_they_are_together_and_nothing_is_kept_of_it() {
+    let mut world = two(3, Manner::default(), Manner::default(), &calm());
+    let seen = |world: &World| {
+        let typing = |event: &&Event| matches!(event, Event::Typing { .. });
+        world.people[ALICE].events.iter().filter(typing).count()
+    };
+    let alice = world.people[ALICE].peer;
+    world.command(BOB, Command::Typing { to: alice });
+    meet(&mut world);
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(seen(&world), 0, "before they were together");
+    world.command(BOB, Command::Typing { to: alice });
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(seen(&world), 1);
+    talk(&mut world, 1);
+}

@@ -44,6 +44,8 @@ const MAX_DATA: u8 = 0x03;
 const MAX_STREAM_DATA: u8 = 0x04;
 const RESET: u8 = 0x05;
 const DATAGRAM: u8 = 0x06;
+/// Kind of a [`Frame::Datagram`] without bytes: the sender's user is typing.
+pub const TYPING: u8 = 0x01;
 const PATH_CHALLENGE: u8 = 0x07;
 const PATH_RESPONSE: u8 = 0x08;
 const CANDIDATES: u8 = 0x09;

@@ -46,6 +46,11 @@ pub enum SessionEvent {
     },
     /// Something happened to a stream beside the first two.
     Stream(StreamEvent),
+    /// The peer hints at something, which is never repeated; at most once a second.
+    Hint {
+        /// At what, known or not; see [`p2pchat_proto::frame::TYPING`].
+        kind: u8,
+    },
     /// The peer has not answered several probes.
     Suspect,
     /// The peer is heard again.

@@ -87,6 +87,7 @@ mod wire;
 pub use connection::acks::ACK_DELAY;
 pub use connection::congestion::Controller;
 pub use connection::epochs::{REKEY_AFTER, REKEY_AFTER_PACKETS, REKEY_OVERDUE};
+pub use connection::hints::HINT_INTERVAL;
 pub use connection::mtu::{DATAGRAM_SIZE, DATAGRAM_SIZE_LEAST, DATAGRAM_SIZE_MAX, DATAGRAM_SIZE_NEAR};
 pub use connection::rtt::{INITIAL_RTT, RttEstimator};
 pub use connection::{KEEPALIVE_FIRST, KEEPALIVE_LATER, LOST_AFTER, PACKETS_MAX, SUSPECT_AFTER_PTO};

@@ -312,6 +312,7 @@ impl World {
             | Event::Standing(_)
             | Event::File(_)
             | Event::Recalled { .. }
+            | Event::Typing { .. }
             | Event::Stopped(_) => {}
         }
         Ok(())

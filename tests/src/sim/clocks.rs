@@ -323,7 +323,8 @@ impl Clocks {
                 SessionEvent::Moved { .. }
                 | SessionEvent::Stream(_)
                 | SessionEvent::Suspect
-                | SessionEvent::Recovered => {}
+                | SessionEvent::Recovered
+                | SessionEvent::Hint { .. } => {}
             }
         }
     }

@@ -302,6 +302,7 @@ impl Contacts {
                 | SessionEvent::Body { .. }
                 | SessionEvent::Suspect
                 | SessionEvent::Recovered
+                | SessionEvent::Hint { .. }
                 | SessionEvent::Stream(_) => {}
             }
         }

@@ -263,6 +263,7 @@ impl Courier {
                 | SessionEvent::Moved { .. }
                 | SessionEvent::Suspect
                 | SessionEvent::Recovered
+                | SessionEvent::Hint { .. }
                 | SessionEvent::Stream(_) => {}
             }
         }

@@ -176,7 +176,10 @@ impl Pair {
                     SessionEvent::Body { bytes, .. } => side.bodies.push(bytes),
                     SessionEvent::Suspect => side.suspected += 1,
                     SessionEvent::Ended(reason) => side.ended = Some(reason),
-                    SessionEvent::Moved { .. } | SessionEvent::Stream(_) | SessionEvent::Recovered => {}
+                    SessionEvent::Moved { .. }
+                    | SessionEvent::Stream(_)
+                    | SessionEvent::Recovered
+                    | SessionEvent::Hint { .. } => {}
                 }
             }
         }

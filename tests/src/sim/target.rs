@@ -80,7 +80,8 @@ impl Product {
                 | SessionEvent::Moved { .. }
                 | SessionEvent::Stream(_)
                 | SessionEvent::Suspect
-                | SessionEvent::Recovered => {}
+                | SessionEvent::Recovered
+                | SessionEvent::Hint { .. } => {}
             }
         }
     }

@@ -65,6 +65,7 @@ impl Task for Decide {
             | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
+            | Event::Typing { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Error(_)

@@ -179,6 +179,7 @@ impl Task for Doctor {
             | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
+            | Event::Typing { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Error(_)

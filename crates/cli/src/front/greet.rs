@@ -41,6 +41,7 @@ pub async fn greet(events: &mut Events, broker: &str) -> Result<(), Failure> {
                 | Event::Standing(_)
                 | Event::Info { .. }
                 | Event::Recalled { .. }
+                | Event::Typing { .. }
                 | Event::Done { .. }
                 | Event::Failed { .. },
             ) => {}

@@ -54,6 +54,7 @@ impl Task for Listen {
             | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
+            | Event::Typing { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Error(_)

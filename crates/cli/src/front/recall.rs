@@ -55,6 +55,7 @@ impl Task for Ask {
             | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
+            | Event::Typing { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Error(_)

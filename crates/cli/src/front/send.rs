@@ -459,6 +459,7 @@ impl Task for Send {
             | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
+            | Event::Typing { .. }
             | Event::Error(_)
             | Event::Stopped(_) => {}
         }

@@ -110,6 +110,7 @@ impl Task for Stand {
             | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
+            | Event::Typing { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Error(_)

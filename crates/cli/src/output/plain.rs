@@ -73,6 +73,7 @@ impl Plain {
             Event::Message(event) => self.message(event, desk).into_iter().collect(),
             Event::Receipt(event) => self.receipt(event, desk).into_iter().collect(),
             Event::File(event) => self.file(event, desk).into_iter().collect(),
+            Event::Typing { peer, .. } => self.typing(*peer, desk).into_iter().collect(),
             Event::Trust(event) => trust(event, desk),
             Event::Standing(standing) => {
                 vec![Shown::notice(&format!("* you are {}", status::standing(*standing)))]
@@ -245,6 +246,12 @@ impl Plain {
             (false, false) => format!("{who}:"),
         };
         Some(Shown::new(Stream::Out, Role::Message(head.len()), &format!("{head} {}", event.text)))
+    }
+
+    /// Lines that come and go with every word would bury what is said.
+    fn typing(&self, peer: PeerId, desk: &Desk) -> Option<Shown> {
+        let who = desk.people().label(peer);
+        self.verbose.then(|| Shown::notice(&format!("* {who} is typing")))
     }
 
     fn receipt(&mut self, event: &ReceiptEvent, desk: &Desk) -> Option<Shown> {

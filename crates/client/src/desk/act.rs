@@ -172,6 +172,11 @@ impl Desk {
                 actions.push(Action::Ask { id: self.pending.next_id(), request });
                 show(Local::ReadReceipts(on), tag, actions);
             }
+            Slash::Typing(who) => match self.recipient(who.as_deref().or(to))? {
+                Recipient::Peer(to) => self.ask(Command::Typing { to }, tag, actions),
+                // Nobody is there to see it.
+                Recipient::Expected => done(tag, actions),
+            },
             Slash::Clear => {
                 actions.push(Action::Clear);
                 done(tag, actions);

@@ -328,7 +328,7 @@ impl Desk {
                 self.looking.remove(id);
                 self.finish(*id, Err(failure.clone()), &mut actions);
             }
-            Event::Broker(_) | Event::Error(_) | Event::Stopped(_) => {}
+            Event::Broker(_) | Event::Typing { .. } | Event::Error(_) | Event::Stopped(_) => {}
         }
         actions
     }

@@ -49,6 +49,7 @@ pub(crate) fn event(event: &Event) {
             let code = stopped.failure.as_ref().map(|failure| failure.code());
             info!(code, "stopped");
         }
+        Event::Typing { peer, .. } => debug!(%peer, "typing"),
         Event::People { .. } | Event::Info { .. } | Event::Recalled { .. } | Event::Done { .. } => {}
     }
 }

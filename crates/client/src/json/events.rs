@@ -32,6 +32,7 @@ pub fn event(event: &Event, at: WallTime) -> Option<String> {
         Event::Message(event) => message(event, at),
         Event::Receipt(event) => receipt(event, at),
         Event::File(event) => file(event, at),
+        Event::Typing { peer, name } => typing(*peer, name.as_ref(), at),
         Event::Trust(event) => trust(event, at),
         Event::Standing(standing) => return Some(super::standing(*standing, at)),
         Event::Info { id: _, sessions, sought, socket } => Object::event("info", at)
@@ -340,6 +341,13 @@ fn receipt(event: &ReceiptEvent, at: WallTime) -> Object {
         .with("message", event.message.to_string())
         .with("peer", event.peer.to_string())
         .with("state", delivery(event.state))
+}
+
+fn typing(peer: PeerId, name: Option<&Name>, at: WallTime) -> Object {
+    Object::event("typing", at)
+        .with("conversation", peer.to_string())
+        .with("peer", peer.to_string())
+        .with_some("name", name.map(Name::as_str))
 }
 
 fn file(event: &FileEvent, at: WallTime) -> Object {

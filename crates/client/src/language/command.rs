@@ -35,6 +35,7 @@ pub enum Verb {
     Id,
     Timestamps,
     ReadReceipts,
+    Typing,
     Clear,
 }
 
@@ -133,5 +134,6 @@ commands! {
     Timestamps Switch "timestamps" "/timestamps on|off" "show when messages came" "/timestamps on";
     ReadReceipts Switch "read-receipts" "/read-receipts on|off" "tell others that you read their messages"
         "/read-receipts off";
+    Typing Names "typing" "/typing [NAME]" "let somebody see that you are typing, for a few seconds" "/typing alice";
     Clear Nothing "clear" "/clear" "clear the screen" "/clear";
 }

@@ -131,6 +131,8 @@ pub enum Slash {
     Timestamps(bool),
     /// `/read-receipts on|off`
     ReadReceipts(bool),
+    /// `/typing [NAME]`
+    Typing(Option<String>),
     /// `/clear`
     Clear,
 }
@@ -264,6 +266,7 @@ impl Arguments<'_> {
             Verb::Id => Slash::Id,
             Verb::Timestamps => Slash::Timestamps(self.on_or_off()?),
             Verb::ReadReceipts => Slash::ReadReceipts(self.on_or_off()?),
+            Verb::Typing => Slash::Typing(self.optional()?),
             Verb::Clear => Slash::Clear,
         };
         match self.words.next()? {

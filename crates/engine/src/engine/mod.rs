@@ -193,6 +193,7 @@ impl Engine {
             Command::Close { peer } => self.close_session(id, peer, now),
             Command::Message { to, text } => self.compose(id, to, text, now),
             Command::Shown { message } => self.conversations.shown(message),
+            Command::Typing { to } => self.type_for(id, to, now),
             Command::ReadReceipts { tell } => self.conversations.tell_read(tell),
             Command::AcceptFile { transfer } => self.accept_file(id, transfer, now),
             Command::DeclineFile { transfer, reason } => self.decline_file(id, transfer, &reason, now),

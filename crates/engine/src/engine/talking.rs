@@ -4,6 +4,7 @@ use p2pchat_conversation::{self as conversation, ComposeError};
 use p2pchat_crypto::{EndpointBox, EndpointsError, Introduction, Role};
 use p2pchat_proto::broker::{Endpoints, Watch};
 use p2pchat_proto::conversation::DeviceEpoch;
+use p2pchat_proto::frame::TYPING;
 use p2pchat_proto::stream::UNKNOWN_HEAD;
 use p2pchat_proto::{PeerId, RequestId, UdpEndpoints};
 use p2pchat_session::{
@@ -166,6 +167,19 @@ impl Engine {
         }
     }
 
+    pub(super) fn type_for(&mut self, id: CommandId, to: PeerId, now: Now) {
+        if let Some(&session) = self.live.get(&self.now_known_as(to)) {
+            self.endpoint.hint(session, TYPING, now.moment);
+        }
+        self.done(id);
+    }
+
+    fn hinted(&mut self, session: SessionId, kind: u8) {
+        let Some(meeting) = self.meetings.get(&session).filter(|_| kind == TYPING) else { return };
+        let name = self.people.shown(meeting.peer);
+        self.events.push_back(Event::Typing { peer: meeting.peer, name });
+    }
+
     pub(super) fn settle_sessions(&mut self, now: Now) -> bool {
         let mut moved = false;
         while let Some((session, happened)) = self.endpoint.poll_event() {
@@ -177,6 +191,7 @@ impl Engine {
                 }
                 // Where the session runs now is told to whoever asks.
                 Happened::Moved { .. } => {}
+                Happened::Hint { kind } => self.hinted(session, kind),
                 Happened::Stream(event) => self.refuse_stream(session, event, now),
                 Happened::Suspect => {
                     self.set_session_state(session, SessionState::Suspect, now);

@@ -22,6 +22,7 @@ pub(crate) mod acks;
 pub(crate) mod confirmation;
 pub(crate) mod congestion;
 pub(crate) mod epochs;
+pub(crate) mod hints;
 pub(crate) mod mtu;
 pub(crate) mod pacing;
 pub(crate) mod packets;
@@ -55,6 +56,7 @@ pub(crate) use self::confirmation::Confirmation;
 use self::confirmation::Repeating;
 use self::congestion::Controller;
 use self::epochs::Epochs;
+use self::hints::Hints;
 use self::mtu::{DATAGRAM_SIZE, Mtu};
 use self::path::{Arrival, Paths};
 use self::recovery::{Expired, Outcome, Recovery};
@@ -152,6 +154,7 @@ pub(crate) struct Connection {
     events: VecDeque<SessionEvent>,
     /// Whether the next packet has to ask for an acknowledgement.
     ping: bool,
+    hints: Hints,
     suspect: bool,
     /// Probe timeouts since the peer was heard.
     unheard: u32,
@@ -197,6 +200,7 @@ impl Connection {
             timers: Timers::new(),
             events: VecDeque::new(),
             ping,
+            hints: Hints::default(),
             suspect: false,
             unheard: 0,
             keepalives: 0,
@@ -242,6 +246,13 @@ impl Connection {
             Phase::Confirming(_) | Phase::Closing(_) | Phase::Draining { .. } | Phase::Over => {
                 Err(SendError::NotUp)
             }
+        }
+    }
+
+    /// See [`crate::Endpoint::hint`].
+    pub(crate) fn hint(&mut self, kind: u8, now: Moment) {
+        if matches!(self.phase, Phase::Up { .. }) {
+            self.hints.offer(kind, now);
         }
     }
 

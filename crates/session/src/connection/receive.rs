@@ -168,6 +168,11 @@ impl Connection {
                 self.found |= !before && self.paths.is_validated();
             }
             Frame::Close { code } => reading.close = Some(*code),
+            Frame::Datagram { kind, bytes: [] } => {
+                if self.hints.hear(now) {
+                    self.events.push_back(SessionEvent::Hint { kind: *kind });
+                }
+            }
             // Known by layout; what they bring is for peers that said they understand it.
             Frame::Padding
             | Frame::Ping

@@ -140,7 +140,7 @@ impl Connection {
             self.repeat_oldest();
             sendable = self.streams.sendable();
         }
-        let other = self.ping || self.streams.has_grants();
+        let other = self.ping || self.hints.waits() || self.streams.has_grants();
         let wants = sendable.total() > 0 || other;
         let needed = |bytes: u64| bytes.saturating_add(FRAMES_OVERHEAD).min(most as u64);
         let may = if probing || !wants {
@@ -217,6 +217,10 @@ impl Connection {
             written.again |= chunk.again;
         }
         written.asks |= written.content.credit || written.streams;
+        if let Some(kind) = self.hints.take(room(out)) {
+            Frame::Datagram { kind, bytes: &[] }.encode(out);
+            written.asks = true;
+        }
         if !written.asks && room(out) > 0 {
             Frame::Ping.encode(out);
             written.asks = true;

@@ -201,6 +201,18 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Hints at something that is worth nothing later: it may be lost, and within [`crate::HINT_INTERVAL`] after
+    /// another one it is not sent. Nothing happens where the session is not up.
+    pub fn hint(&mut self, session: SessionId, kind: u8, now: Moment) {
+        self.now = now;
+        if let Some(Session::Connected(connection)) =
+            self.sessions.get_mut(&session).map(|entry| &mut entry.session)
+        {
+            connection.hint(kind, now);
+            self.make_ready(session);
+        }
+    }
+
     /// Peers get no more credit for messages while this is so, because nobody takes what came: they can
     /// send at most one window more each, and their sessions stay.
     pub fn withhold_credit(&mut self, withheld: bool) {

@@ -131,7 +131,8 @@ impl Attack {
                 SessionEvent::Moved { .. }
                 | SessionEvent::Stream(_)
                 | SessionEvent::Suspect
-                | SessionEvent::Recovered => {}
+                | SessionEvent::Recovered
+                | SessionEvent::Hint { .. } => {}
             }
         }
     }

@@ -46,6 +46,7 @@ fn arrived(pair: &Pair, session: SessionId, from: Moment, to: Moment) -> u64 {
         | SessionEvent::Stream(_)
         | SessionEvent::Suspect
         | SessionEvent::Recovered
+        | SessionEvent::Hint { .. }
         | SessionEvent::Ended(_) => 0,
     });
     bytes.sum()

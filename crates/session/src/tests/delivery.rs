@@ -3,9 +3,10 @@
 use core::time::Duration;
 
 use p2pchat_netsim::{LinkConfig, Loss, millis};
+use p2pchat_proto::frame::TYPING;
 
 use super::pair::{Pair, Who, good_line};
-use crate::SessionEvent;
+use crate::{HINT_INTERVAL, SessionEvent};
 
 /// Round-trip times, milliseconds.
 const ROUND_TRIPS: [u64; 3] = [40, 100, 450];
@@ -72,5 +73,32 @@ fn a_line_under_ten_percent_loss_takes_at_most_two_and_a_half_round_trips() {
                 assert!(p99 <= 2.5, "{loss} %: {p99} round trips");
             }
         }
+    }
+}
+
+#[test]
+fn a_hint_arrives_at_once_or_never() {
+    let hints = |pair: &Pair| pair.alice.count(|event| *event == SessionEvent::Hint { kind: TYPING });
+    let hint = |pair: &mut Pair| {
+        let now = pair.now;
+        let session = pair.bob.session;
+        pair.bob.endpoint.hint(session, TYPING, now);
+    };
+    for lost in [false, true] {
+        let loss = Loss::Independent { share: if lost { 1.0 } else { 0.0 } };
+        let mut pair = Pair::up(7, LinkConfig { loss, ..good_line() });
+        pair.run_for(Duration::from_secs(1));
+        hint(&mut pair);
+        pair.run_for(Duration::from_millis(100));
+        assert_eq!(hints(&pair), usize::from(!lost));
+        pair.network.link(pair.bob.address.ip(), pair.alice.address.ip(), good_line());
+        pair.say(Who::Bob, b"said");
+        pair.run_for(Duration::from_secs(2));
+        assert_eq!(pair.alice.bodies(crate::StreamId::CONVERSATION), [b"said"]);
+        assert_eq!(hints(&pair), usize::from(!lost), "it is not said again");
+        pair.run_for(HINT_INTERVAL);
+        (0..20).for_each(|_| hint(&mut pair));
+        pair.run_for(Duration::from_secs(1));
+        assert_eq!(hints(&pair), usize::from(!lost) + 1, "of many at once one is sent");
     }
 }

@@ -243,6 +243,7 @@ fn two_sessions_with_one_peer_live_side_by_side() {
             | SessionEvent::Stream(_)
             | SessionEvent::Suspect
             | SessionEvent::Recovered
+            | SessionEvent::Hint { .. }
             | SessionEvent::Ended(_) => None,
         })
         .collect();

@@ -102,7 +102,8 @@ fn two_who_moved_at_once_are_suspect_then_lost_and_meet_again_when_one_is_back_w
                 | SessionEvent::Stream(_)
                 | SessionEvent::Moved { .. }
                 | SessionEvent::Suspect
-                | SessionEvent::Recovered => None,
+                | SessionEvent::Recovered
+                | SessionEvent::Hint { .. } => None,
             });
             assert_eq!(ended.next(), Some(EndReason::Lost), "seed {seed}");
             assert!(ended.all(|reason| reason == EndReason::HandshakeTimedOut), "seed {seed}");

@@ -53,7 +53,8 @@ impl Side {
             | SessionEvent::Moved { .. }
             | SessionEvent::Stream(_)
             | SessionEvent::Suspect
-            | SessionEvent::Recovered => None,
+            | SessionEvent::Recovered
+            | SessionEvent::Hint { .. } => None,
         })
     }
 
@@ -67,6 +68,7 @@ impl Side {
             | SessionEvent::Stream(_)
             | SessionEvent::Suspect
             | SessionEvent::Recovered
+            | SessionEvent::Hint { .. }
             | SessionEvent::Ended(_) => None,
         });
         bodies.collect()

@@ -79,6 +79,7 @@ fn times(pair: &mut Pair, pouring: &mut Option<Pouring>, count: u64) -> Vec<Dura
         | SessionEvent::Stream(_)
         | SessionEvent::Suspect
         | SessionEvent::Recovered
+        | SessionEvent::Hint { .. }
         | SessionEvent::Ended(_) => None,
     });
     let times: Vec<_> = came.zip(&said).map(|(came, said)| came.saturating_since(*said)).collect();

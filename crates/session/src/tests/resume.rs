@@ -119,7 +119,8 @@ impl Two {
                     | SessionEvent::Moved { .. }
                     | SessionEvent::Stream(_)
                     | SessionEvent::Suspect
-                    | SessionEvent::Recovered => {}
+                    | SessionEvent::Recovered
+                    | SessionEvent::Hint { .. } => {}
                 }
             }
             if self.live[at].is_none() && self.redial[at].is_some_and(|due| due <= now) {

@@ -98,6 +98,7 @@ impl Person {
             | SessionEvent::Stream(_)
             | SessionEvent::Suspect
             | SessionEvent::Recovered
+            | SessionEvent::Hint { .. }
             | SessionEvent::Ended(_) => None,
         };
         self.events.iter().filter_map(line).collect()

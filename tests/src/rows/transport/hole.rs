@@ -223,6 +223,7 @@ impl Path {
                     | SessionEvent::Moved { .. }
                     | SessionEvent::Suspect
                     | SessionEvent::Recovered
+                    | SessionEvent::Hint { .. }
                     | SessionEvent::Ended(_) => {}
                 }
             }

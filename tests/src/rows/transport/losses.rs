@@ -277,7 +277,8 @@ impl Listening {
                     | SessionEvent::Moved { .. }
                     | SessionEvent::Stream(_)
                     | SessionEvent::Suspect
-                    | SessionEvent::Recovered => {}
+                    | SessionEvent::Recovered
+                    | SessionEvent::Hint { .. } => {}
                 }
             }
             for (to, bytes) in alice.sent(self.now) {

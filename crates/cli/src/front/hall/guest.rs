@@ -428,6 +428,7 @@ impl Own {
             | Event::Standing(_)
             | Event::Info { .. }
             | Event::Recalled { .. }
+            | Event::Typing { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Error(_)
@@ -458,6 +459,7 @@ impl Own {
             Event::Presence(_)
             | Event::Standing(_)
             | Event::Recalled { .. }
+            | Event::Typing { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Stopped(_) => false,

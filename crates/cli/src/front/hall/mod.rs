@@ -201,6 +201,7 @@ fn answered(event: &Event) -> Option<CommandId> {
         | Event::Receipt(_)
         | Event::File(_)
         | Event::Trust(_)
+        | Event::Typing { .. }
         | Event::Standing(_)
         | Event::Error(_)
         | Event::Stopped(_) => None,
