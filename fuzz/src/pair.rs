@@ -403,7 +403,10 @@ impl Pair {
                 assert!(bytes == body(number, len), "another body than was said");
             }
             SessionEvent::Stream(event) => self.hear_of_stream(who, event),
-            SessionEvent::Moved { .. } | SessionEvent::Suspect | SessionEvent::Recovered | SessionEvent::Hint { .. } => assert!(me.up),
+            SessionEvent::Moved { .. }
+            | SessionEvent::Suspect
+            | SessionEvent::Recovered
+            | SessionEvent::Hint { .. } => assert!(me.up),
             SessionEvent::Ended(reason) => {
                 match reason {
                     EndReason::ClosedHere => assert!(me.closed),
