@@ -111,14 +111,14 @@ fn key(careless: Option<Careless>, rng: &mut ChaCha20Rng) -> Result<bool, NotRun
     let mut later = fs::read(&path)?;
     let version = (0..later.len().min(HEAD_LEN)).find(|at| {
         let mut changed = later.clone();
-        changed[*at] = changed[*at].wrapping_add(1);
+        changed[*at] = u8::MAX;
         matches!(keyfile::is_locked(&changed), Err(keyfile::KeyFileError::Version(_)))
     });
     let version = version.ok_or_else(|| NotRun("no byte of a key file is its version".to_owned()))?;
-    later[version] = later[version].wrapping_add(1);
+    let known = core::mem::replace(&mut later[version], u8::MAX);
     fs::write(&path, &later)?;
     if careless == Some(Careless::Key) {
-        later[version] = later[version].wrapping_sub(1);
+        later[version] = known;
         return Ok(keyfile::open(&later, None).is_err());
     }
     let refused = place.profile.identity(None).map(drop);
