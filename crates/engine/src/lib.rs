@@ -29,6 +29,7 @@ pub mod history;
 mod link;
 mod now;
 mod people;
+mod records;
 pub mod rotation;
 mod sizes;
 mod wish;

@@ -27,6 +27,7 @@ use rand::{CryptoRng, RngExt};
 
 use crate::failure::Failure;
 use crate::now::Now;
+use crate::records::Records;
 
 /// How long connecting, handshake and login may take (protocol section 2).
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,9 +42,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Most messages that are kept from the login until the name is registered: as many as there are
 /// requests that may wait for one user; of a link record each at most.
 const EARLY_MAX: usize = 64;
-/// Bytes of a record's length field.
-const LENGTH_LEN: usize = 2;
-
 /// What the link wants of its owner.
 #[derive(Debug)]
 pub(crate) enum LinkOutput {
@@ -99,7 +97,7 @@ pub(crate) struct Link {
     pinned: Option<BrokerKey>,
     key: Option<BrokerKey>,
     state: State,
-    partial: Vec<u8>,
+    records: Records,
     failures: u32,
     /// To be held back by the broker at the next login, until a profile is said.
     hold_back: bool,
@@ -128,7 +126,7 @@ impl Link {
             pinned,
             key: None,
             state: State::Waiting { until: now.moment },
-            partial: Vec::new(),
+            records: Records::default(),
             failures: 0,
             hold_back: false,
             held_back: false,
@@ -235,7 +233,7 @@ impl Link {
             return;
         }
         let (handshake, first) = ClientHandshake::start(rng);
-        self.partial.clear();
+        self.records = Records::default();
         self.state = State::Shaking { handshake: Box::new(handshake), deadline: now.after(LOGIN_TIMEOUT) };
         self.outputs.push_back(LinkOutput::Send(frame(&first)));
     }
@@ -250,8 +248,8 @@ impl Link {
 
     /// Bytes came on the TCP connection.
     pub(crate) fn received(&mut self, bytes: &[u8], now: Now, rng: &mut dyn CryptoRng) {
-        self.partial.extend_from_slice(bytes);
-        while let Some(record) = self.take_record() {
+        self.records.push(bytes);
+        while let Some(record) = self.records.take() {
             if let Err(fault) = self.handle_record(record, now) {
                 self.fail(fault, now, rng);
                 return;
@@ -287,14 +285,6 @@ impl Link {
             self.outputs.push_back(LinkOutput::Close);
         }
         self.state = State::Closed;
-    }
-
-    fn take_record(&mut self) -> Option<Vec<u8>> {
-        let (length, rest) = self.partial.split_first_chunk::<LENGTH_LEN>()?;
-        let length = usize::from(u16::from_be_bytes(*length));
-        let record = rest.get(..length)?.to_vec();
-        self.partial.drain(..length.saturating_add(LENGTH_LEN));
-        Some(record)
     }
 
     fn handle_record(&mut self, mut record: Vec<u8>, now: Now) -> Result<(), Fault> {
@@ -457,7 +447,7 @@ impl Link {
 
     fn fail(&mut self, fault: Fault, now: Now, rng: &mut dyn CryptoRng) {
         self.end();
-        self.partial = Vec::new();
+        self.records = Records::default();
         let wait = match &fault {
             Fault::Restarting(wait) => *wait,
             Fault::Refused(_, seconds) if *seconds > 0 => Duration::from_secs(u64::from(*seconds)),

@@ -20,9 +20,7 @@ use rand::CryptoRng;
 
 use crate::failure::Failure;
 use crate::link::refused_reason;
-
-/// Bytes of a record's length field.
-const LENGTH_LEN: usize = 2;
+use crate::records::Records;
 
 /// What is to be done, and where.
 #[derive(Debug, Clone)]
@@ -44,7 +42,7 @@ pub struct RotationTerms {
 /// See the module. The driver opens a connection, hands on what comes, and sends what it is given.
 pub struct Rotation {
     terms: RotationTerms,
-    partial: Vec<u8>,
+    records: Records,
     state: State,
 }
 
@@ -89,7 +87,7 @@ impl Rotation {
     pub fn start(terms: RotationTerms, rng: &mut dyn CryptoRng) -> (Self, Vec<u8>) {
         let (handshake, first) = ClientHandshake::start(rng);
         let state = State::Shaking(Box::new(handshake));
-        (Self { terms, partial: Vec::new(), state }, frame(&first))
+        (Self { terms, records: Records::default(), state }, frame(&first))
     }
 
     /// Takes bytes of the broker.
@@ -98,23 +96,15 @@ impl Rotation {
     /// [`Failure::BrokerKeyChanged`], [`Failure::BrokerRefused`]; [`Failure::NameTaken`] if the name is
     /// neither the old key's nor the new one's, [`Failure::NameHeld`] if one of them has another.
     pub fn received(&mut self, bytes: &[u8]) -> Result<RotationProgress, Failure> {
-        self.partial.extend_from_slice(bytes);
+        self.records.push(bytes);
         let mut out = Vec::new();
-        while let Some(record) = self.take_record() {
+        while let Some(record) = self.records.take() {
             match self.take(record)? {
                 RotationProgress::Goes(bytes) => out.extend(bytes),
                 done @ RotationProgress::Done(_) => return Ok(done),
             }
         }
         Ok(RotationProgress::Goes(out))
-    }
-
-    fn take_record(&mut self) -> Option<Vec<u8>> {
-        let (length, rest) = self.partial.split_first_chunk::<LENGTH_LEN>()?;
-        let length = usize::from(u16::from_be_bytes(*length));
-        let record = rest.get(..length)?.to_vec();
-        self.partial.drain(..length.saturating_add(LENGTH_LEN));
-        Some(record)
     }
 
     fn take(&mut self, mut record: Vec<u8>) -> Result<RotationProgress, Failure> {
