@@ -11,6 +11,10 @@ fn end(mut peer: Peer) {
     assert_eq!(peer.quit().unwrap(), 0);
 }
 
+fn assert_shows(plain: &mut Peer, text: &str) {
+    plain.process.find(text, MEETING, |line| line.text.contains(text).then_some(())).unwrap();
+}
+
 #[test]
 fn who_types_is_told_to_a_front_end_and_a_message_tells_nothing_of_it() {
     let world = World::new().unwrap();
@@ -39,11 +43,11 @@ fn in_plain_mode_it_is_shown_to_whoever_wants_to_see_everything() {
     let world = World::new().unwrap();
     let alice = world.person("alice").unwrap().accept_everything().plain().arguments(["--verbose"]);
     let mut at_alices = alice.start(&["listen"]).unwrap();
+    assert_shows(&mut at_alices, "* at the broker");
     let mut bob = world.person("bob").unwrap().start(&["connect", "--to", "alice"]).unwrap();
     bob.expect(&session("up"), MEETING);
     bob.send_line("/typing alice").unwrap();
-    let shown = "* bob is typing";
-    at_alices.process.find(shown, MEETING, |line| line.text.contains(shown).then_some(())).unwrap();
+    assert_shows(&mut at_alices, "* bob is typing");
     end(bob);
     end(at_alices);
 }
