@@ -144,46 +144,31 @@ impl Doctor {
 
 impl Task for Doctor {
     fn event(&mut self, event: &Event, desk: &mut Desk, now: Instant) -> Vec<Step> {
-        match event {
-            Event::Broker(event) if self.phase == Phase::Broker => self.broker(event, desk, now),
-            Event::People { id, .. } if self.phase == Phase::RoundTrip(*id) => {
+        match (event, &self.phase) {
+            (Event::Broker(event), Phase::Broker) => self.broker(event, desk, now),
+            (Event::People { id, .. }, Phase::RoundTrip(asked)) if id == asked => {
                 let took = duration(now.saturating_duration_since(self.since));
                 self.checks.push(Check::ok("round trip", format!("the broker answers within {took}")));
                 self.meet(desk, now)
             }
-            Event::Session(event)
-                if self.phase == Phase::Meeting && event.state == SessionState::Up && self.is_up(desk) =>
+            (Event::Failed { id, failure }, Phase::RoundTrip(asked)) if id == asked => {
+                self.broker_fails(failure.clone(), desk, now)
+            }
+            (Event::Session(event), Phase::Meeting)
+                if event.state == SessionState::Up && self.is_up(desk) =>
             {
                 let id = desk.next_id();
                 self.report(id, now)
             }
-            Event::Info { id, sessions, .. } if self.phase == Phase::Report(*id) => {
-                self.reported(sessions, desk)
-            }
-            Event::Failed { id, failure } if self.phase == Phase::RoundTrip(*id) => {
-                self.broker_fails(failure.clone(), desk, now)
-            }
-            Event::Failed { id, failure } if Some(*id) == self.asked && self.phase == Phase::Meeting => {
+            (Event::Failed { id, failure }, Phase::Meeting) if Some(*id) == self.asked => {
                 self.not_met(failure.clone())
             }
-            Event::Ready(_)
-            | Event::Broker(_)
-            | Event::Presence(_)
-            | Event::People { .. }
-            | Event::Request(_)
-            | Event::Session(_)
-            | Event::Message(_)
-            | Event::Receipt(_)
-            | Event::File(_)
-            | Event::Trust(_)
-            | Event::Standing(_)
-            | Event::Info { .. }
-            | Event::Recalled { .. }
-            | Event::Typing { .. }
-            | Event::Done { .. }
-            | Event::Failed { .. }
-            | Event::Error(_)
-            | Event::Stopped(_) => Vec::new(),
+            (Event::Info { id, sessions, .. }, Phase::Report(asked)) if id == asked => {
+                self.reported(sessions, desk)
+            }
+            (_, Phase::Broker | Phase::RoundTrip(_) | Phase::Meeting | Phase::Report(_) | Phase::Over) => {
+                Vec::new()
+            }
         }
     }
 
@@ -211,14 +196,6 @@ impl Task for Doctor {
             }
             Phase::Report(_) | Phase::Over => self.end(),
         }
-    }
-
-    fn input_ended(&mut self, _: Instant) -> bool {
-        false
-    }
-
-    fn settled(&mut self, _: &Desk) -> Option<Step> {
-        None
     }
 
     fn waits_for_broker(&self) -> bool {

@@ -71,14 +71,6 @@ impl Task for List {
         vec![Step::Stop(Some(self.wait.failure()))]
     }
 
-    fn input_ended(&mut self, _: Instant) -> bool {
-        false
-    }
-
-    fn settled(&mut self, _: &Desk) -> Option<Step> {
-        None
-    }
-
     fn waits_for_broker(&self) -> bool {
         self.command.is_none()
     }

@@ -71,18 +71,10 @@ impl Task for Listen {
         Vec::new()
     }
 
-    fn input_ended(&mut self, _: Instant) -> bool {
-        false
-    }
-
     fn settled(&mut self, _: &Desk) -> Option<Step> {
         if !self.connected.is_empty() {
             return None;
         }
         self.refused.take().map(|failure| Step::Stop(Some(failure)))
-    }
-
-    fn waits_for_broker(&self) -> bool {
-        false
     }
 }

@@ -7,7 +7,7 @@ use p2pchat_client::store::Recall;
 use p2pchat_client::{CommandId, Event, Failure, Request};
 use tokio::time::{Duration, Instant};
 
-use super::task::{Step, Task};
+use super::task::{Step, Task, failed};
 
 /// How long the store may take: with a disk that takes nothing, what is to be written goes first.
 const STORE_WAIT: Duration = Duration::from_secs(10);
@@ -29,37 +29,17 @@ impl Ask {
 
 impl Task for Ask {
     fn event(&mut self, event: &Event, desk: &mut Desk, _: Instant) -> Vec<Step> {
-        match event {
-            Event::Ready(_) if self.command.is_none() => {
-                let id = desk.next_id();
-                self.command = Some(id);
-                vec![Step::Do(Action::Ask { id, request: Request::Recall(self.question.clone()) })]
-            }
-            Event::Recalled { id, answer } if Some(*id) == self.command => {
-                let lines = lines(answer).into_iter().map(|local| Step::Do(Action::Show(local)));
-                lines.chain([Step::Stop(None)]).collect()
-            }
-            Event::Failed { id, failure } if Some(*id) == self.command => {
-                vec![Step::Stop(Some(failure.clone()))]
-            }
-            Event::Ready(_)
-            | Event::Broker(_)
-            | Event::Presence(_)
-            | Event::People { .. }
-            | Event::Request(_)
-            | Event::Session(_)
-            | Event::Message(_)
-            | Event::Receipt(_)
-            | Event::File(_)
-            | Event::Trust(_)
-            | Event::Standing(_)
-            | Event::Info { .. }
-            | Event::Recalled { .. }
-            | Event::Typing { .. }
-            | Event::Done { .. }
-            | Event::Failed { .. }
-            | Event::Error(_)
-            | Event::Stopped(_) => Vec::new(),
+        if matches!(event, Event::Ready(_)) && self.command.is_none() {
+            let id = desk.next_id();
+            self.command = Some(id);
+            vec![Step::Do(Action::Ask { id, request: Request::Recall(self.question.clone()) })]
+        } else if let Event::Recalled { id, answer } = event
+            && Some(*id) == self.command
+        {
+            let lines = lines(answer).into_iter().map(|local| Step::Do(Action::Show(local)));
+            lines.chain([Step::Stop(None)]).collect()
+        } else {
+            failed(event, self.command)
         }
     }
 
@@ -72,18 +52,6 @@ impl Task for Ask {
             what: "read the history".to_owned(),
             reason: "the store of the running p2pchat does not answer; is its disk full?".to_owned(),
         }))]
-    }
-
-    fn input_ended(&mut self, _: Instant) -> bool {
-        false
-    }
-
-    fn settled(&mut self, _: &Desk) -> Option<Step> {
-        None
-    }
-
-    fn waits_for_broker(&self) -> bool {
-        false
     }
 
     fn shown(&self, _: Event) -> Option<Event> {

@@ -489,10 +489,6 @@ impl Task for Send {
         Vec::new()
     }
 
-    fn input_ended(&mut self, _: Instant) -> bool {
-        false
-    }
-
     fn settled(&mut self, _: &Desk) -> Option<Step> {
         for recipient in &mut self.recipients {
             if recipient.stage != Stage::Over && recipient.has_everything(self.parcel.wait) {

@@ -8,7 +8,7 @@ use p2pchat_client::{Command, CommandId, Event, Failure, Request};
 use p2pchat_proto::StandingChange;
 use tokio::time::{Duration, Instant};
 
-use super::task::{Step, Task, ask};
+use super::task::{Step, Task, ask, failed, unanswered};
 
 /// How long the answer may take: the store has to be asked, too.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -73,48 +73,32 @@ impl Stand {
 
 impl Task for Stand {
     fn event(&mut self, event: &Event, desk: &mut Desk, _: Instant) -> Vec<Step> {
-        match event {
-            Event::Broker(event) => {
-                self.broker = Some(event.clone());
-                Vec::new()
+        if let Event::Broker(event) = event {
+            self.broker = Some(event.clone());
+            Vec::new()
+        } else if matches!(event, Event::Ready(_)) && self.stand.is_none() && self.info.is_none() {
+            if self.change == StandingChange::default() {
+                return self.look(desk);
             }
-            Event::Ready(_) if self.stand.is_none() && self.info.is_none() => {
-                if self.change == StandingChange::default() {
-                    return self.look(desk);
-                }
-                let id = desk.next_id();
-                self.stand = Some(id);
-                vec![ask(id, Command::Stand { change: self.change })]
-            }
-            Event::Done { id, .. } if Some(*id) == self.stand => self.look(desk),
-            Event::Info { id, sessions, .. } if Some(*id) == self.info => {
-                self.sessions = Some(sessions.clone());
-                self.show(desk)
-            }
-            Event::Recalled { id, answer: Recalled::Talks(talks) } if Some(*id) == self.talks => {
-                self.waiting = Some(talks.iter().filter(|talk| talk.waiting > 0).cloned().collect());
-                self.show(desk)
-            }
-            Event::Failed { id, failure } if [self.stand, self.info, self.talks].contains(&Some(*id)) => {
-                vec![Step::Stop(Some(failure.clone()))]
-            }
-            Event::Ready(_)
-            | Event::Presence(_)
-            | Event::People { .. }
-            | Event::Request(_)
-            | Event::Session(_)
-            | Event::Message(_)
-            | Event::Receipt(_)
-            | Event::File(_)
-            | Event::Trust(_)
-            | Event::Standing(_)
-            | Event::Info { .. }
-            | Event::Recalled { .. }
-            | Event::Typing { .. }
-            | Event::Done { .. }
-            | Event::Failed { .. }
-            | Event::Error(_)
-            | Event::Stopped(_) => Vec::new(),
+            let id = desk.next_id();
+            self.stand = Some(id);
+            vec![ask(id, Command::Stand { change: self.change })]
+        } else if let Event::Done { id, .. } = event
+            && Some(*id) == self.stand
+        {
+            self.look(desk)
+        } else if let Event::Info { id, sessions, .. } = event
+            && Some(*id) == self.info
+        {
+            self.sessions = Some(sessions.clone());
+            self.show(desk)
+        } else if let Event::Recalled { id, answer: Recalled::Talks(talks) } = event
+            && Some(*id) == self.talks
+        {
+            self.waiting = Some(talks.iter().filter(|talk| talk.waiting > 0).cloned().collect());
+            self.show(desk)
+        } else {
+            failed(event, [self.stand, self.info, self.talks].into_iter().flatten())
         }
     }
 
@@ -123,22 +107,7 @@ impl Task for Stand {
     }
 
     fn timeout(&mut self, _: &mut Desk, _: Instant) -> Vec<Step> {
-        vec![Step::Stop(Some(Failure::Local {
-            what: "show the status".to_owned(),
-            reason: "the running p2pchat does not answer".to_owned(),
-        }))]
-    }
-
-    fn input_ended(&mut self, _: Instant) -> bool {
-        false
-    }
-
-    fn settled(&mut self, _: &Desk) -> Option<Step> {
-        None
-    }
-
-    fn waits_for_broker(&self) -> bool {
-        false
+        unanswered("show the status")
     }
 
     fn shown(&self, _: Event) -> Option<Event> {

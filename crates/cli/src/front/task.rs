@@ -31,13 +31,19 @@ pub trait Task {
     fn timeout(&mut self, desk: &mut Desk, now: Instant) -> Vec<Step>;
 
     /// Input has ended; whether it ends for that.
-    fn input_ended(&mut self, now: Instant) -> bool;
+    fn input_ended(&mut self, _now: Instant) -> bool {
+        false
+    }
 
-    /// Whether it is over, asked after everything else was done.
-    fn settled(&mut self, desk: &Desk) -> Option<Step>;
+    /// Whether it is over, asked after everything else was done. Most say so where they come to know it.
+    fn settled(&mut self, _desk: &Desk) -> Option<Step> {
+        None
+    }
 
     /// Whether signs of patience are due.
-    fn waits_for_broker(&self) -> bool;
+    fn waits_for_broker(&self) -> bool {
+        false
+    }
 
     /// What to show of an event; everything, unless the task says otherwise.
     fn shown(&self, event: Event) -> Option<Event> {
@@ -53,6 +59,21 @@ pub trait Task {
 /// A command of the task's own.
 pub(super) fn ask(id: CommandId, command: Command) -> Step {
     Step::Do(Action::Ask { id, request: Request::Engine(command) })
+}
+
+/// The end of a task one of whose commands failed by this event; nothing by any other.
+pub(super) fn failed(event: &Event, commands: impl IntoIterator<Item = CommandId>) -> Vec<Step> {
+    let Event::Failed { id, failure } = event else { return Vec::new() };
+    let own = commands.into_iter().any(|command| command == *id);
+    own.then(|| Step::Stop(Some(failure.clone()))).into_iter().collect()
+}
+
+/// The end of a task that asked the running process to do `what`, and was not answered in time.
+pub(super) fn unanswered(what: &str) -> Vec<Step> {
+    vec![Step::Stop(Some(Failure::Local {
+        what: what.to_owned(),
+        reason: "the running p2pchat does not answer".to_owned(),
+    }))]
 }
 
 /// The wait for a broker.

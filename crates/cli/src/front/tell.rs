@@ -36,18 +36,6 @@ impl Task for Tell {
         Vec::new()
     }
 
-    fn input_ended(&mut self, _: Instant) -> bool {
-        false
-    }
-
-    fn settled(&mut self, _: &Desk) -> Option<Step> {
-        None
-    }
-
-    fn waits_for_broker(&self) -> bool {
-        false
-    }
-
     fn shown(&self, _: Event) -> Option<Event> {
         None
     }
