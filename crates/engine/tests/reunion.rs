@@ -5,7 +5,7 @@
 #[allow(dead_code, reason = "each test crate uses a part of it")]
 mod world;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use p2pchat_engine::event::{RequestState, SessionState};
@@ -296,6 +296,47 @@ fn with_the_broker_there_a_request_goes_its_way_and_nobody_is_dialled() {
         |event: &Event| matches!(event, Event::Request(request) if request.state == RequestState::Accepted);
     assert!(world.people[BOB].events.iter().any(asked));
     assert!(reasons(&world.people[BOB]).is_empty(), "{:?}", reasons(&world.people[BOB]));
+}
+
+/// Those of `movers` get another address in the same moment, while the broker is there.
+fn moved(seed: u64, movers: &[usize]) -> World {
+    let mut world = introduced(seed, false);
+    let at = [ALICE, BOB].map(|who| {
+        let new = SocketAddr::from((Ipv4Addr::new(198, 51, 100, u8::try_from(who).unwrap() + 1), 7000));
+        if movers.contains(&who) { new } else { world.people[who].address }
+    });
+    world.net.link(at[ALICE].ip(), at[BOB].ip(), line(0.0));
+    world.people.iter_mut().for_each(|member| member.events.clear());
+    movers.iter().for_each(|&who| world.moves(who, at[who]));
+    world
+}
+
+fn asked(member: &Member) -> bool {
+    member.events.iter().any(|event| matches!(event, Event::Request(_)))
+}
+
+#[test]
+fn two_who_moved_at_once_are_brought_together_by_the_broker() {
+    for seed in 0..20 {
+        let mut world = moved(seed, &[ALICE, BOB]);
+        world.run_until(SECOND * 10, "both are up again", both_up);
+        assert!(world.people.iter().any(asked));
+        talk(&mut world);
+        // And with what they have by then they stay together.
+        world.people.iter_mut().for_each(|member| member.events.clear());
+        world.run_for(MINUTE * 2);
+        assert!(world.people.iter().all(|member| member.sessions().is_empty() && !asked(member)), "{seed}");
+    }
+}
+
+#[test]
+fn somebody_who_moved_alone_asks_for_nobody() {
+    for (seed, mover) in [(20, ALICE), (21, BOB)] {
+        let mut world = moved(seed, &[mover]);
+        talk(&mut world);
+        world.run_for(MINUTE);
+        assert!(world.people.iter().all(|member| member.sessions().is_empty() && !asked(member)));
+    }
 }
 
 #[test]

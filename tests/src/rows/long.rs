@@ -62,6 +62,12 @@ pub const ROWS: &[Row] = &[
         run: moves::both_at_once,
     },
     Row {
+        id: "T15-ASKED",
+        attack: "the addresses of two real clients change at once, the broker there",
+        expected: "a line each way within 15 s (needs root)",
+        run: moves::both_with_a_broker,
+    },
+    Row {
         id: "T19-SLEEP",
         attack: "a real client is stopped for 60 s and continued, with the broker there, and killed",
         expected: "a line each way within 3 s",

@@ -361,8 +361,8 @@ impl Driver {
         match woken {
             Woken::Request(Some((id, request))) => self.take_request(id, request),
             Woken::Request(None) => self.stopping = true,
-            Woken::Broker(Report::Opened(address)) => {
-                self.over_loopback = address.ip().to_canonical().is_loopback();
+            Woken::Broker(Report::Opened { to, .. }) => {
+                self.over_loopback = to.ip().to_canonical().is_loopback();
                 self.files.set_over_loopback(self.over_loopback);
                 self.engine.broker_opened(self.endpoints(), self.over_loopback, now);
             }
@@ -388,6 +388,10 @@ impl Driver {
             Woken::Network => {
                 self.engine.announce(self.endpoints());
                 if let Some(here) = addresses() {
+                    if self.broker.leave_behind(&here) {
+                        let reason = "this machine has another address".to_owned();
+                        self.engine.broker_closed(reason, now);
+                    }
                     self.engine.addresses_changed(&here, now);
                 }
             }

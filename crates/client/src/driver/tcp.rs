@@ -1,6 +1,6 @@
 //! The TCP connection to the broker: a task of its own that only moves bytes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,8 +19,13 @@ const READ_BUFFER: usize = 64 * 1024;
 /// What happened on the connection.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// It is open; the broker's address as this machine sees it.
-    Opened(SocketAddr),
+    /// It is open.
+    Opened {
+        /// The broker's address as this machine sees it.
+        to: SocketAddr,
+        /// The address of this machine that it runs from.
+        from: IpAddr,
+    },
     /// Bytes came.
     Bytes(Vec<u8>),
     /// It ended, or could not be made.
@@ -36,7 +41,8 @@ pub(crate) struct BrokerConnection {
 }
 
 struct Current {
-    opened: bool,
+    /// Where it runs from, once it is open.
+    from: Option<IpAddr>,
     task: JoinHandle<()>,
     writes: mpsc::Sender<Vec<u8>>,
     reports: mpsc::Receiver<Report>,
@@ -49,7 +55,7 @@ impl BrokerConnection {
         let (writes, to_write) = mpsc::channel(WRITE_QUEUE);
         let (report, reports) = mpsc::channel(REPORT_QUEUE);
         let task = tokio::spawn(run(host_port, to_write, report));
-        self.current = Some(Current { opened: false, task, writes, reports });
+        self.current = Some(Current { from: None, task, writes, reports });
     }
 
     /// Hands bytes to the connection.
@@ -62,8 +68,8 @@ impl BrokerConnection {
 
     /// Closes the connection once what waits is written.
     pub(crate) fn close(&mut self) {
-        let Some(Current { opened, task, .. }) = self.current.take() else { return };
-        if opened {
+        let Some(Current { from, task, .. }) = self.current.take() else { return };
+        if from.is_some() {
             // Without a sender the task writes what is left and ends.
             self.ending = Some(task);
         } else {
@@ -87,10 +93,20 @@ impl BrokerConnection {
             self.current = None;
             Report::Closed("the connection ended".to_owned())
         });
-        if let (Report::Opened(_), Some(current)) = (&report, &mut self.current) {
-            current.opened = true;
+        if let (Report::Opened { from, .. }, Some(current)) = (&report, &mut self.current) {
+            current.from = Some(*from);
         }
         Poll::Ready(report)
+    }
+
+    /// Gives up a connection from an address that is none of `here` any more; whether it was one. Nothing
+    /// comes to it, and TCP would find out in many seconds.
+    pub(crate) fn leave_behind(&mut self, here: &[IpAddr]) -> bool {
+        let gone = |current: &mut Current| current.from.is_some_and(|from| !here.contains(&from));
+        self.current.take_if(gone).is_some_and(|current| {
+            current.task.abort();
+            true
+        })
     }
 }
 
@@ -110,8 +126,8 @@ async fn exchange(
 ) -> std::io::Result<()> {
     let stream = TcpStream::connect(host_port).await?;
     stream.set_nodelay(true)?;
-    let address = stream.peer_addr()?;
-    if reports.send(Report::Opened(address)).await.is_err() {
+    let (to, from) = (stream.peer_addr()?, stream.local_addr()?.ip().to_canonical());
+    if reports.send(Report::Opened { to, from }).await.is_err() {
         return Ok(());
     }
     let (mut reader, mut writer) = stream.into_split();
@@ -129,5 +145,32 @@ async fn exchange(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_given_up_where_its_address_is_gone_and_only_then() {
+        let broker = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut connection = BrokerConnection::default();
+        let [here, elsewhere] = ["127.0.0.1", "192.0.2.1"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        assert!(!connection.leave_behind(&[elsewhere]), "there is none");
+        connection.dial(broker.local_addr().unwrap().to_string());
+        assert!(!connection.leave_behind(&[elsewhere]), "it may run from anywhere yet");
+        let report = poll_fn(|context| connection.poll_report(context)).await;
+        assert!(
+            matches!(report, Report::Opened { to, from } if to.ip() == here && from == here),
+            "{report:?}"
+        );
+        assert!(!connection.leave_behind(&[elsewhere, here]));
+        assert!(connection.leave_behind(&[elsewhere]));
+        let nothing = poll_fn(|context| Poll::Ready(connection.poll_report(context))).await;
+        assert!(nothing.is_pending(), "{nothing:?}");
+        assert!(!connection.leave_behind(&[elsewhere]));
     }
 }

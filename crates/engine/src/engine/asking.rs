@@ -74,6 +74,14 @@ impl Engine {
         self.wishes.insert(WishId(self.next_wish), wish);
     }
 
+    /// Somebody whose session does not go on is wished for again, once.
+    pub(super) fn wish_again(&mut self, peer: PeerId, now: Now) {
+        let name = self.people.name(peer);
+        if self.wish_for(peer, name.as_ref()).is_none() {
+            self.wish(Wish::again(peer, name, now));
+        }
+    }
+
     pub(super) fn cancel_request(&mut self, id: CommandId, request: RequestId, now: Now) {
         let Some(wish) = self.wish_of(request) else {
             self.failed(id, Failure::NoSuch { what: "request" });

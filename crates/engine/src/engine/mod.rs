@@ -90,6 +90,8 @@ pub struct Engine {
     bonds: BTreeMap<PeerId, Bond>,
     reunions: BTreeMap<PeerId, Reunion>,
     wakefulness: Wakefulness,
+    /// When the addresses of this machine changed last.
+    moved: Option<Moment>,
     expiry: Expiry,
     stopping: bool,
     numbers: Numbers,
@@ -166,6 +168,7 @@ impl Engine {
             bonds: BTreeMap::new(),
             reunions: BTreeMap::new(),
             wakefulness: Wakefulness::new(now),
+            moved: None,
             expiry: Expiry::new(config.expire),
             stopping: false,
             numbers: Numbers::default(),
@@ -278,6 +281,7 @@ impl Engine {
 
     /// The network of this machine has changed, and these are its addresses now.
     pub fn addresses_changed(&mut self, here: &[IpAddr], now: Now) {
+        self.moved = Some(now.moment);
         self.endpoint.addresses_changed(here, now.moment);
         self.look_from_here(now);
         self.settle(now);

@@ -106,6 +106,25 @@ impl Engine {
         }
     }
 
+    /// Somebody does not answer since this machine has other addresses. They may have moved as well, and then
+    /// only the broker knows where to.
+    pub(super) fn ask_after_move(&mut self, session: SessionId, now: Now) {
+        let lately = self.moved.is_some_and(|moved| now.moment.saturating_since(moved) < LOST_AFTER);
+        let Some(meeting) = self.meetings.get(&session).filter(|_| lately) else { return };
+        let (peer, mine) = (meeting.peer, matches!(meeting.bond, Bond::Connecting { .. }));
+        if mine && meeting.state == SessionState::Suspect && self.live.get(&peer) == Some(&session) {
+            self.wish_again(peer, now);
+        }
+    }
+
+    /// Whoever did not answer does so again: what was asked of the broker meanwhile is not needed.
+    pub(super) fn ask_no_more(&mut self, session: SessionId) {
+        let Some(peer) = self.meetings.get(&session).map(|meeting| meeting.peer) else { return };
+        if let Some(wish) = self.wish_for(peer, None) {
+            self.fulfil(wish);
+        }
+    }
+
     /// Whether nobody has to be looked for.
     fn is_there(&self, peer: PeerId) -> bool {
         let live = self.live.get(&peer).and_then(|session| self.meetings.get(session));
@@ -162,6 +181,8 @@ impl Engine {
 
     /// This machine is at another place: whoever could not be reached from the last one may be from here.
     pub(super) fn look_from_here(&mut self, now: Now) {
+        let silent: Vec<SessionId> = self.live.values().copied().collect();
+        silent.into_iter().for_each(|session| self.ask_after_move(session, now));
         let mut begun = Vec::new();
         for reunion in self.reunions.values_mut() {
             reunion.failures = reunion.failures.min(1);

@@ -23,7 +23,6 @@ use crate::event::{
 use crate::failure::Failure;
 use crate::now::Now;
 use crate::people::Pin;
-use crate::wish::Wish;
 
 /// How a session ends when its user is done with it.
 pub(super) const CLOSE_DONE: CloseCode = CloseCode::Done;
@@ -196,8 +195,12 @@ impl Engine {
                 Happened::Suspect => {
                     self.set_session_state(session, SessionState::Suspect, now);
                     self.look_after_sleep(session, now);
+                    self.ask_after_move(session, now);
                 }
-                Happened::Recovered => self.set_session_state(session, SessionState::Up, now),
+                Happened::Recovered => {
+                    self.set_session_state(session, SessionState::Up, now);
+                    self.ask_no_more(session);
+                }
                 Happened::Ended(reason) => self.session_ended(session, &reason, now),
             }
         }
@@ -399,7 +402,7 @@ impl Engine {
             self.ask_anew(Some(peer), self.people.name(peer).as_ref(), now);
         }
         if mine && ending.again && (was_up || again) {
-            self.wish(Wish::again(peer, self.people.name(peer), now));
+            self.wish_again(peer, now);
         } else if !was_up && *reason == EndReason::HandshakeTimedOut {
             self.events.push_back(Event::Error(Failure::NoPath { who: self.people.label(peer) }));
         }

@@ -281,6 +281,21 @@ impl World {
         self.command(who, Command::Message { to, text: text.to_owned() });
     }
 
+    /// Somebody's machine gets another address, and its system says so.
+    pub fn moves(&mut self, who: usize, to: SocketAddr) {
+        let now = self.clock_of(who);
+        let member = &mut self.people[who];
+        if let Some(conn) = member.conn.take() {
+            self.broker.links.remove(&conn);
+            self.broker.registry.disconnected(conn);
+            member.engine.broker_closed("the address is gone".to_owned(), now);
+        }
+        member.address = to;
+        member.engine.announce(UdpEndpoints::new([to]));
+        member.engine.addresses_changed(&[to.ip()], now);
+        self.settle();
+    }
+
     /// The broker dies without a word.
     pub fn kill_broker(&mut self) {
         self.broker.up = false;

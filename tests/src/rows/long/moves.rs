@@ -1,4 +1,4 @@
-//! T15 with real processes: addresses that change under two people who have no broker any more.
+//! T15 with real processes: addresses that change under two people, mostly without a broker.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -26,10 +26,11 @@ const FOUND: Duration = Duration::from_secs(90);
 const ALICE: usize = 0;
 const BOB: usize = 1;
 
-/// Two who met over a broker that is dead now.
+/// Two who met over a broker.
 struct Movers {
     // Processes go before the places where they run.
     people: [Peer; HOMES],
+    broker: Broker,
     homes: Homes,
     said: u32,
     _files: TempDir,
@@ -46,13 +47,28 @@ enum Without {
 }
 
 impl Movers {
+    /// Two whose broker is dead now.
+    fn alone(without: Without) -> Result<Self, NotRun> {
+        let mut movers = Self::meet(without)?;
+        movers.kill_broker()?;
+        movers.line(BOB)?.ok_or_else(|| NotRun("nothing arrives before anybody moves".to_owned()))?;
+        Ok(movers)
+    }
+
+    fn kill_broker(&mut self) -> Result<(), Failure> {
+        self.broker.kill()?;
+        for peer in &mut self.people {
+            peer.wait(&event("broker").with("state", "lost"), PROMPT)?;
+        }
+        Ok(())
+    }
+
     fn meet(without: Without) -> Result<Self, NotRun> {
         let homes = Homes::new()?;
         let files = tempfile::tempdir().map_err(Failure::system("make a temporary directory"))?;
         let trace = Trace::default();
         let listen = SocketAddr::from((homes.router_ip(), 0));
-        let mut broker =
-            homes.at_router(|| Broker::start_at(listen, &files.path().join("broker"), &trace))?;
+        let broker = homes.at_router(|| Broker::start_at(listen, &files.path().join("broker"), &trace))?;
         let start = |at: usize, name: &str, words: &[&str]| {
             let home = files.path().join(name);
             std::fs::create_dir_all(&home).map_err(Failure::system("make a home"))?;
@@ -73,13 +89,7 @@ impl Movers {
         for peer in [&mut alice, &mut bob] {
             peer.wait(&session("up"), MEETING)?;
         }
-        broker.kill()?;
-        let mut movers = Self { people: [alice, bob], homes, said: 0, _files: files };
-        for at in 0..HOMES {
-            movers.people[at].wait(&event("broker").with("state", "lost"), PROMPT)?;
-        }
-        movers.line(BOB)?.ok_or_else(|| NotRun("nothing arrives before anybody moves".to_owned()))?;
-        Ok(movers)
+        Ok(Self { people: [alice, bob], broker, homes, said: 0, _files: files })
     }
 
     /// How long a line of one takes to be shown to the other.
@@ -99,7 +109,7 @@ impl Movers {
 /// One after the other, and each time the one who moved or the one who stayed speaks first.
 pub(super) fn one_at_a_time(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
     let without = if defence == Defence::InPlace { Without::Nothing } else { Without::Moving };
-    let mut movers = Movers::meet(without)?;
+    let mut movers = Movers::alone(without)?;
     let mut longest = Duration::ZERO;
     let moves = [(ALICE, 3, ALICE), (BOB, 3, ALICE), (ALICE, 4, BOB), (BOB, FIRST, BOB)];
     for (who, host, first) in moves {
@@ -117,10 +127,26 @@ pub(super) fn one_at_a_time(defence: Defence, _: &mut Lab) -> Result<Seen, NotRu
     Ok(Seen::when(longest < GAP_MAX, seen).figure(figure))
 }
 
+/// Both in the same moment, and only the broker, which finds each at its new address, knows both.
+pub(super) fn both_with_a_broker(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
+    let mut movers = Movers::meet(Without::Nothing)?;
+    if defence == Defence::Removed {
+        movers.kill_broker()?;
+    }
+    for who in [ALICE, BOB] {
+        movers.homes.rehome(who, 7)?;
+    }
+    let (Some(first), Some(_)) = (movers.line(BOB)?, movers.line(ALICE)?) else {
+        return Ok(Seen::broken(format!("no line within {PATIENCE:?} of the moves")));
+    };
+    let figure = format!("{:.1} s", first.as_secs_f64());
+    Ok(Seen::held("a line each way, long before either gives the session up").figure(figure))
+}
+
 /// Both in the same moment: nobody knows where the other is, until one is where it was known to be.
 pub(super) fn both_at_once(defence: Defence, _: &mut Lab) -> Result<Seen, NotRun> {
     let without = if defence == Defence::InPlace { Without::Nothing } else { Without::Keeping };
-    let mut movers = Movers::meet(without)?;
+    let mut movers = Movers::alone(without)?;
     for who in [ALICE, BOB] {
         movers.homes.rehome(who, 7)?;
     }
