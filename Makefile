@@ -58,6 +58,10 @@ harness: ## Attack what was built, row by row; the report is harness.json in the
 harness-long: ## The attacks that need packages of Debian and PyPI (it fetches them), root or minutes; report in harness-long.json
 	$(CARGO) build --locked --workspace --bins --profile ci
 	@scripts/long-packages "$(TARGET)/harness-long"
+	@test ! -x "$(TARGET)/harness-long/valgrind" || { \
+		DEP_VALGRIND="$(abspath $(TARGET))/harness-long/include" \
+			$(CARGO) build --locked --profile ctgrind -p p2pchat-ctgrind --features valgrind && \
+		ln -sf ../ctgrind/p2pchat-ctgrind "$(TARGET)/harness-long/p2pchat-ctgrind"; }
 	P2PCHAT_HARNESS_PACKAGES="$(abspath $(TARGET))/harness-long" \
 		"$(TARGET)/ci/p2pchat-harness" run --long --report "$(TARGET)/harness-long.json"
 
@@ -66,6 +70,9 @@ lint: purity musts ## Check format, lints, architecture, the protocol page, lice
 	$(CARGO) fmt --manifest-path bench/Cargo.toml --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --workspace --all-targets --profile ci -- -D warnings
+	@if test -e /usr/include/valgrind/memcheck.h; then \
+		$(CARGO) clippy --locked -p p2pchat-ctgrind --features valgrind --profile ci -- -D warnings; \
+	else echo "lint: the main function of p2pchat-ctgrind skipped: valgrind's headers are not here"; fi
 	@scripts/deny "$(TOOLS)" $(CARGO_DENY_VERSION)
 
 purity: ## Check that the manifests keep to the architecture

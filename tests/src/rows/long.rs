@@ -2,6 +2,7 @@
 //! fetches first, a minute of nothing, or root.
 
 mod crash;
+mod ctgrind;
 mod dudect;
 mod flynn;
 mod moves;
@@ -48,6 +49,12 @@ pub const ROWS: &[Row] = &[
         attack: "dudect: MACs of datagrams and hellos, kept secret, passphrase's tag, wrong in the first byte or the last, 1e6 times",
         expected: "Welch's |t| of the times below 5",
         run: dudect::says_nothing,
+    },
+    Row {
+        id: "K11",
+        attack: "ctgrind: each operation that touches a secret under valgrind's memcheck, the secret marked as undefined",
+        expected: "no branch and no address that depends on a secret (needs valgrind)",
+        run: ctgrind::tells_nothing,
     },
     Row {
         id: "T15-MOVES",
