@@ -117,6 +117,9 @@ impl Conversation {
         let write = Write::Composed { to: self.peer, message, text: Arc::clone(&text), sent_at };
         let batch = out.write(self.peer, write);
         self.outbox.push(text, sent_at, self.session.as_ref().map(|_| self.sessions), batch);
+        if let Some(Session::Synced { .. }) = self.session {
+            self.mark(self.outbox.next(), out);
+        }
         Ok(message)
     }
 
@@ -130,9 +133,22 @@ impl Conversation {
     }
 
     /// Whether the store has to do something before anything is said: what came and is not durable cannot be
-    /// stated, and the peer has to hear of it before it numbers anything.
+    /// stated, and the peer has to hear of it before it numbers anything. That numbers were given up has to be known
+    /// as well, as the peer counts them as held from then on.
     fn is_waiting(&self) -> bool {
-        self.loading || self.rewound.is_some() || !self.inbox.is_durable()
+        let unmarked = self.outbox.first() > self.outbox.marked();
+        self.loading || self.rewound.is_some() || !self.inbox.is_durable() || unmarked
+    }
+
+    /// Nothing leaves before the store knows that it may have. So whatever the peer holds beyond that mark was sent
+    /// by a later state of the store than the one at hand, and what lies before it is the same in both. It is moved
+    /// only where both sides have said that they agree, or over what is given up.
+    fn mark(&mut self, upto: u64, out: &mut Outputs) {
+        if upto > self.outbox.will_be_marked() {
+            let (to, epoch) = (self.peer, self.epoch);
+            let batch = out.write(to, Write::Handed { to, epoch, upto });
+            self.outbox.mark(upto, batch);
+        }
     }
 
     /// From now on messages have numbers of `epoch`, also those that wait.
@@ -175,6 +191,8 @@ impl Conversation {
         for seqs in self.outbox.held_back(before) {
             let (to, epoch) = (self.peer, self.epoch);
             let batch = out.write(to, Write::GivenUp { to, epoch, seqs: seqs.clone() });
+            // Nothing before them waits that no session carries.
+            self.mark(seqs.end, out);
             self.outbox.withdraw(seqs, Some(batch));
         }
     }
@@ -191,6 +209,7 @@ impl Conversation {
             for gone in self.outbox.give_up(self.given_up) {
                 self.fail(gone, out);
             }
+            self.mark(self.outbox.first(), out);
         }
     }
 
@@ -200,7 +219,7 @@ impl Conversation {
 
     pub(crate) fn loaded(&mut self, rows: Rows, out: &mut Outputs) -> Result<(), LoadError> {
         self.inbox.restore(&rows.held);
-        self.outbox.restore(rows.outbox, rows.read)?;
+        self.outbox.restore(rows.outbox, rows.read, rows.handed)?;
         self.loading = false;
         self.give_up(out);
         for (epoch, seq) in core::mem::take(&mut self.shown_early) {
@@ -254,6 +273,7 @@ impl Conversation {
 
     /// All batches up to this one are durable.
     pub(crate) fn committed(&mut self, batch: BatchId, out: &mut Outputs) {
+        self.outbox.commit_marks(batch);
         // One without a character only holds the number of a message that its author gave up.
         for text in self.inbox.commit(batch).into_iter().filter(|text| !text.text.is_empty()) {
             let message = MessageId { author: self.peer, to: self.me, epoch: text.epoch, seq: text.seq };
@@ -343,6 +363,7 @@ impl Conversation {
         let told = Marks { stored: told.stored.max(sync.first), ..told };
         self.session = Some(Session::Synced { theirs: sync.epoch, told });
         self.tell(out);
+        self.mark(self.outbox.next(), out);
         self.outbox.start(beyond);
         self.hand_over(out);
         Ok(())

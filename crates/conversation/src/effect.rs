@@ -131,6 +131,15 @@ pub enum Write {
         /// Their numbers.
         seqs: Range<u64>,
     },
+    /// One's own messages with a smaller number may leave from now on, or are given up; none other ever did.
+    Handed {
+        /// To whom they are.
+        to: PeerId,
+        /// In which epoch of one's own; nothing is to be written where a newer one has begun.
+        epoch: DeviceEpoch,
+        /// All smaller numbers.
+        upto: u64,
+    },
     /// Somebody's message goes into the history.
     Arrived {
         /// Its id, with its author.
@@ -145,7 +154,7 @@ pub enum Write {
         late: bool,
     },
     /// One's own messages to somebody get numbers of another epoch: those that wait are numbered anew, from
-    /// 0 and in their order, and every later one follows them.
+    /// 0 and in their order, and every later one follows them. None of them has left.
     Renewed {
         /// To whom.
         to: PeerId,
@@ -196,6 +205,8 @@ pub struct Rows {
     pub outbox: Vec<OutboxRow>,
     /// How far one's own messages were read.
     pub read: u64,
+    /// No message of that outbox with this number or a larger one ever left.
+    pub handed: u64,
 }
 
 /// See [`Rows::held`].

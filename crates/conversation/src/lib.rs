@@ -9,7 +9,9 @@
 //! 1. [`Conversations::compose`] numbers it and puts it into the outbox. The write goes out as
 //!    [`Effect::Commit`]; nothing else happens before [`Conversations::committed`] names its batch.
 //! 2. Then it is shown here ([`Event::Message`] with `mine`), and handed to the session, if there
-//!    is one with room ([`Delivery::Sent`]); else it waits ([`Delivery::Queued`]).
+//!    is one with room ([`Delivery::Sent`]); else it waits ([`Delivery::Queued`]). That it may leave is
+//!    durable before ([`Write::Handed`]): with the message itself where both sides of a session have said what
+//!    they hold, else once they have.
 //! 3. The other side commits it together with the new mark of what it holds, and only then shows it
 //!    and sends a receipt: [`Delivery::Stored`]. What it already holds it drops without a word.
 //! 4. When its front end has shown it ([`Conversations::shown`]), it says so: [`Delivery::Read`].
@@ -19,7 +21,8 @@
 //! [`Conversations::session_up`] loads what the store knows of the peer ([`Effect::Load`], once for
 //! each peer), sends a [`Sync`](p2pchat_proto::conversation::Sync) and waits for the other side's. The two say all that the
 //! former session's end left open: marks that were lost on the way are caught up with, and what the
-//! other side does not hold is sent again, in order.
+//! other side does not hold is sent again, in order. Where it holds what never left, as far as this side's
+//! store knows, this side went back to an older state, as from a backup ([`Conversations::poll_rewound`]).
 //!
 //! # Whoever is at the other end
 //!

@@ -21,6 +21,7 @@ struct Kept {
     held: Vec<HeldRow>,
     outbox: VecDeque<OutboxRow>,
     read: u64,
+    handed: u64,
     numbering: Option<Numbering>,
 }
 
@@ -43,6 +44,7 @@ impl Memory {
             held: kept.held.clone(),
             outbox: kept.outbox.iter().cloned().collect(),
             read: kept.read,
+            handed: kept.handed,
         };
         self.peers.get(&peer).map(rows).unwrap_or_default()
     }
@@ -86,8 +88,14 @@ impl Memory {
                 let kept = self.peers.entry(*to).or_default();
                 kept.outbox.retain(|row| !row.text.is_empty());
                 kept.outbox.iter_mut().zip(0..).for_each(|(row, seq)| row.seq = seq);
-                kept.read = 0;
+                (kept.read, kept.handed) = (0, 0);
                 kept.numbering = Some(Numbering { epoch: *epoch, next: kept.outbox.len() as u64 });
+            }
+            Write::Handed { to, epoch, upto } => {
+                let kept = self.peers.entry(*to).or_default();
+                if kept.numbering.is_some_and(|numbering| numbering.epoch == *epoch) {
+                    kept.handed = kept.handed.max(*upto);
+                }
             }
             Write::Arrived { .. } => {}
             Write::Held { peer, epoch, marks } => {

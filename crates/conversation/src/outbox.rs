@@ -15,7 +15,8 @@ pub const OUTBOX_MESSAGES_MAX: usize = 65_536;
 /// Most bytes of text that wait for one peer.
 pub const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Numbers, all of one epoch: `first <= handed <= committed <= next`, `read <= first`.
+/// Numbers, all of one epoch: `first <= handed <= marked <= committed <= next`, `read <= first`. What is given up
+/// counts as handed over, and goes before `marked` until that is durable.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// Messages `first..next`.
@@ -28,6 +29,10 @@ pub(crate) struct Outbox {
     committed: u64,
     /// Everything before was once handed to a session, so the peer may hold it.
     handed: u64,
+    /// Everything before may be handed to a session: the store knows that it may have left.
+    marked: u64,
+    /// What `marked` will be once batches are durable, ascending.
+    marking: VecDeque<(BatchId, u64)>,
     /// Everything before was read by the peer.
     read: u64,
     /// Text in `entries`, bytes.
@@ -74,7 +79,7 @@ pub(crate) struct Progress {
 impl Outbox {
     /// An empty outbox whose next message gets the number `next`.
     pub(crate) fn new(next: u64) -> Self {
-        Self { first: next, next, committed: next, handed: next, ..Self::default() }
+        Self { first: next, next, committed: next, handed: next, marked: next, ..Self::default() }
     }
 
     pub(crate) const fn next(&self) -> u64 {
@@ -123,11 +128,12 @@ impl Outbox {
         self.next += 1;
     }
 
-    /// Puts what the store kept before everything that was written since.
-    pub(crate) fn restore(&mut self, rows: Vec<OutboxRow>, read: u64) -> Result<(), LoadError> {
+    /// Puts what the store kept before everything that was written since. Of that, everything before `handed` may
+    /// have left.
+    pub(crate) fn restore(&mut self, rows: Vec<OutboxRow>, read: u64, handed: u64) -> Result<(), LoadError> {
         let start = self.first.checked_sub(rows.len() as u64).ok_or(LoadError::Contradiction)?;
         let in_order = rows.iter().zip(start..).all(|(row, seq)| row.seq == seq);
-        if !in_order || read > start {
+        if !in_order || read > start || handed > self.first {
             return Err(LoadError::Contradiction);
         }
         for row in rows.into_iter().rev() {
@@ -142,11 +148,13 @@ impl Outbox {
         }
         self.first = start;
         self.read = read;
+        self.handed = handed.max(start);
+        self.marked = self.handed;
         Ok(())
     }
 
     /// Every message that the peer does not store gets another number, from 0 on, under which no session
-    /// has it; what is given up has none any more.
+    /// ever had it; what is given up has none any more.
     pub(crate) fn renumber(&mut self) {
         let mut entries = core::mem::take(&mut self.entries);
         entries.retain(|entry| !entry.withdrawn);
@@ -225,6 +233,34 @@ impl Outbox {
         before..self.committed
     }
 
+    /// The number before which everything may be handed to a session.
+    pub(crate) const fn marked(&self) -> u64 {
+        self.marked
+    }
+
+    /// What that will be once everything is durable that is written.
+    pub(crate) fn will_be_marked(&self) -> u64 {
+        self.marking.back().map_or(self.marked, |(_, upto)| *upto)
+    }
+
+    /// Everything before `upto` may be handed to a session once `batch` is durable, or is given up.
+    pub(crate) fn mark(&mut self, upto: u64, batch: BatchId) {
+        match self.marking.back_mut() {
+            Some((of, last)) if *of == batch => *last = upto,
+            Some(_) | None => self.marking.push_back((batch, upto)),
+        }
+    }
+
+    /// The batch and all before it are durable, as far as they said what may be handed to a session.
+    pub(crate) fn commit_marks(&mut self, batch: BatchId) {
+        while let Some((of, upto)) = self.marking.front()
+            && *of <= batch
+        {
+            self.marked = *upto;
+            self.marking.pop_front();
+        }
+    }
+
     pub(crate) fn entry(&self, seq: u64) -> Option<&Entry> {
         self.entries.get(usize::try_from(seq.checked_sub(self.first)?).ok()?)
     }
@@ -235,8 +271,9 @@ impl Outbox {
     }
 
     /// Lets go of everything before `upto`, and of what was withdrawn before anything else, while no session
-    /// takes messages: they count as handed over, as the other side may have got any of them before. What is
-    /// not durable stays. The numbers of those that were not given up before.
+    /// takes messages: they count as handed over, as the other side may have got any of them before, and counts
+    /// all of them as held once it is told where the rest begins. What is not durable stays. The numbers of those
+    /// that were not given up before.
     pub(crate) fn give_up(&mut self, upto: u64) -> Vec<Range<u64>> {
         let mut gone = Vec::new();
         while let Some(entry) = self.entries.front()
@@ -274,7 +311,7 @@ impl Outbox {
         loop {
             let seq = self.sending.as_ref()?.cursor;
             if self.is_withdrawing(seq)
-                || seq >= self.committed
+                || seq >= self.committed.min(self.marked)
                 || seq - self.first >= IN_FLIGHT_MESSAGES as u64
             {
                 return None;
@@ -361,7 +398,13 @@ mod tests {
         for len in texts {
             outbox.push("x".repeat(*len).into(), WallTime(0), None, BatchId(0));
         }
+        outbox.mark(texts.len() as u64, BatchId(0));
         outbox
+    }
+
+    fn commit(outbox: &mut Outbox, batch: u64) -> Range<u64> {
+        outbox.commit_marks(BatchId(batch));
+        outbox.commit(BatchId(batch))
     }
 
     fn handed(outbox: &mut Outbox) -> Vec<u64> {
@@ -376,18 +419,50 @@ mod tests {
     fn nothing_is_handed_over_before_it_is_durable() {
         let mut outbox = filled(&[1, 1]);
         outbox.push("y".into(), WallTime(0), None, BatchId(1));
+        outbox.mark(3, BatchId(1));
         outbox.start(vec![]);
         assert_eq!(handed(&mut outbox), []);
-        assert_eq!(outbox.commit(BatchId(0)), 0..2);
+        assert_eq!(commit(&mut outbox, 0), 0..2);
         assert_eq!(handed(&mut outbox), [0, 1]);
-        assert_eq!(outbox.commit(BatchId(5)), 2..3);
+        assert_eq!(commit(&mut outbox, 5), 2..3);
         assert_eq!(handed(&mut outbox), [2]);
+    }
+
+    #[test]
+    fn nothing_is_handed_over_before_it_is_durable_that_it_may_be() {
+        let mut outbox = filled(&[1]);
+        outbox.push("y".into(), WallTime(0), None, BatchId(1));
+        outbox.push("z".into(), WallTime(0), None, BatchId(2));
+        outbox.start(vec![]);
+        assert_eq!(commit(&mut outbox, 2), 0..3);
+        assert_eq!((handed(&mut outbox), outbox.marked()), (vec![0], 1));
+        outbox.mark(2, BatchId(3));
+        outbox.mark(3, BatchId(4));
+        assert_eq!((handed(&mut outbox), outbox.will_be_marked()), (vec![], 3));
+        commit(&mut outbox, 3);
+        assert_eq!(handed(&mut outbox), [1]);
+        commit(&mut outbox, 4);
+        assert_eq!(handed(&mut outbox), [2]);
+    }
+
+    #[test]
+    fn of_what_the_store_kept_what_is_behind_the_mark_never_left_and_waits_for_the_next_one() {
+        let row = |seq| OutboxRow { seq, text: "x".into(), sent_at: WallTime(0) };
+        let mut outbox = Outbox::new(5);
+        outbox.restore(vec![row(3), row(4)], 0, 4).unwrap();
+        assert_eq!((outbox.handed(), outbox.marked()), (4, 4));
+        assert!(outbox.has_sent(4) && !outbox.has_sent(5));
+        outbox.start(vec![]);
+        assert_eq!(core::iter::from_fn(|| outbox.hand_over()).collect::<Vec<_>>(), [(3, false)]);
+        outbox.mark(5, BatchId(0));
+        commit(&mut outbox, 0);
+        assert_eq!(outbox.hand_over(), Some((4, true)));
     }
 
     #[test]
     fn messages_in_flight_are_bounded_by_number() {
         let mut outbox = filled(&[1; IN_FLIGHT_MESSAGES + 2]);
-        outbox.commit(BatchId(0));
+        commit(&mut outbox, 0);
         outbox.start(vec![]);
         assert_eq!(handed(&mut outbox).len(), IN_FLIGHT_MESSAGES);
         outbox.acknowledge(stored(1)).unwrap();
@@ -397,7 +472,7 @@ mod tests {
     #[test]
     fn messages_in_flight_are_bounded_by_bytes() {
         let mut outbox = filled(&[IN_FLIGHT_BYTES / 2, IN_FLIGHT_BYTES / 2, 1]);
-        outbox.commit(BatchId(0));
+        commit(&mut outbox, 0);
         outbox.start(vec![]);
         assert_eq!(handed(&mut outbox), [0, 1]);
         outbox.acknowledge(stored(1)).unwrap();
@@ -407,7 +482,7 @@ mod tests {
     #[test]
     fn a_new_session_starts_again_at_the_first_that_is_not_stored_and_skips_what_is_held() {
         let mut outbox = filled(&[1; 6]);
-        outbox.commit(BatchId(0));
+        commit(&mut outbox, 0);
         outbox.start(vec![]);
         assert_eq!(handed(&mut outbox).len(), 6);
         outbox.stop();
@@ -419,7 +494,7 @@ mod tests {
     #[test]
     fn marks_only_grow_and_never_pass_what_was_sent() {
         let mut outbox = filled(&[1; 4]);
-        outbox.commit(BatchId(0));
+        commit(&mut outbox, 0);
         assert_eq!(outbox.acknowledge(stored(1)), Err(BodyError::NeverSent { upto: 1, sent: 0 }));
         outbox.start(vec![]);
         handed(&mut outbox);
@@ -444,10 +519,15 @@ mod tests {
         let rows = |seqs: &[u64]| {
             seqs.iter().map(|seq| OutboxRow { seq: *seq, text: "x".into(), sent_at: WallTime(0) }).collect()
         };
-        assert!(Outbox::new(5).restore(rows(&[3, 4]), 3).is_ok());
+        assert!(Outbox::new(5).restore(rows(&[3, 4]), 3, 5).is_ok());
         for (seqs, read) in [(&[2, 3][..], 0), (&[2, 4], 0), (&[4, 3], 0), (&[3, 4], 4)] {
-            assert_eq!(Outbox::new(5).restore(rows(seqs), read), Err(LoadError::Contradiction), "{seqs:?}");
+            assert_eq!(
+                Outbox::new(5).restore(rows(seqs), read, 3),
+                Err(LoadError::Contradiction),
+                "{seqs:?}"
+            );
         }
-        assert_eq!(Outbox::new(1).restore(rows(&[0, 0]), 0), Err(LoadError::Contradiction));
+        assert_eq!(Outbox::new(1).restore(rows(&[0, 0]), 0, 0), Err(LoadError::Contradiction));
+        assert_eq!(Outbox::new(5).restore(rows(&[3, 4]), 3, 6), Err(LoadError::Contradiction));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Outputs {
     writes: Vec<Write>,
     /// Marks that end the open batch. Each takes the place of those before, so many messages of one epoch
     /// are marked once.
-    held: Vec<Write>,
+    marks: Vec<Write>,
     /// Writes of the last batch: about as many are to come.
     last_batch: usize,
     next_batch: u64,
@@ -58,14 +58,11 @@ impl Outputs {
 
     /// Puts a write into the open batch, whose number it returns. `peer` hears when it is durable.
     pub(crate) fn write(&mut self, peer: PeerId, write: Write) -> BatchId {
-        if let Write::Held { peer, epoch, marks } = &write {
-            match self.held.last_mut() {
-                Some(Write::Held { peer: of, epoch: its, marks: last }) if (&*of, &*its) == (peer, epoch) => {
-                    *last = *marks;
-                    return self.open_batch();
-                }
-                Some(_) | None => self.held.push(write),
+        if let Write::Held { .. } | Write::Handed { .. } = write {
+            if self.marks.last_mut().is_some_and(|last| replaces(last, &write)) {
+                return self.open_batch();
             }
+            self.marks.push(write);
         } else {
             if self.writes.capacity() == 0 {
                 self.writes.reserve_exact(self.last_batch.clamp(1, WRITES_ROOM));
@@ -154,7 +151,7 @@ impl Outputs {
 
     /// The open batch, if anything is in it; the next write goes into another one.
     fn close_batch(&mut self) -> Option<Effect> {
-        self.writes.append(&mut self.held);
+        self.writes.append(&mut self.marks);
         if self.writes.is_empty() {
             return None;
         }
@@ -187,9 +184,24 @@ impl Outputs {
     }
 }
 
+/// Puts a mark into the place of one before it, if it is another one of the same. Whether it did.
+fn replaces(last: &mut Write, with: &Write) -> bool {
+    match (&mut *last, with) {
+        (Write::Held { peer, epoch, .. }, Write::Held { peer: of, epoch: its, .. })
+        | (Write::Handed { to: peer, epoch, .. }, Write::Handed { to: of, epoch: its, .. })
+            if (&*peer, &*epoch) == (of, its) =>
+        {
+            *last = with.clone();
+            true
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use p2pchat_proto::conversation::{DeviceEpoch, Receipt, ReceiptState};
+    use p2pchat_proto::WallTime;
+    use p2pchat_proto::conversation::{DeviceEpoch, MessageId, Receipt, ReceiptState};
 
     use super::*;
     use crate::effect::Marks;
@@ -216,6 +228,25 @@ mod tests {
         let writes = vec![held(ANN, 2, 2)];
         assert_eq!(out.poll_effect(), Some(Effect::Commit { batch: BatchId(1), writes }));
         assert_eq!(out.poll_effect(), None);
+    }
+
+    #[test]
+    fn a_batch_says_once_how_far_ones_messages_may_leave_after_those_messages() {
+        let mut out = Outputs::default();
+        let epoch = DeviceEpoch(1);
+        let composed = |seq| Write::Composed {
+            to: BEN,
+            message: MessageId { author: ANN, to: BEN, epoch, seq },
+            text: "x".into(),
+            sent_at: WallTime(0),
+        };
+        let handed = |upto| Write::Handed { to: BEN, epoch, upto };
+        for seq in 0..2 {
+            out.write(BEN, composed(seq));
+            out.write(BEN, handed(seq + 1));
+        }
+        let writes = vec![composed(0), composed(1), handed(2)];
+        assert_eq!(out.poll_effect(), Some(Effect::Commit { batch: BatchId(0), writes }));
     }
 
     #[test]

@@ -93,12 +93,37 @@ pub struct Head {
     pub epoch: DeviceEpoch,
     /// The number of the next one in it.
     pub next: u64,
+    /// In it, only messages with a smaller number may have left for the other side, or were given up.
+    pub handed: u64,
     /// How far this user's messages got, the epoch that was used last at the end; at most
     /// [`OWN_EPOCHS_MAX`].
     pub sent: Vec<EpochMarks>,
     /// How far the other side's messages got here, likewise; at most [`EPOCHS_MAX`].
     pub held: Vec<EpochMarks>,
     /// Where the log begins, in bytes since its first message ever.
+    pub log_start: u64,
+    /// Where it ends.
+    pub log_end: u64,
+    /// No message before this place waits to be stored by the other side.
+    pub outbox_start: u64,
+    /// Messages in the log.
+    pub messages: u64,
+}
+
+/// The same in the first two layouts, which did not tell what had left.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct FormerHead {
+    /// With whom.
+    pub peer: PeerId,
+    /// The epoch of this user's last message.
+    pub epoch: DeviceEpoch,
+    /// The number of the next one in it.
+    pub next: u64,
+    /// How far this user's messages got.
+    pub sent: Vec<EpochMarks>,
+    /// How far the other side's messages got here.
+    pub held: Vec<EpochMarks>,
+    /// Where the log begins.
     pub log_start: u64,
     /// Where it ends.
     pub log_end: u64,
@@ -138,6 +163,7 @@ impl Head {
             peer,
             epoch,
             next: 0,
+            handed: 0,
             sent: Vec::new(),
             held: Vec::new(),
             log_start: 0,
@@ -150,6 +176,15 @@ impl Head {
     /// How far this user's messages of `epoch` got.
     pub fn marks(&self, epoch: DeviceEpoch) -> Option<EpochMarks> {
         self.sent.iter().find(|marks| marks.epoch == epoch).copied()
+    }
+}
+
+impl From<FormerHead> for Head {
+    /// Any message may have left.
+    fn from(former: FormerHead) -> Self {
+        let FormerHead { peer, epoch, next, sent, held, log_start, log_end, outbox_start, messages } = former;
+        let handed = next;
+        Self { peer, epoch, next, handed, sent, held, log_start, log_end, outbox_start, messages }
     }
 }
 
@@ -173,9 +208,13 @@ impl Body for Entry {
     const MAX_LEN: usize = Self::HEADER_LEN + TEXT_MAX;
 }
 
-/// The peer, six integers, and two lists with their lengths.
+/// The peer, seven integers, and two lists with their lengths.
 impl Body for Head {
-    const MAX_LEN: usize = 32 + 6 * 8 + 2 * 8 + (OWN_EPOCHS_MAX + EPOCHS_MAX) * 3 * 8;
+    const MAX_LEN: usize = 32 + 7 * 8 + 2 * 8 + (OWN_EPOCHS_MAX + EPOCHS_MAX) * 3 * 8;
+}
+
+impl Body for FormerHead {
+    const MAX_LEN: usize = Head::MAX_LEN - 8;
 }
 
 decode_checked!(Head, |decoder| {
@@ -183,6 +222,7 @@ decode_checked!(Head, |decoder| {
         peer: Decode::decode(decoder)?,
         epoch: Decode::decode(decoder)?,
         next: Decode::decode(decoder)?,
+        handed: Decode::decode(decoder)?,
         sent: Decode::decode(decoder)?,
         held: Decode::decode(decoder)?,
         log_start: Decode::decode(decoder)?,
@@ -195,6 +235,9 @@ decode_checked!(Head, |decoder| {
     }
     if head.log_start > head.outbox_start || head.outbox_start > head.log_end {
         return Err(DecodeFailure::Other("a log that ends before it begins"));
+    }
+    if head.handed > head.next {
+        return Err(DecodeFailure::Other("what was not written cannot have left"));
     }
     Ok(head)
 });
@@ -220,6 +263,7 @@ mod tests {
     fn head() -> Head {
         Head {
             next: 5,
+            handed: 4,
             sent: vec![marks(1)],
             held: vec![marks(2)],
             log_start: 1,
@@ -247,14 +291,17 @@ mod tests {
         let bytes = encode(&head()).unwrap();
         let marks = |n| format!("000000000000000{n} 0000000000000004 0000000000000003");
         let hex = format!(
-            "{} 0102030405060708 0000000000000005 0000000000000001 {} 0000000000000001 {} 0000000000000001 \
-             0000000000000003 0000000000000002 0000000000000007",
+            "{} 0102030405060708 0000000000000005 0000000000000004 0000000000000001 {} 0000000000000001 {} \
+             0000000000000001 0000000000000003 0000000000000002 0000000000000007",
             "ee".repeat(32),
             marks(1),
             marks(2)
         );
         assert_eq!(HEXLOWER.encode(&bytes), hex.replace(' ', ""));
         assert_eq!(decode(&bytes), Ok(head()));
+        let former = hex.replacen("0000000000000004 ", "", 1).replace(' ', "");
+        let former: FormerHead = decode(&HEXLOWER.decode(former.as_bytes()).unwrap()).unwrap();
+        assert_eq!(Head::from(former), Head { handed: 5, ..head() });
     }
 
     #[test]
@@ -267,6 +314,7 @@ mod tests {
         let bytes = encode(&full).unwrap();
         assert_eq!(bytes.len(), Head::MAX_LEN);
         assert_eq!(decode(&bytes), Ok(full));
+        assert!(decode::<FormerHead>(&bytes).is_err());
     }
 
     #[test]
@@ -290,6 +338,7 @@ mod tests {
             },
             Head { log_start: 3, ..head() },
             Head { outbox_start: 4, ..head() },
+            Head { handed: 6, ..head() },
         ];
         for head in bad {
             assert_eq!(decode::<Head>(&encode(&head).unwrap()), Err(DecodeError::Malformed), "{head:?}");

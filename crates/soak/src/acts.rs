@@ -209,6 +209,7 @@ impl World {
                 }
                 Write::Delivered { .. }
                 | Write::GivenUp { .. }
+                | Write::Handed { .. }
                 | Write::Held { .. }
                 | Write::Forgotten { .. }
                 | Write::Succeeded { .. }

@@ -51,7 +51,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         id: "G9",
-        attack: "a home put back from a backup, or run at two machines, crashes before it learns of it",
+        attack: "a home put back from a backup, or run at two machines, writes and is started again before it learns of it",
         expected: "a new epoch; nothing dropped as a duplicate or shown twice, nobody taken for a forger",
         run: backup::restored,
     },

@@ -10,7 +10,7 @@ use p2pchat_engine::event::Delivery;
 use p2pchat_engine::history::KeptMessage;
 use p2pchat_engine::{Failure, Kept};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
-use p2pchat_proto::kept::{Directory, Entry, EpochMarks, Head, Installation, SUM_LEN};
+use p2pchat_proto::kept::{Directory, Entry, EpochMarks, FormerHead, Head, Installation, SUM_LEN};
 use p2pchat_proto::{PeerId, WallTime};
 use rand::{CryptoRng, RngExt};
 use redb::{Database, ReadableDatabase};
@@ -69,7 +69,7 @@ impl Book {
         let database = Some(database);
         let mut book = Self { path: path.to_owned(), keys, epoch: DeviceEpoch(0), database };
         let mark = mark(path)?;
-        if layout == Layout::First {
+        if layout != Layout::Present {
             book.upgrade(known, rng)?;
         }
         book.epoch = match known {
@@ -142,7 +142,8 @@ impl Book {
                 outbox.push(OutboxRow { seq: entry.seq, text: text.into(), sent_at: entry.sent_at });
             })?;
             let read = marks.map_or(0, |marks| marks.read);
-            Ok(Rows { held: head.held.iter().map(held).collect(), outbox, read })
+            let held = head.held.iter().map(held).collect();
+            Ok(Rows { held, outbox, read, handed: head.handed })
         })
     }
 
@@ -276,9 +277,12 @@ impl Book {
         let removed = self.write(rng, |pages, rng| {
             let Some(head) = head_of(pages, peer)? else { return Ok(0) };
             pages.remove_from(Thing::Log(peer), page_at(head.log_start))?;
-            let empty = Head { log_start: 0, log_end: 0, outbox_start: 0, messages: 0, ..head.clone() };
+            let messages = head.messages;
+            // The other side hears that the numbers of what waited were given up.
+            let handed = head.next;
+            let empty = Head { handed, log_start: 0, log_end: 0, outbox_start: 0, messages: 0, ..head };
             pages.put_whole(Thing::Head(peer), &empty, rng)?;
-            Ok(head.messages)
+            Ok(messages)
         })?;
         self.compact()?;
         Ok(removed)
@@ -357,6 +361,12 @@ impl Book {
             if let Some(installation) = known {
                 pages.put_whole(Thing::Installation, &installation, rng)?;
             }
+            let directory: Directory = pages.whole(Thing::Directory)?.unwrap_or_default();
+            for peer in directory.peers {
+                let former: FormerHead = pages.whole(Thing::Head(peer))?.ok_or(StoreError::Damaged)?;
+                pages.put_whole(Thing::Head(peer), &Head::from(former), rng)?;
+            }
+            pages.settle(rng)?;
         }
         say_layout(&transaction)?;
         transaction.commit().map_err(StoreError::writing)?;

@@ -100,6 +100,13 @@ impl Changes {
                 }
                 Ok(())
             }
+            Write::Handed { to, epoch, upto } => {
+                let head = &mut self.conversation(pages, *to)?.head;
+                if head.epoch == *epoch {
+                    head.handed = head.handed.max(*upto).min(head.next);
+                }
+                Ok(())
+            }
             // Of one that is known the messages that wait are numbered anew, see [`apply`].
             Write::Renewed { to, epoch } => {
                 self.conversation(pages, *to)?.head.epoch = *epoch;
@@ -280,7 +287,7 @@ pub(super) fn renumber(
         tail.push(entry);
     }
     let stored = old.marks(old.epoch).map_or(0, |marks| marks.stored);
-    let mut head = Head { epoch, next: 0, log_end: old.outbox_start, ..old.clone() };
+    let mut head = Head { epoch, next: 0, handed: 0, log_end: old.outbox_start, ..old.clone() };
     head.messages -= (tail.len() as u64).min(head.messages);
     let mut writer = Writer::new(pages, &head)?;
     for mut entry in tail {

@@ -18,8 +18,10 @@ use super::error::StoreError;
 use super::pages::{Keys, PAGES, Pages};
 use super::quiet::{Panicked, quietly};
 
-/// Version of the layout: in the first one, nothing told of a page that was left out or older than others.
-const LAYOUT: u64 = 2;
+/// Version of the layout: in the first one, nothing told of a page that was left out or older than others, and
+/// before the third one nothing told which messages had left.
+const LAYOUT: u64 = 3;
+const SECOND_LAYOUT: u64 = 2;
 const FIRST_LAYOUT: u64 = 1;
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const LAYOUT_KEY: &str = "layout";
@@ -37,6 +39,8 @@ const ASIDE_MAX: u32 = 1_000;
 pub(super) enum Layout {
     /// The first one, to be upgraded.
     First,
+    /// The second one, likewise.
+    Second,
     /// The one of this version.
     Present,
 }
@@ -94,12 +98,17 @@ pub(super) fn say_layout(transaction: &redb::WriteTransaction) -> Result<(), Sto
     meta.insert(LAYOUT_KEY, LAYOUT).map(drop).map_err(StoreError::writing)
 }
 
-/// Takes a file back to the first layout, but for its pages.
+/// Takes a file back to a former layout, but for its pages.
 #[cfg(test)]
-pub(super) fn say_first_layout(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
+pub(super) fn say_former_layout(path: &Path, layout: Layout, change: impl FnOnce(&redb::WriteTransaction)) {
     let database = builder().open(path).unwrap();
     let transaction = begin(&database).unwrap();
-    transaction.open_table(META).unwrap().insert(LAYOUT_KEY, FIRST_LAYOUT).map(drop).unwrap();
+    let layout = match layout {
+        Layout::First => FIRST_LAYOUT,
+        Layout::Second => SECOND_LAYOUT,
+        Layout::Present => LAYOUT,
+    };
+    transaction.open_table(META).unwrap().insert(LAYOUT_KEY, layout).map(drop).unwrap();
     change(&transaction);
     transaction.commit().unwrap();
 }
@@ -151,6 +160,7 @@ fn check(path: &Path, keys: &Keys) -> Result<(Layout, Option<Installation>), Sto
     };
     let layout = match read().map_err(StoreError::reading)? {
         Some(LAYOUT) => Layout::Present,
+        Some(SECOND_LAYOUT) => Layout::Second,
         Some(FIRST_LAYOUT) => Layout::First,
         Some(0) | None => return Err(StoreError::Damaged),
         Some(_) => return Err(StoreError::Newer),

@@ -166,7 +166,7 @@ impl<T: Readable> Pages<'_, T> {
     /// [`StoreError::Damaged`] if its pages are not those of one moment.
     pub(super) fn installation(&self, layout: Layout) -> Result<Option<Installation>, StoreError> {
         let known = match layout {
-            Layout::Present => self.whole::<Installation>(Thing::Installation)?,
+            Layout::Present | Layout::Second => self.whole::<Installation>(Thing::Installation)?,
             Layout::First => match self.whole(Thing::Installation)? {
                 Some(FormerInstallation { epoch, mark }) => {
                     Some(Installation { epoch, mark, sum: self.sum()? })

@@ -1,3 +1,4 @@
+mod layouts;
 mod model;
 mod retention;
 
@@ -11,7 +12,6 @@ use p2pchat_conversation::{Marks, Memory, Numbering, Write};
 use p2pchat_crypto::{Identity, Seed};
 use p2pchat_engine::event::Delivery;
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
-use p2pchat_proto::kept::FormerInstallation;
 use p2pchat_proto::limits::TEXT_MAX;
 use p2pchat_proto::{PeerId, WallTime};
 use proptest::prelude::*;
@@ -20,8 +20,6 @@ use rand_chacha::ChaCha20Rng;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::error::StoreError;
-use super::file::say_first_layout;
-use super::pages::{Keys, PAGES, Pages, Thing};
 use super::{Book, KeptMessage, Look, Newest, Place};
 
 mod succession;
@@ -71,6 +69,10 @@ fn delivered(book: &Book, to: u8, stored: u64, read: u64) -> Write {
     Write::Delivered { to: peer(to), epoch: book.epoch(), marks: Marks { stored, read } }
 }
 
+fn handed(book: &Book, to: u8, upto: u64) -> Write {
+    Write::Handed { to: peer(to), epoch: book.epoch(), upto }
+}
+
 fn held(from: u8, stored: u64) -> Write {
     Write::Held { peer: peer(from), epoch: THEIRS, marks: Marks { stored, read: 0 } }
 }
@@ -97,6 +99,7 @@ fn what_was_written_is_there_in_its_order_after_opening_again() {
         composed(&book, 2, 0, "hello"),
         arrived(2, 0, "hi"),
         held(2, 1),
+        handed(&book, 2, 1),
         composed(&book, 2, 1, "how are you"),
     ];
     apply(&mut book, &writes);
@@ -112,7 +115,7 @@ fn what_was_written_is_there_in_its_order_after_opening_again() {
     assert_eq!((kept[1].message.author, kept[0].message.author), (peer(2), me().peer_id()));
     let rows = book.rows(peer(2)).unwrap();
     assert_eq!(rows.outbox.iter().map(|row| row.seq).collect::<Vec<_>>(), [1]);
-    assert_eq!((rows.held.len(), rows.held[0].marks.stored, rows.read), (1, 1, 1));
+    assert_eq!((rows.held.len(), rows.held[0].marks.stored, rows.read, rows.handed), (1, 1, 1, 1));
     assert_eq!(book.heads().unwrap(), numbering(&book, &[(2, 2)]));
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     assert!(matches!(open_with(&path, 0), Err(StoreError::InUse)));
@@ -228,6 +231,7 @@ fn under_another_mark_a_new_epoch_begins_and_what_waits_gets_its_numbers() {
         composed(&book, 2, 1, &"waits ".repeat(1000)),
         arrived(2, 0, "between"),
         composed(&book, 2, 2, "waits too"),
+        handed(&book, 2, 3),
         arrived(3, 0, "another"),
     ];
     apply(&mut book, &writes);
@@ -237,7 +241,7 @@ fn under_another_mark_a_new_epoch_begins_and_what_waits_gets_its_numbers() {
     assert_eq!(book.heads().unwrap(), numbering(&book, &[(2, 2)]));
     let rows = book.rows(peer(2)).unwrap();
     let waiting: Vec<_> = rows.outbox.iter().map(|row| (row.seq, row.text.len())).collect();
-    assert_eq!(waiting, [(0, 6000), (1, 9)]);
+    assert_eq!((waiting, rows.handed), (vec![(0, 6000), (1, 9)], 0), "under their new numbers none has left");
     let kept = all(&mut book, 2);
     let ids: Vec<_> = kept.iter().map(|kept| (kept.message.epoch, kept.message.seq, kept.mine)).collect();
     let second = book.epoch();
@@ -420,6 +424,7 @@ fn what_is_forgotten_is_gone_from_the_file_and_neither_number_nor_message_comes_
     assert_eq!(texts(&all(&mut book, 3)), ["stays"]);
     assert_eq!(book.heads().unwrap()[&peer(2)].next, 1);
     assert_eq!(book.rows(peer(2)).unwrap().held[0].marks.stored, 500);
+    assert_eq!(book.rows(peer(2)).unwrap().handed, 1, "the other side hears that its number is given up");
     let again = composed(&book, 2, 1, "new");
     apply(&mut book, &[again]);
     assert_eq!(texts(&all(&mut book, 2)), ["new"]);
@@ -476,32 +481,6 @@ fn a_page_of_an_older_copy_or_one_left_out_is_damage_whichever_it_is() {
     }
     assert!(tried > now.len(), "{tried} of {} pages", now.len());
     assert_eq!(all(&mut open(&path), 2).len(), 2);
-}
-
-#[test]
-fn a_store_of_the_first_layout_is_taken_over_whole() {
-    let (_directory, path) = home();
-    let mut book = open(&path);
-    let writes = [arrived(2, 0, "before"), composed(&book, 3, 0, "and this")];
-    apply(&mut book, &writes);
-    let epoch = book.epoch();
-    drop(book);
-    let keys = Keys::new(me());
-    say_first_layout(&path, |transaction| {
-        let mut pages = Pages::new(transaction.open_table(PAGES).unwrap(), &keys);
-        let former = FormerInstallation { epoch, mark: [0; 32] };
-        pages.put_whole(Thing::Installation, &former, &mut rng()).unwrap();
-    });
-    let mut book = open(&path);
-    assert_eq!((book.epoch(), all(&mut book, 2).len(), all(&mut book, 3).len()), (epoch, 1, 1));
-    apply(&mut book, &[arrived(2, 1, "after")]);
-    drop(book);
-    let now = raw(&path);
-    assert_eq!(texts(&all(&mut open(&path), 2)), ["before", "after"]);
-    assert_eq!(raw(&path), now, "it is taken over once");
-    // What is in the present layout cannot be passed off as one of the first.
-    say_first_layout(&path, |_| {});
-    assert!(matches!(open_with(&path, 0).map(drop), Err(StoreError::Damaged)));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use p2pchat_conversation::{BatchId, Conversations, Delivery, Effect, Event, Memory, QueryId, Rows, Write};
 use p2pchat_proto::codec::decode;
-use p2pchat_proto::conversation::{DeviceEpoch, MessageId, Text};
+use p2pchat_proto::conversation::{DeviceEpoch, MessageId, Sync, Text};
 use p2pchat_proto::{PeerId, WallTime};
 
 pub(crate) const NOW: WallTime = WallTime(1_000);
@@ -39,6 +39,7 @@ pub(crate) struct Node {
 }
 
 /// What a backup has of a node.
+#[derive(Clone)]
 pub(crate) struct Backup {
     pub(crate) memory: Memory,
     pub(crate) written: Vec<String>,
@@ -123,6 +124,7 @@ impl Node {
                         self.given_up.extend(seqs.map(|seq| MessageId { author, to, epoch, seq }));
                     }
                     Write::Delivered { .. }
+                    | Write::Handed { .. }
                     | Write::Held { .. }
                     | Write::Forgotten { .. }
                     | Write::Succeeded { .. }
@@ -157,9 +159,15 @@ impl Node {
         self.shown = self.arrived.iter().rev().skip(1).rev().map(|(message, _)| *message).collect();
     }
 
+    /// Notes what leaves, and sees that the store knew of it before.
     pub(crate) fn note_sent(&mut self, kind: u8, body: &[u8]) {
-        if kind == Text::KIND {
+        let marked = self.memory.rows(self.peer).handed;
+        if kind == Sync::KIND {
+            let sync: Sync = decode(body).unwrap();
+            assert!(sync.next <= marked, "{} in a sync where {marked} may have left", sync.next);
+        } else if kind == Text::KIND {
             let text: Text = decode(body).unwrap();
+            assert!(text.seq < marked, "{} leaves where {marked} may have", text.seq);
             let (author, to) = (self.me, self.peer);
             let message = MessageId { author, to, epoch: text.epoch, seq: text.seq };
             self.sent_once.extend(Some(message).filter(|_| !text.text.is_empty()));

@@ -17,7 +17,18 @@ fn random_writes(epoch: DeviceEpoch, plan: &[(u8, u8, u16)]) -> Vec<Write> {
         let own = epochs.entry(who).or_insert(epoch);
         let epoch = *own;
         match what % 10 {
-            0..4 => {
+            3 => {
+                let next = next.get(&who).copied().unwrap_or_default();
+                writes.push(Write::Handed {
+                    to: peer(who),
+                    epoch,
+                    upto: next.saturating_sub(u64::from(size % 3)),
+                });
+                // Of an epoch that is gone.
+                let gone = DeviceEpoch(epoch.0.wrapping_sub(1));
+                writes.push(Write::Handed { to: peer(who), epoch: gone, upto: next });
+            }
+            0..3 => {
                 let seq = next.entry(who).or_default();
                 let message = MessageId { author: me().peer_id(), to: peer(who), epoch, seq: *seq };
                 *seq += 1;

@@ -15,7 +15,7 @@ fn filled(book: &mut Book) -> Vec<KeptMessage> {
         writes.push(arrived(2, seq, &format!("{seq} back {long}")));
         writes.push(held(2, seq + 1));
     }
-    writes.push(delivered(book, 2, 19, 5));
+    writes.extend([handed(book, 2, 19), delivered(book, 2, 19, 5)]);
     apply(book, &writes);
     all(book, 2)
 }
@@ -48,7 +48,7 @@ fn all_of_a_conversation_goes_to_the_new_key_with_what_waits_and_nothing_stays_u
         let kept_for = [2, 3].map(|n| book.kept_for(peer(n)).unwrap());
         assert_eq!(kept_for, [None, Some(day)]);
         let moved = book.rows(peer(3)).unwrap();
-        assert_eq!((moved.outbox, moved.read), (rows.outbox.clone(), rows.read));
+        assert_eq!((moved.outbox, moved.read, moved.handed), (rows.outbox.clone(), rows.read, 19));
         assert_eq!(moved.held[0].marks.stored, 21);
         assert_eq!(book.heads().unwrap().get(&peer(3)), heads.get(&peer(2)));
         let peers: Vec<PeerId> = book.summaries().unwrap().iter().map(|summary| summary.peer).collect();
