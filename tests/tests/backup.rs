@@ -128,6 +128,33 @@ fn whoever_goes_back_to_a_backup_is_heard_and_hears() {
 }
 
 #[test]
+fn what_is_written_after_going_back_in_place_arrives_though_every_line_is_another_start_before_they_meet() {
+    let before = Before::new();
+    before.talk(&["after the backup", "and more"], &[]);
+    copy(&before.backup, before.bob.home(), true);
+    // As many as Alice holds beyond the backup, so each has the number of another message.
+    for line in ["written anew", "and again"] {
+        let out = before.bob.run(&["send", "--to", "alice", "-m", line], MEETING).unwrap();
+        assert_eq!(out.exit, 7, "{out:?}");
+    }
+    let mut alice = listen(&before.alice).unwrap();
+    let mut bob = before.bob.start(&["listen"]).unwrap();
+    for line in ["written anew", "and again"] {
+        let came = alice.expect(&event("message").with("mine", false), MEETING);
+        assert_eq!(came.text("text"), line, "{came}");
+        bob.expect(&event("receipt").with("state", "stored"), MEETING);
+    }
+    tell(&mut bob, &mut alice, "live");
+    for peer in [bob, alice] {
+        quiet(peer);
+    }
+    let [alices, bobs] = before.history();
+    let anew = ["written anew", "and again", "live"];
+    assert_eq!(alices, [&["before the backup", "after the backup", "and more"][..], &anew].concat());
+    assert_eq!(bobs, [&["before the backup"][..], &anew].concat());
+}
+
+#[test]
 fn of_two_machines_with_one_identity_the_newest_login_stays_and_both_are_heard_in_turn() {
     let before = Before::new();
     let mut alice = listen(&before.alice).unwrap();
