@@ -74,6 +74,11 @@ fn each_fault_is_found_and_decides_how_it_ends() {
     fs::write(alice.home().join("papers"), "not what was written").unwrap();
     let out = away.run(&["doctor"], MEETING).unwrap();
     assert_eq!((out.exit, health(&out, "store").as_str()), (1, "fault"), "{out:?}");
+
+    // Not a home that has no key yet: what is in it needs the one that is gone.
+    fs::remove_file(&key).unwrap();
+    let out = away.run(&["doctor"], MEETING).unwrap();
+    assert_eq!((out.exit, health(&out, "key").as_str()), (1, "fault"), "{out:?}");
 }
 
 #[test]

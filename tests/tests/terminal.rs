@@ -14,6 +14,7 @@ use p2pchat_harness::process::PROMPT;
 use p2pchat_harness::relay::recording::contains;
 use p2pchat_harness::world::{MEETING, World, listen};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use rustix::process::{Pid, Signal, kill_process};
 
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 80;
@@ -165,6 +166,25 @@ fn whoever_takes_contacts_elsewhere_is_asked_for_the_passphrase_of_the_file() {
         assert_eq!(terminal.end(), exit, "{}", terminal.text());
         assert!(terminal.text().contains("wrong passphrase") == (exit == 1), "{}", terminal.text());
         assert!(!terminal.text().contains("over the"), "{}", terminal.text());
+    }
+}
+
+#[test]
+fn whoever_ends_it_at_a_question_gets_the_terminal_back() {
+    let world = World::new().unwrap();
+    let alice = world.person("alice").unwrap();
+    for (signal, exit) in [(None, 130), (Some(Signal::INT), 130), (Some(Signal::TERM), 143)] {
+        let mut terminal = Terminal::start(&alice, &["passphrase", "set"]);
+        terminal.expect_text("assphrase", PROMPT);
+        match signal {
+            Some(signal) => {
+                let id = terminal.child.process_id().unwrap().cast_signed();
+                kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+            }
+            None => terminal.press("\x03"),
+        }
+        assert_eq!(terminal.end(), exit, "{signal:?}: {}", terminal.text());
+        terminal.assert_clean();
     }
 }
 

@@ -2,15 +2,21 @@
 
 use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::thread;
 
 use p2pchat_client::Failure;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
 
 use crate::args::Color;
 use crate::output::Colors;
+use crate::signals::Signals;
 
 /// Ends bracketed paste (xterm, `DECRST 2004`), which the editor begins, and clears the line.
 const LEAVE_EDITOR: &[u8] = b"\x1b[?2004l\r\x1b[K";
+
+/// Bytes of a line that somebody types: no terminal gives a longer one at once (termios(3), canonical mode).
+const LINE_MAX: usize = 4096;
 
 /// What is a terminal, and what is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,10 +127,44 @@ pub fn ask(question: &str) -> Result<String, Failure> {
 ///
 /// # Errors
 ///
-/// [`Failure::Local`] if nothing can be read.
+/// [`Failure::Local`] if nothing can be read; by a signal, its failure.
 pub fn ask_secret(question: &str) -> Result<String, Failure> {
     // Before the question: whoever answers at once is not to see it either.
     let _silent = Silent::now();
-    rpassword::prompt_password(question)
-        .map_err(|error| Failure::Local { what: "ask on the terminal".to_owned(), reason: error.to_string() })
+    // A signal must not end this process before the terminal is as it was. Whoever asks may be in a runtime.
+    thread::scope(|scope| scope.spawn(|| typed_unless_ended(question)).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn typed_unless_ended(question: &str) -> Result<String, Failure> {
+    let failed = |error: io::Error| Failure::Local {
+        what: "ask on the terminal".to_owned(),
+        reason: error.to_string(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let typed = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        write!(io::stderr(), "{question}").map_err(failed)?;
+        let typed = tokio::select! {
+            signal = signals.next() => Err(signal.failure()),
+            typed = tokio::task::spawn_blocking(read_line) => {
+                typed.map_err(io::Error::other).flatten().map_err(failed)
+            }
+        };
+        // The one that was typed is not shown.
+        writeln!(io::stderr()).map_err(failed)?;
+        typed
+    });
+    // Nothing ends the thread that reads but a line, or the end of this process.
+    runtime.shutdown_background();
+    typed
+}
+
+/// A line, past the buffer of standard input, which nobody would wipe. A terminal gives one at a time.
+fn read_line() -> io::Result<String> {
+    let mut line = Zeroizing::new([0; LINE_MAX]);
+    let length = rustix::io::read(io::stdin(), &mut line[..])?;
+    let typed = line.get(..length).unwrap_or_default();
+    let typed = typed.strip_suffix(b"\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    core::str::from_utf8(typed).map(str::to_owned).map_err(|_| io::ErrorKind::InvalidData.into())
 }

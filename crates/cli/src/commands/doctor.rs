@@ -34,8 +34,7 @@ pub(super) fn run(profile: Profile, args: &args::Doctor) -> Result<u8, Failure> 
     );
     checks.extend(profile.home.directory().map(|directory| room("disk", directory)));
     if !profile.home.has_identity() {
-        let hint = "`p2pchat init`, or any other command, makes one";
-        checks.push(Check::warning("key", "there is none yet, so nobody can be asked who is there", hint));
+        checks.push(no_key(&profile));
         checks.extend(ports(&profile));
         return show(checks, json).map(exit);
     }
@@ -128,6 +127,17 @@ fn home(profile: &Profile) -> Check {
     // It was made, and found to belong to nobody else, when the profile was chosen.
     let directory = profile.home.directory().map(|directory| directory.display().to_string());
     Check::ok("home", directory.unwrap_or_default())
+}
+
+fn no_key(profile: &Profile) -> Check {
+    match profile.home.check_not_orphaned() {
+        Ok(()) => Check::warning(
+            "key",
+            "there is none yet, so nobody can be asked who is there",
+            "`p2pchat init`, or any other command, makes one",
+        ),
+        Err(failure) => Check::failed("key", &failure),
+    }
 }
 
 fn key(profile: &Profile) -> Check {

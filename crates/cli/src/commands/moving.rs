@@ -18,7 +18,7 @@ pub(super) fn export_identity(profile: &Profile, args: &Elsewhere) -> Result<u8,
     if profile.settings.json {
         output::print(&json::exported("identity", &path, me, None, wall_time()))?;
     } else {
-        output::print(&format!("{path} holds the identity {me}, sealed"))?;
+        output::print_line(&format!("{path} holds the identity {me}, sealed"))?;
         output::print("whoever has it and its passphrase can be you: `p2pchat id import` takes it")?;
     }
     Ok(0)
@@ -51,7 +51,7 @@ pub(super) fn export_contacts(profile: &Profile, papers: &Papers, args: &Elsewhe
         let me = profile.identity()?.peer_id();
         output::print(&json::exported("contacts", &path, me, Some(people), wall_time()))?;
     } else {
-        output::print(&format!(
+        output::print_line(&format!(
             "{path} holds {people} contacts, sealed; `p2pchat contacts import` takes them"
         ))?;
     }

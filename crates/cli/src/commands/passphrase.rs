@@ -32,7 +32,7 @@ fn show(profile: &Profile) -> Result<(), Failure> {
         return output::print(&json::passphrase(locked, wall_time()));
     }
     let name = profile.label();
-    output::print(&if locked {
+    output::print_line(&if locked {
         format!("the key of {name} needs a passphrase")
     } else {
         format!("the key of {name} has no passphrase: the mode of its file alone protects it")

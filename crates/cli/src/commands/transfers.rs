@@ -99,7 +99,7 @@ fn clean(profile: &Profile, older_than: Option<&str>, yes: bool) -> Result<u8, F
         return Ok(0);
     }
     let all = bytes(removed.iter().map(|one| one.bytes).sum());
-    output::print(&format!("{} half-done files removed from {}, {all}", removed.len(), dir.display()))?;
+    output::print_line(&format!("{} half-done files removed from {}, {all}", removed.len(), dir.display()))?;
     Ok(0)
 }
 

@@ -35,6 +35,15 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes a line in which there may be what somebody else chose, as the name of a file, to standard output.
+///
+/// # Errors
+///
+/// Those of [`print`].
+pub fn print_line(text: &str) -> Result<(), Failure> {
+    print(Shown::data(text).text())
+}
+
 /// Writes lines that an editor did not take to standard output.
 ///
 /// # Errors

@@ -83,11 +83,22 @@ impl Home {
             reason: "the system's randomness failed".into(),
         };
         let seed = Seed::generate(rng).map_err(randomness)?;
-        let sealed = self.sealed_files().into_iter().find(|file| file.exists());
-        if let Some(file) = sealed.filter(|_| !self.has_identity()) {
-            return Err(self.without_its_key(&format!("{} was sealed by one that is gone", file.display())));
-        }
+        self.check_not_orphaned()?;
         self.write_identity(&seed, passphrase, rng)
+    }
+
+    /// Whether a key may be made here: not where the one is gone that sealed what is here.
+    ///
+    /// # Errors
+    /// [`Failure::KeyFile`], with what to do, if it is.
+    pub fn check_not_orphaned(&self) -> Result<(), Failure> {
+        let sealed = self.sealed_files().into_iter().find(|file| file.exists());
+        match sealed.filter(|_| !self.has_identity()) {
+            Some(file) => {
+                Err(self.without_its_key(&format!("{} was sealed by one that is gone", file.display())))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Files that nothing but the key opens.

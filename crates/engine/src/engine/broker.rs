@@ -147,6 +147,9 @@ impl Engine {
                 self.link_lost(now);
                 self.look_without_broker(now);
                 if let (BrokerState::Refused, Some(failure)) = (state, reason) {
+                    if failure == Failure::Replaced {
+                        self.replaced_elsewhere();
+                    }
                     self.fail_wishes(&failure);
                 }
             }

@@ -94,6 +94,8 @@ pub struct Engine {
     moved: Option<Moment>,
     expiry: Expiry,
     stopping: bool,
+    /// Whether another login of this identity took the place of this one.
+    replaced: bool,
     numbers: Numbers,
     effects: VecDeque<Effect>,
     events: VecDeque<Event>,
@@ -171,6 +173,7 @@ impl Engine {
             moved: None,
             expiry: Expiry::new(config.expire),
             stopping: false,
+            replaced: false,
             numbers: Numbers::default(),
             effects: VecDeque::new(),
             events: VecDeque::new(),

@@ -199,6 +199,13 @@ impl Engine {
         self.reunions.clear();
     }
 
+    /// Another login of this identity took the place of this one: whoever is talked to goes on with that one,
+    /// and is not taken back from it.
+    pub(super) fn replaced_elsewhere(&mut self) {
+        self.replaced = true;
+        self.stop_looking();
+    }
+
     /// Whether somebody was looked for, who is not any more.
     pub(super) fn stop_looking_for(&mut self, peer: PeerId) -> bool {
         self.reunions.remove(&peer).is_some()

@@ -371,7 +371,7 @@ impl Engine {
         let Some(meeting) = self.meetings.get_mut(&session) else { return };
         let was_up = meeting.state != SessionState::Connecting;
         let (peer, bond) = (meeting.peer, meeting.bond);
-        let ending = Ending::of(reason);
+        let ending = Ending::of(reason, self.replaced);
         if meeting.is_direct() && !was_up {
             self.meetings.remove(&session);
             self.reunion_failed(peer, session, now);
@@ -450,8 +450,12 @@ struct Ending {
 }
 
 impl Ending {
-    fn of(reason: &EndReason) -> Self {
+    /// `replaced` if another login of this identity took this one's place.
+    fn of(reason: &EndReason, replaced: bool) -> Self {
         let (state, reason, again) = match reason {
+            EndReason::ClosedByPeer(CloseCode::Replaced) | EndReason::Lost if replaced => {
+                (SessionState::Closed, "this identity logged in somewhere else", false)
+            }
             EndReason::ClosedHere => (SessionState::Closed, "closed", false),
             EndReason::ClosedByPeer(CloseCode::KeysUsedUp) | EndReason::KeysUsedUp => {
                 (SessionState::Lost, "its keys are used up, and are made anew", true)
