@@ -132,7 +132,9 @@ impl Invitation {
     /// is for the user to decide, and nothing is pinned. [`Failure::NotAllowed`] if the user calls somebody
     /// else so. [`Failure::Local`] and [`Failure::DiskFull`] if it cannot be kept.
     pub fn take(&self, papers: &mut Papers, now: WallTime) -> Result<(), Failure> {
-        papers.add_at(&self.host_port, self.broker, self.name.clone(), self.peer, now)
+        // The line may be older than the key.
+        let peer = papers.now_known_as(self.peer);
+        papers.add_at(&self.host_port, self.broker, self.name.clone(), peer, now)
     }
 }
 

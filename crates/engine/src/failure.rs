@@ -104,6 +104,15 @@ pub enum Failure {
         /// The one that came.
         came: PeerId,
     },
+    /// A key came that its owner has replaced, by the word of both.
+    KeyReplaced {
+        /// The name under which it came.
+        name: Option<Name>,
+        /// That key.
+        came: PeerId,
+        /// The one that took its place.
+        by: PeerId,
+    },
     /// Somebody whose key nobody has compared, where the user wants only those who are verified.
     NotVerified {
         /// Who was meant.
@@ -297,6 +306,7 @@ codes! {
     SESSION_LOST = "session_lost", 5, "the session ended and could not be made again";
     BROKER_KEY_CHANGED = "broker_key_changed", 6, "the broker has another key than the known one";
     KEY_CHANGED = "key_changed", 6, "a known name came with another identity";
+    KEY_REPLACED = "key_replaced", 6, "a key came that its owner has replaced by another one";
     NOT_VERIFIED = "not_verified", 6, "the other side's key is not verified, and --require-verified is given";
     TAMPERED = "tampered", 6, "an offer was changed on its way";
     NOT_DELIVERED = "not_delivered", 7, "only part was delivered in time";
@@ -330,6 +340,7 @@ impl Failure {
             Self::NoAnswer { .. } => &NO_ANSWER,
             Self::NoPath { .. } => &NO_PATH,
             Self::KeyChanged { .. } => &KEY_CHANGED,
+            Self::KeyReplaced { .. } => &KEY_REPLACED,
             Self::NotVerified { .. } => &NOT_VERIFIED,
             Self::Tampered { .. } => &TAMPERED,
             Self::TooLong { .. } => &TOO_LONG,
@@ -413,6 +424,7 @@ impl Failure {
                 );
             }
             Self::KeyChanged { name: None, .. } => "nothing was sent; ask them another way",
+            Self::KeyReplaced { .. } => "nothing was sent; whoever has that key now may be a thief of it",
             Self::NotVerified { .. } => {
                 "nothing was sent; compare the numbers of `p2pchat contacts verify`, or leave out --require-verified"
             }
@@ -479,6 +491,10 @@ impl fmt::Display for Failure {
             }
             Self::KeyChanged { name: None, pinned, came } => {
                 write!(f, "another identity came: {came}, known is {pinned}")
+            }
+            Self::KeyReplaced { name, came, by } => {
+                let who = name.as_ref().map_or("somebody", Name::as_str);
+                write!(f, "{who} came with a key that its owner has replaced: {came}, now it is {by}")
             }
             Self::NotVerified { who } => write!(f, "the key of {who} is not verified"),
             Self::Tampered { what } => write!(f, "an offer was changed on its way: {what}"),

@@ -6,6 +6,7 @@ use p2pchat_proto::broker::Status;
 use p2pchat_proto::{BrokerKey, Name, PeerId};
 
 use crate::event::{Person, Trust};
+use crate::replaced::Replaced;
 
 /// Most people whose names are remembered without a pin: those of several full answers to `/who`,
 /// of about 100 bytes each. A broker can name more people than there are.
@@ -73,6 +74,8 @@ pub(crate) struct People {
     names: BTreeMap<PeerId, Name>,
     online: BTreeMap<PeerId, Status>,
     marks: BTreeMap<PeerId, Mark>,
+    /// Keys that their owners have replaced.
+    pub(crate) replaced: Replaced,
     /// Only those who are verified may talk to this user.
     verified_only: bool,
 }
@@ -126,6 +129,7 @@ impl People {
         if let Some(mark) = self.marks.remove(&old) {
             self.set_mark(Mark { peer: new, verified: false, ..mark });
         }
+        self.replaced.note(old, new);
     }
 
     /// Whether an identity is somebody to the user.
@@ -239,7 +243,7 @@ impl People {
     /// Remembers what the broker calls an identity. A pinned name stays; beyond [`STRANGERS_MAX`]
     /// other strangers are forgotten.
     pub(crate) fn learn_name(&mut self, peer: PeerId, name: &Name) {
-        if self.check(Some(name), peer).is_err() || self.is_pinned(peer) {
+        if self.check(Some(name), peer).is_err() || self.is_pinned(peer) || self.replaced.by(peer).is_some() {
             return;
         }
         if self.names.len() >= STRANGERS_MAX.saturating_add(self.pinned.len()) {

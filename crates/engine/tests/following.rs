@@ -8,7 +8,7 @@ mod world;
 use std::time::Duration;
 
 use p2pchat_engine::event::{Trust, TrustEvent};
-use p2pchat_engine::{AcceptPolicy, Command, Event, Failure, Mark, Pin};
+use p2pchat_engine::{AcceptPolicy, Command, Event, Failure, Mark, Pin, Replaced, Target};
 use p2pchat_netsim::LinkConfig;
 use p2pchat_proto::BrokerKey;
 use p2pchat_proto::broker::FromBroker;
@@ -215,6 +215,64 @@ fn nobody_becomes_somebody_who_is_known_already() {
     world.run_for(MINUTE);
     assert_eq!(changed_keys(&world.people[BOB]), 1);
     assert!(trusts(&world.people[BOB]).iter().all(|trust| !trust.followed));
+}
+
+#[test]
+fn a_key_that_its_owner_replaced_is_nobody_whatever_it_is_called() {
+    for restarted in [false, true] {
+        let mut world = two(69);
+        let (old, address) = (world.people[ALICE].peer, world.people[ALICE].address);
+        let new = world.rotate(ALICE, "alice", &link());
+        world.run_for(MINUTE);
+        world.connect(BOB, "alice");
+        world.run_for(MINUTE);
+        if restarted {
+            let at = world.people[BOB].address;
+            world.restart(BOB, "bob", at, AcceptPolicy::Everyone);
+            let mut replaced = Replaced::default();
+            replaced.note(old, world.people[new].peer);
+            world.people[BOB].engine.remember_replaced(replaced);
+        }
+        world.restart(ALICE, "alison", address, AcceptPolicy::Everyone);
+        world.run_for(MINUTE);
+        let before = changed_keys(&world.people[BOB]);
+        assert_eq!(before, 0, "restarted: {restarted}");
+        world.connect(ALICE, "bob");
+        world.run_for(MINUTE);
+        world.connect(BOB, "alison");
+        world.run_for(MINUTE);
+        let told = |event: &&Event| {
+            matches!(event, Event::Error(Failure::KeyReplaced { came, by, .. })
+                if *came == old && *by == world.people[new].peer)
+        };
+        assert_eq!(world.people[BOB].events.iter().filter(told).count(), 2, "restarted: {restarted}");
+        let met = |event: &Event| matches!(event, Event::Session(session) if session.peer == old);
+        let member = &world.people[BOB];
+        let after =
+            member.events.iter().rposition(|event| matches!(event, Event::Trust(trust) if trust.followed));
+        assert!(!member.events[after.unwrap_or(0)..].iter().any(met), "restarted: {restarted}");
+        assert_eq!(member.pins.iter().map(|pin| pin.peer).collect::<Vec<_>>(), [world.people[new].peer]);
+        let asked = Command::Connect { to: Target::Peer(old), wait: MINUTE };
+        world.command(BOB, asked);
+        world.run_for(MINUTE);
+        assert!(world.people[new].is_up(), "whoever says the old key means the new one");
+        assert!(!world.people[ALICE].is_up());
+    }
+}
+
+#[test]
+fn an_invitation_of_a_key_that_was_replaced_leads_to_whom_it_belongs() {
+    let mut world = two(70);
+    let invitation = Pin { peer: world.people[ALICE].peer, name: name("alice"), broker: world.broker_key() };
+    let new = world.rotate(ALICE, "alice", &link());
+    world.run_for(MINUTE);
+    world.connect(BOB, "alice");
+    world.run_for(MINUTE);
+    world.people[BOB].events.clear();
+    world.command(BOB, Command::ConnectInvited { pin: invitation, wait: MINUTE });
+    world.run_for(MINUTE);
+    assert!(world.people[new].is_up());
+    assert_eq!(changed_keys(&world.people[BOB]), 0);
 }
 
 #[test]

@@ -120,6 +120,7 @@ pub(super) fn ends_the_attempt(failure: &Failure) -> bool {
     matches!(
         failure,
         Failure::KeyChanged { .. }
+            | Failure::KeyReplaced { .. }
             | Failure::Tampered { .. }
             | Failure::NoPath { .. }
             | Failure::ClocksDiffer { .. }

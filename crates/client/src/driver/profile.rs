@@ -98,6 +98,7 @@ impl Profile {
 
     /// Tells the engine what the user decided about people, and who sees this user.
     pub(crate) fn remind(&self, engine: &mut Engine, require_verified: bool, now: Now) {
+        engine.remember_replaced(self.papers.replaced().clone());
         self.papers.marks().iter().for_each(|mark| engine.remember_mark(mark.clone(), now));
         engine.remember_standing(self.papers.standing());
         if require_verified {

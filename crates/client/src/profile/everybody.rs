@@ -54,7 +54,7 @@ impl Papers {
     /// [`Failure::UnknownPeer`]; [`Failure::Usage`] if several people go by it.
     pub fn find(&self, who: &str, broker: Option<BrokerKey>) -> Result<PeerId, Failure> {
         let name = match target(who)? {
-            Target::Peer(peer) => return Ok(peer),
+            Target::Peer(peer) => return Ok(self.now_known_as(peer)),
             Target::Name(name) => name,
         };
         let here = || broker.and_then(|broker| self.pins().of_name(broker, &name)).map(|pin| pin.peer);
@@ -109,6 +109,7 @@ impl Papers {
     }
 
     fn pin_of(&self, name: Name, peer: PeerId, broker: BrokerKey, now: WallTime) -> Result<Pin, Failure> {
+        self.not_replaced(&name, peer)?;
         if self.marks().called(&name).is_some_and(|other| other != peer) {
             return Err(Failure::NotAllowed { what: format!("to call a second person {name}") });
         }
@@ -136,16 +137,20 @@ impl Papers {
         self.mark(Mark { petname, ..self.marks().of(peer) })
     }
 
-    /// Forgets somebody, who is a stranger from then on. A block stays.
+    /// Forgets somebody, with the keys that they had before, who is a stranger from then on. A block stays,
+    /// and with it what is known of those keys.
     ///
     /// # Errors
     /// [`Failure::UnknownPeer`] of somebody who is not pinned.
     pub fn remove(&mut self, peer: PeerId) -> Result<(), Failure> {
         self.known(peer)?;
-        self.change(|Content { pins, marks, .. }| {
+        self.change(|Content { pins, marks, replaced, .. }| {
             let blocked = marks.of(peer).blocked;
             marks.set(Mark { blocked, ..Mark::none(peer) })?;
             pins.remove(peer);
+            if !blocked {
+                replaced.forget(peer);
+            }
             Ok(())
         })
     }
@@ -180,6 +185,7 @@ impl Papers {
         now: WallTime,
     ) -> Result<(), Failure> {
         let pinned = self.pinned(name, broker)?;
+        self.not_replaced(name, came)?;
         if pinned == came {
             return Ok(());
         }
@@ -194,6 +200,18 @@ impl Papers {
     pub fn pinned(&self, name: &Name, broker: BrokerKey) -> Result<PeerId, Failure> {
         let pin = self.pins().of_name(broker, name);
         pin.map(|pin| pin.peer).ok_or_else(|| Failure::UnknownPeer { who: name.to_string() })
+    }
+
+    /// Who has the place of a key that its owner replaced, or whoever it belongs to.
+    pub fn now_known_as(&self, peer: PeerId) -> PeerId {
+        self.replaced().by(peer).unwrap_or(peer)
+    }
+
+    fn not_replaced(&self, name: &Name, came: PeerId) -> Result<(), Failure> {
+        match self.replaced().by(came) {
+            Some(by) => Err(Failure::KeyReplaced { name: Some(name.clone()), came, by }),
+            None => Ok(()),
+        }
     }
 
     fn known(&self, peer: PeerId) -> Result<(), Failure> {

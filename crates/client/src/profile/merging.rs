@@ -93,6 +93,10 @@ fn merge_pin(mine: &mut Content, pin: &Pin, imported: &mut Imported) -> Result<(
         imported.refused.push(Failure::NotAllowed { what: format!("to call a second person {}", pin.name) });
         return Ok(());
     }
+    if let Some(by) = mine.replaced.by(pin.peer) {
+        imported.refused.push(Failure::KeyReplaced { name: Some(pin.name.clone()), came: pin.peer, by });
+        return Ok(());
+    }
     if let Err(changed) = mine.pins.check(pin.broker, &pin.name, pin.peer) {
         imported.refused.push(changed);
         return Ok(());

@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use p2pchat_crypto::Identity;
 use p2pchat_crypto::rest::{NAME_LEN, SEAL_LEN};
-use p2pchat_engine::{Failure, Mark};
+use p2pchat_engine::{Failure, Mark, Replaced};
 use p2pchat_proto::{BrokerKey, Name, PeerId, Standing};
 use p2pchat_session::Contact;
 use zeroize::Zeroizing;
@@ -35,7 +35,7 @@ const WHOSE: &[u8] = b"papers";
 /// Least bytes of the file, which doubles from there: about 90 contacts of 700 bytes each.
 const STEP: usize = 64 * 1024;
 /// Most bytes of the file: 10,000 pins of 192 bytes, 2,000 contacts who come back of 1,000, 20,000 people of
-/// whom something was decided of 108, and 2,000 brokers of 330 are 6.7 million.
+/// whom something was decided of 108, 2,000 brokers of 330 and 10,000 replaced keys of 115 are 7.9 million.
 const FILE_MAX: usize = 8 * 1024 * 1024;
 
 /// The file `papers`: this user's name and port, how they stand towards others, the brokers that are known, who is behind which name, what
@@ -70,6 +70,8 @@ pub(super) struct Content {
     pub(super) marks: Marks,
     /// Whom this user followed, until the store has heard of it.
     pub(super) followed: Vec<(PeerId, PeerId)>,
+    /// Keys of theirs that count no more.
+    pub(super) replaced: Replaced,
     /// The key that is to take the place of the user's own.
     pub(super) rotation: Option<SealedRotation>,
 }
@@ -165,6 +167,11 @@ impl Papers {
     /// What was decided about people.
     pub const fn marks(&self) -> &Marks {
         &self.content.marks
+    }
+
+    /// Keys that their owners have replaced, as far as this user has followed them.
+    pub const fn replaced(&self) -> &Replaced {
+        &self.content.replaced
     }
 
     /// The key that the broker at `address` must have, if it is known.

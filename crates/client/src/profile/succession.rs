@@ -73,9 +73,13 @@ impl Papers {
             let what = format!("to take {} for somebody else, too", new.short());
             return Err(Failure::NotAllowed { what });
         }
-        self.change(|Content { pins, marks, followed, .. }| {
+        if let Some(by) = self.replaced().by(new) {
+            return Err(Failure::KeyReplaced { name: None, came: new, by });
+        }
+        self.change(|Content { pins, marks, followed, replaced, .. }| {
             pins.succeed(old, new, now);
             marks.succeed(old, new)?;
+            replaced.note(old, new);
             followed.push((old, new));
             followed.drain(..followed.len().saturating_sub(FOLLOWED_MAX));
             Ok(())
@@ -223,13 +227,26 @@ mod tests {
             let mark = Mark { peer: NEW, verified: false, blocked: true, petname: petname.clone() };
             assert_eq!((papers.marks().of(NEW), papers.marks().of(OLD)), (mark, Mark::none(OLD)));
             assert_eq!(papers.followed(), [(OLD, NEW)]);
+            assert_eq!(papers.replaced().by(OLD), Some(NEW));
         };
         check(&papers);
         let mut papers = Papers::open(&home, &me).unwrap();
         check(&papers);
         assert!(matches!(papers.follow(NEW, OTHER, NOW), Err(Failure::NotAllowed { .. })), "somebody else");
         papers.all_followed().unwrap();
-        assert!(Papers::open(&home, &me).unwrap().followed().is_empty());
+        let mut papers = Papers::open(&home, &me).unwrap();
+        assert!(papers.followed().is_empty());
+
+        let refused = |done| assert!(matches!(done, Err(Failure::KeyReplaced { .. })), "{done:?}");
+        refused(papers.add(name("alice"), OLD, BrokerKey([7; 32]), NOW));
+        refused(papers.trust(&name("alice"), OLD, HERE, NOW));
+        papers.remove(NEW).unwrap();
+        assert_eq!(papers.replaced().by(OLD), Some(NEW), "whoever stays blocked stays so under every key");
+        papers.block(NEW, false).unwrap();
+        papers.add(name("alice"), NEW, HERE, NOW).unwrap();
+        papers.remove(NEW).unwrap();
+        assert_eq!(papers.replaced().by(OLD), None, "forgotten with whose it was");
+        papers.add(name("alice"), OLD, HERE, NOW).unwrap();
     }
 
     #[test]

@@ -9,11 +9,13 @@
 //! resume jlgp…52 characters…q 8a01…hexadecimal…
 //! mark jlgp…52 characters…q yes no sister
 //! followed jlgp…52 characters…q 7tkm…52 characters…a
+//! replaced jlgp…52 characters…q 7tkm…52 characters…a
 //! rotation 5c07…hexadecimal…
 //! ```
 
 use std::collections::BTreeSet;
 
+use p2pchat_engine::replaced::REPLACED_MAX;
 use p2pchat_proto::{BrokerKey, Name, PeerId, Standing};
 
 use super::brokers::{self, BROKERS_MAX};
@@ -34,11 +36,12 @@ pub(super) enum Kind {
     Resume,
     Mark,
     Followed,
+    Replaced,
     Rotation,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Name,
         Self::Port,
         Self::Standing,
@@ -47,6 +50,7 @@ impl Kind {
         Self::Resume,
         Self::Mark,
         Self::Followed,
+        Self::Replaced,
         Self::Rotation,
     ];
 
@@ -60,6 +64,7 @@ impl Kind {
             Self::Resume => "resume",
             Self::Mark => "mark",
             Self::Followed => "followed",
+            Self::Replaced => "replaced",
             Self::Rotation => "rotation",
         }
     }
@@ -67,7 +72,7 @@ impl Kind {
 
 /// All of it.
 pub(super) fn of(content: &Content) -> String {
-    let Content { name, udp_port, standing, brokers, pins, marks, followed, rotation } = content;
+    let Content { name, udp_port, standing, brokers, pins, marks, followed, replaced, rotation } = content;
     let mut text = String::new();
     let mut line = |kind: Kind, fields: String| text.extend([kind.word(), " ", &fields, "\n"]);
     name.iter().for_each(|name| line(Kind::Name, name.to_string()));
@@ -81,6 +86,7 @@ pub(super) fn of(content: &Content) -> String {
     pins.sealed().for_each(|sealed| line(Kind::Resume, sealed.to_text()));
     marks.iter().for_each(|mark| line(Kind::Mark, marks::to_text(mark)));
     followed.iter().for_each(|(old, new)| line(Kind::Followed, format!("{old} {new}")));
+    replaced.iter().for_each(|(old, new)| line(Kind::Replaced, format!("{old} {new}")));
     rotation.iter().for_each(|rotation| line(Kind::Rotation, rotation.to_text()));
     text
 }
@@ -166,6 +172,16 @@ impl Reader {
                 if content.followed.len() > FOLLOWED_MAX {
                     return Err("is one person too many");
                 }
+            }
+            Kind::Replaced => {
+                let (old, new) = followed_from(fields).ok_or("is not IDENTITY IDENTITY")?;
+                if old == new || content.replaced.by(old).is_some() {
+                    return Err("replaces an identity by itself or again");
+                }
+                if content.replaced.iter().len() >= REPLACED_MAX {
+                    return Err("is one identity too many");
+                }
+                content.replaced.note(old, new);
             }
             Kind::Rotation => {
                 content.rotation = Some(SealedRotation::parse(fields).ok_or("is not HEXADECIMAL")?);

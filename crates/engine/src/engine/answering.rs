@@ -34,11 +34,15 @@ impl Engine {
     pub(super) fn request_came(&mut self, incoming: Incoming, now: Now) {
         let Incoming { request, from, name, offer } = incoming;
         let Some(broker_key) = self.link.key() else { return };
-        if self.people.may_talk(Some(from)).is_err() {
+        if self.people.may_talk(Some(self.now_known_as(from))).is_err() {
             self.decline(request, "");
             return;
         }
         if !self.answers(from, name.as_ref()) {
+            return;
+        }
+        if self.replaced_key_came(name.clone(), from) {
+            self.decline(request, "");
             return;
         }
         if let Err(mismatch) = self.people.check(name.as_ref(), from) {
@@ -214,7 +218,8 @@ impl Engine {
         pinned: PeerId,
         came: PeerId,
     ) {
-        if let Some(name) = &name {
+        let replaced_by = self.people.replaced.by(came);
+        if let (Some(name), None) = (&name, replaced_by) {
             self.changes.note(name.clone(), pinned, came);
         }
         self.events.push_back(Event::Trust(TrustEvent {
@@ -226,7 +231,11 @@ impl Engine {
             followed: false,
             safety: SafetyNumber::between(self.me.peer_id(), came).words().join(" "),
         }));
-        self.report_failure(command, Failure::KeyChanged { name, pinned, came });
+        let failure = match replaced_by {
+            Some(by) => Failure::KeyReplaced { name, came, by },
+            None => Failure::KeyChanged { name, pinned, came },
+        };
+        self.report_failure(command, failure);
     }
 
     fn show_incoming(&mut self, request: RequestId, state: RequestState, reason: Option<String>) {

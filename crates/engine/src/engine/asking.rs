@@ -274,6 +274,11 @@ impl Engine {
             self.key_changed(None, name, pinned, from);
             return;
         }
+        if self.people.replaced.by(from).is_some() {
+            self.show_request(request, Some(from), name.clone(), RequestState::Cancelled, None);
+            self.replaced_key_came(name, from);
+            return;
+        }
         let wall = self.link.brokers_time(now);
         let accepted = match open.pending.accepted(&self.me, offer, from, broker_key, wall) {
             Ok(accepted) => accepted,

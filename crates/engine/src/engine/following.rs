@@ -17,17 +17,17 @@ use super::broker::Asked;
 use crate::effect::Effect;
 use crate::event::{Event, Trust, TrustEvent};
 use crate::now::Now;
+use crate::replaced::Replaced;
 use crate::wish::{Wish, WishId};
 
 /// Most changed keys that are asked about at once: a broker can make up as many as this user knows names.
 const QUESTIONS_MAX: usize = 64;
 
-/// Whom this user is about to follow, and whom they followed since the program began.
+/// Whom this user is about to follow.
 #[derive(Default)]
 pub(super) struct Following {
     /// By the pinned identity.
     questions: BTreeMap<PeerId, Question>,
-    followed: BTreeMap<PeerId, PeerId>,
 }
 
 /// A known name came with another key.
@@ -95,6 +95,7 @@ impl Engine {
     /// Nobody is followed who is somebody else to this user already.
     fn may_follow(&self, came: PeerId) -> bool {
         came != self.me.peer_id()
+            && self.people.replaced.by(came).is_none()
             && !self.people.is_somebody(came)
             && !self.conversations.knows(came)
             && !self.meetings.values().any(|meeting| meeting.peer == came)
@@ -195,8 +196,6 @@ impl Engine {
         if let Some(bond) = self.bonds.remove(&old) {
             self.bonds.insert(new, bond);
         }
-        self.following.followed.values_mut().filter(|known| **known == old).for_each(|known| *known = new);
-        self.following.followed.insert(old, new);
         self.ask(Watch { add: vec![new], remove: vec![old] }.into(), Asked::Nothing);
         self.say_followed(old, new, was);
         if let Some((id, mut wish)) = wish {
@@ -231,8 +230,21 @@ impl Engine {
         }));
     }
 
-    /// Who has taken the place of somebody since the program began; a front end may not know yet.
+    /// Keys that their owners have replaced, as far as this user has followed them: they are nobody's any more.
+    /// To be said before anything else happens.
+    pub fn remember_replaced(&mut self, replaced: Replaced) {
+        self.people.replaced = replaced;
+    }
+
+    /// A key that its owner has replaced asks for a chat, or answers: a thief's, maybe.
+    pub(super) fn replaced_key_came(&mut self, name: Option<Name>, came: PeerId) -> bool {
+        let Some(by) = self.people.replaced.by(came) else { return false };
+        self.key_changed(None, name, by, came);
+        true
+    }
+
+    /// Who has taken the place of somebody; a front end, or an invitation, may not know.
     pub(super) fn now_known_as(&self, peer: PeerId) -> PeerId {
-        self.following.followed.get(&peer).copied().unwrap_or(peer)
+        self.people.replaced.by(peer).unwrap_or(peer)
     }
 }

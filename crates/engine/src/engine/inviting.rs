@@ -15,7 +15,9 @@ use crate::people::{Mismatch, Pin};
 
 impl Engine {
     /// Pins who is invited before the broker is asked for them, and asks them for a chat.
-    pub(super) fn connect_invited(&mut self, id: CommandId, pin: Pin, wait: Duration, now: Now) {
+    pub(super) fn connect_invited(&mut self, id: CommandId, mut pin: Pin, wait: Duration, now: Now) {
+        // The line may be older than the key.
+        pin.peer = self.now_known_as(pin.peer);
         if let Err(failure) = self.take_invitation(&pin) {
             self.failed(id, failure);
             return;

@@ -322,7 +322,7 @@ impl Engine {
 
     fn pin(&mut self, peer: PeerId) {
         let (Some(name), Some(broker)) = (self.people.name(peer), self.link.key()) else { return };
-        if self.people.is_pinned(peer) {
+        if self.people.is_pinned(peer) || self.people.replaced.by(peer).is_some() {
             return;
         }
         let pin = Pin { peer, name, broker };

@@ -64,8 +64,12 @@ impl Engine {
     pub fn remember_person(&mut self, peer: PeerId, pins: Vec<Pin>, mark: Mark, now: Now) {
         let (was, was_pinned) = (self.people.trust(peer), self.people.is_pinned(peer));
         let blocked = mark.blocked;
+        let pins_gone = pins.is_empty();
         self.people.replace_pins(peer, pins);
         self.people.set_mark(mark);
+        if pins_gone && !blocked {
+            self.people.replaced.forget(peer);
+        }
         let is_pinned = self.people.is_pinned(peer);
         if was_pinned != is_pinned {
             let list = |yes| if yes { vec![peer] } else { Vec::new() };

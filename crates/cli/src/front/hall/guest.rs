@@ -441,6 +441,8 @@ impl Own {
         let Event::Error(failure) = event else { return true };
         if let Failure::KeyChanged { pinned, came, .. } = failure {
             self.is_about(*pinned, desk) || self.is_about(*came, desk)
+        } else if let Failure::KeyReplaced { came, by, .. } = failure {
+            self.is_about(*came, desk) || self.is_about(*by, desk)
         } else if let Failure::NoPath { who } = failure {
             desk.people().resolve(who).is_ok_and(|peer| self.is_about(peer, desk))
         } else {

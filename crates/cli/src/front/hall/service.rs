@@ -247,8 +247,10 @@ impl Known {
     }
 
     fn meant(&self, target: Target) -> Target {
-        let Target::Name(name) = &target else { return target };
-        self.papers.renamed(name, self.broker).map_or(target, Target::Peer)
+        match &target {
+            Target::Peer(peer) => Target::Peer(self.papers.now_known_as(*peer)),
+            Target::Name(name) => self.papers.renamed(name, self.broker).map_or(target, Target::Peer),
+        }
     }
 
     /// The identity that is pinned for whom the user means, at the broker that will be asked.
