@@ -104,6 +104,15 @@ pub enum Failure {
         /// The one that came.
         came: PeerId,
     },
+    /// A name is pinned to one identity, or known of it from another broker, and is another one's at this one.
+    AnotherOfThatName {
+        /// The name.
+        name: Name,
+        /// The identity that the user knows.
+        known: PeerId,
+        /// The one that came.
+        came: PeerId,
+    },
     /// A key came that its owner has replaced, by the word of both.
     KeyReplaced {
         /// The name under which it came.
@@ -339,7 +348,7 @@ impl Failure {
             Self::NameHeld { .. } => &NAME_HELD,
             Self::NoAnswer { .. } => &NO_ANSWER,
             Self::NoPath { .. } => &NO_PATH,
-            Self::KeyChanged { .. } => &KEY_CHANGED,
+            Self::KeyChanged { .. } | Self::AnotherOfThatName { .. } => &KEY_CHANGED,
             Self::KeyReplaced { .. } => &KEY_REPLACED,
             Self::NotVerified { .. } => &NOT_VERIFIED,
             Self::Tampered { .. } => &TAMPERED,
@@ -424,6 +433,11 @@ impl Failure {
                 );
             }
             Self::KeyChanged { name: None, .. } => "nothing was sent; ask them another way",
+            Self::AnotherOfThatName { known, came, .. } => {
+                let hint =
+                    format!("nothing was sent; --to {came} means that one, and --to {known} the known one");
+                return Some(hint.into());
+            }
             Self::KeyReplaced { .. } => "nothing was sent; whoever has that key now may be a thief of it",
             Self::NotVerified { .. } => {
                 "nothing was sent; compare the numbers of `p2pchat contacts verify`, or leave out --require-verified"
@@ -491,6 +505,9 @@ impl fmt::Display for Failure {
             }
             Self::KeyChanged { name: None, pinned, came } => {
                 write!(f, "another identity came: {came}, known is {pinned}")
+            }
+            Self::AnotherOfThatName { name, known, came } => {
+                write!(f, "{name} is somebody else at this broker: {came}, known is {known}")
             }
             Self::KeyReplaced { name, came, by } => {
                 let who = name.as_ref().map_or("somebody", Name::as_str);

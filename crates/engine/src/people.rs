@@ -1,6 +1,6 @@
 //! Who is who: pinned identities, the names that people go by, presence.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use p2pchat_proto::broker::Status;
 use p2pchat_proto::{BrokerKey, Name, PeerId};
@@ -63,15 +63,28 @@ pub(crate) enum Refusal {
     NotVerified,
 }
 
+/// Whom a name means at brokers where nobody is pinned under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// Nobody is pinned under it at any other one.
+    Nobody,
+    /// This one is.
+    One(PeerId),
+    /// Several are, each at another one.
+    Several,
+}
+
 /// Everybody that this process knows something of.
 #[derive(Debug, Default)]
 pub(crate) struct People {
-    pinned: BTreeSet<PeerId>,
-    /// One name has one identity; an identity may have been pinned under several names.
-    by_name: BTreeMap<(BrokerKey, Name), PeerId>,
+    /// Under which names somebody is pinned, one at a broker.
+    pinned: BTreeMap<PeerId, BTreeMap<BrokerKey, Name>>,
+    /// The same by name, which is one identity's at a broker.
+    by_name: BTreeMap<Name, BTreeMap<BrokerKey, PeerId>>,
     /// The broker whose names are meant.
     here: Option<BrokerKey>,
-    names: BTreeMap<PeerId, Name>,
+    /// What that broker calls whoever is not pinned there.
+    heard: BTreeMap<PeerId, Name>,
     online: BTreeMap<PeerId, Status>,
     marks: BTreeMap<PeerId, Mark>,
     /// Keys that their owners have replaced.
@@ -91,9 +104,8 @@ impl People {
 
     /// Keeps an identity; from now on its name belongs to it.
     pub(crate) fn pin(&mut self, pin: Pin) {
-        self.pinned.insert(pin.peer);
-        self.by_name.insert((pin.broker, pin.name.clone()), pin.peer);
-        self.names.insert(pin.peer, pin.name);
+        self.by_name.entry(pin.name.clone()).or_default().insert(pin.broker, pin.peer);
+        self.pinned.entry(pin.peer).or_default().insert(pin.broker, pin.name);
     }
 
     /// From now on names are those of `broker`.
@@ -102,28 +114,38 @@ impl People {
     }
 
     pub(crate) fn is_pinned(&self, peer: PeerId) -> bool {
-        self.pinned.contains(&peer)
+        self.pinned.contains_key(&peer)
     }
 
     /// Forgets an identity at one broker, whose name is free for another one then.
     pub(crate) fn unpin(&mut self, pin: &Pin) {
-        self.by_name.remove(&(pin.broker, pin.name.clone()));
-        if !self.by_name.values().any(|known| *known == pin.peer) {
-            self.pinned.remove(&pin.peer);
-            self.names.remove(&pin.peer);
+        self.free(&pin.name, pin.broker);
+        if let Some(names) = self.pinned.get_mut(&pin.peer) {
+            names.remove(&pin.broker);
+            if names.is_empty() {
+                self.pinned.remove(&pin.peer);
+                self.heard.remove(&pin.peer);
+            }
+        }
+    }
+
+    fn free(&mut self, name: &Name, broker: BrokerKey) {
+        if let Some(brokers) = self.by_name.get_mut(name) {
+            brokers.remove(&broker);
+            if brokers.is_empty() {
+                self.by_name.remove(name);
+            }
         }
     }
 
     /// `new` has taken the place of `old`, under every name and with all that was decided, but for the
     /// comparison of keys.
     pub(crate) fn succeed(&mut self, old: PeerId, new: PeerId) {
-        self.by_name.values_mut().filter(|known| **known == old).for_each(|known| *known = new);
-        if self.pinned.remove(&old) {
-            self.pinned.insert(new);
-        }
-        self.names.remove(&new);
-        if let Some(name) = self.names.remove(&old) {
-            self.names.insert(new, name);
+        let names = self.pinned.remove(&old).unwrap_or_default();
+        names.into_iter().for_each(|(broker, name)| self.pin(Pin { peer: new, name, broker }));
+        self.heard.remove(&new);
+        if let Some(name) = self.heard.remove(&old) {
+            self.heard.insert(new, name);
         }
         self.online.remove(&old);
         if let Some(mark) = self.marks.remove(&old) {
@@ -139,10 +161,11 @@ impl People {
 
     /// Forgets every name of an identity, and keeps these.
     pub(crate) fn replace_pins(&mut self, peer: PeerId, pins: Vec<Pin>) {
-        self.by_name.retain(|_, known| *known != peer);
-        self.pinned.remove(&peer);
+        for (broker, name) in self.pinned.remove(&peer).unwrap_or_default() {
+            self.free(&name, broker);
+        }
         if pins.is_empty() {
-            self.names.remove(&peer);
+            self.heard.remove(&peer);
         }
         pins.into_iter().for_each(|pin| self.pin(pin));
     }
@@ -196,12 +219,44 @@ impl People {
 
     /// Whom the broker called so.
     pub(crate) fn heard_of(&self, name: &Name) -> Option<PeerId> {
-        self.names.iter().find(|(_, known)| *known == name).map(|(&peer, _)| peer)
+        self.heard.iter().find(|(_, known)| *known == name).map(|(&peer, _)| peer)
+    }
+
+    /// Who is pinned under a name, where nobody is at this broker.
+    pub(crate) fn elsewhere(&self, name: &Name) -> Elsewhere {
+        let mut others = self.holders(name);
+        match others.next() {
+            Some(_) if self.pinned_as(name).is_some() => Elsewhere::Nobody,
+            Some(first) if others.all(|other| other == first) => Elsewhere::One(first),
+            Some(_) => Elsewhere::Several,
+            None => Elsewhere::Nobody,
+        }
+    }
+
+    /// Everybody who is pinned under a name, at any broker.
+    fn holders(&self, name: &Name) -> impl Iterator<Item = PeerId> + '_ {
+        self.by_name.get(name).into_iter().flat_map(|brokers| brokers.values().copied())
+    }
+
+    /// Whether the user means somebody else by that name.
+    pub(crate) fn is_anothers(&self, name: &Name, peer: PeerId) -> bool {
+        let petname = |mark: &Mark| mark.peer != peer && mark.petname.as_ref() == Some(name);
+        if self.marks.values().any(petname) {
+            return true;
+        }
+        match self.pinned_as(name) {
+            Some(pinned) => pinned != peer,
+            None => {
+                let mut holders = self.holders(name).peekable();
+                holders.peek().is_some() && holders.all(|holder| holder != peer)
+            }
+        }
     }
 
     /// Whoever was called so, if all of them are blocked.
     pub(crate) fn blocked_as(&self, name: &Name) -> Option<PeerId> {
-        let mut called = self.names.iter().filter(|(_, known)| *known == name).map(|(&peer, _)| peer);
+        let heard = self.heard.iter().filter(|(_, known)| *known == name).map(|(&peer, _)| peer);
+        let mut called = self.holders(name).chain(heard);
         let first = called.next()?;
         let blocked = |peer: PeerId| self.trust(peer) == Trust::Blocked;
         (blocked(first) && called.all(blocked)).then_some(first)
@@ -213,23 +268,28 @@ impl People {
             return Some(petname);
         }
         let name = name?;
-        let taken = self.marks.values().any(|mark| mark.peer != peer && mark.petname.as_ref() == Some(name));
-        (!taken).then(|| name.clone())
+        (!self.is_anothers(name, peer)).then(|| name.clone())
     }
 
     /// What the user calls somebody.
     pub(crate) fn shown(&self, peer: PeerId) -> Option<Name> {
-        self.shown_as(peer, self.names.get(&peer))
+        let elsewhere = || self.pinned.get(&peer).and_then(|names| names.values().next().cloned());
+        self.shown_as(peer, self.pinned_here(peer).or_else(elsewhere).or_else(|| self.name(peer)).as_ref())
     }
 
     /// The identity that is pinned under `name`.
     pub(crate) fn pinned_as(&self, name: &Name) -> Option<PeerId> {
-        self.by_name.get(&(self.here?, name.clone())).copied()
+        self.by_name.get(name)?.get(&self.here?).copied()
+    }
+
+    /// The name under which an identity is pinned at this broker.
+    pub(crate) fn pinned_here(&self, peer: PeerId) -> Option<Name> {
+        self.pinned.get(&peer)?.get(&self.here?).cloned()
     }
 
     /// Every pinned identity.
     pub(crate) fn pinned(&self) -> impl Iterator<Item = PeerId> + '_ {
-        self.pinned.iter().copied()
+        self.pinned.keys().copied()
     }
 
     /// Whether `peer` may go by `name`: not while the name is pinned to somebody else.
@@ -243,18 +303,19 @@ impl People {
     /// Remembers what the broker calls an identity. A pinned name stays; beyond [`STRANGERS_MAX`]
     /// other strangers are forgotten.
     pub(crate) fn learn_name(&mut self, peer: PeerId, name: &Name) {
-        if self.check(Some(name), peer).is_err() || self.is_pinned(peer) || self.replaced.by(peer).is_some() {
+        let settled = self.pinned_here(peer).is_some() || self.replaced.by(peer).is_some();
+        if settled || self.check(Some(name), peer).is_err() {
             return;
         }
-        if self.names.len() >= STRANGERS_MAX.saturating_add(self.pinned.len()) {
-            self.names.retain(|known, _| self.pinned.contains(known));
+        if self.heard.len() >= STRANGERS_MAX.saturating_add(self.pinned.len()) {
+            self.heard.retain(|known, _| self.pinned.contains_key(known));
         }
-        self.names.insert(peer, name.clone());
+        self.heard.insert(peer, name.clone());
     }
 
-    /// The name at the broker.
+    /// The name at this broker.
     pub(crate) fn name(&self, peer: PeerId) -> Option<Name> {
-        self.names.get(&peer).cloned()
+        self.pinned_here(peer).or_else(|| self.heard.get(&peer).cloned())
     }
 
     /// What to call somebody in a sentence.
@@ -364,6 +425,21 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_somebody_who_is_known_from_another_broker_means_them_and_is_shown_for_nobody_else() {
+        let mut people = knowing_alice();
+        people.at(BrokerKey([8; 32]));
+        let alice = name("alice");
+        assert_eq!((people.called(&alice), people.elsewhere(&alice)), (None, Elsewhere::One(peer(1))));
+        people.learn_name(peer(2), &alice);
+        assert_eq!((people.shown(peer(2)), people.shown(peer(1))), (None, Some(alice.clone())));
+        people.pin(Pin { peer: peer(3), name: alice.clone(), broker: BrokerKey([7; 32]) });
+        assert_eq!(people.elsewhere(&alice), Elsewhere::Several);
+        people.pin(Pin { peer: peer(2), name: alice.clone(), broker: BrokerKey([8; 32]) });
+        assert_eq!((people.called(&alice), people.elsewhere(&alice)), (Some(peer(2)), Elsewhere::Nobody));
+        assert_eq!((people.shown(peer(2)), people.shown(peer(1))), (Some(alice), None));
+    }
+
+    #[test]
     fn what_a_broker_says_never_renames_a_pinned_identity() {
         let mut people = knowing_alice();
         people.learn_name(peer(1), &name("mallory"));
@@ -380,7 +456,7 @@ mod tests {
             stranger[..4].copy_from_slice(&number.to_be_bytes());
             people.learn_name(PeerId(stranger), &name("somebody"));
         }
-        assert!(people.names.len() <= STRANGERS_MAX + 1, "{}", people.names.len());
+        assert!(people.heard.len() <= STRANGERS_MAX + 1, "{}", people.heard.len());
         assert_eq!(people.name(peer(1)), Some(name("alice")));
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use p2pchat_engine::event::{RequestEvent, Trust, TrustEvent};
 use p2pchat_engine::{AcceptPolicy, Command, Event, Failure, Mark, Pin, Target};
 use p2pchat_netsim::LinkConfig;
-use p2pchat_proto::PeerId;
+use p2pchat_proto::{BrokerKey, PeerId};
 use world::{Manner, Member, World, name};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -135,6 +135,58 @@ fn a_stranger_cannot_be_marked_as_verified() {
     world.run_for(MINUTE);
     world.command(BOB, Command::Verified { peer: alice });
     assert_eq!(trusts(&world.people[BOB]).last().map(|trust| trust.is), Some(Trust::Verified));
+}
+
+/// Bob knows somebody of this number as alice, from another broker.
+fn known_elsewhere(number: usize, broker: u8) -> Pin {
+    let peer = World::identity(number).peer_id();
+    Pin { peer, name: name("alice"), broker: BrokerKey([broker; 32]) }
+}
+
+#[test]
+fn whoever_is_met_at_another_broker_has_their_name_there_from_then_on() {
+    for asks in [ALICE, BOB] {
+        let pins = vec![known_elsewhere(ALICE, 7)];
+        let mut world = two(26, Manner { pins, accept: AcceptPolicy::Everyone, ..Manner::default() });
+        world.connect(asks, if asks == ALICE { "bob" } else { "alice" });
+        world.run_for(MINUTE);
+        assert!(world.people[BOB].is_up());
+        let here = Pin { broker: world.broker_key(), ..known_elsewhere(ALICE, 7) };
+        assert_eq!(world.people[BOB].pins, [here], "asked by {asks}");
+        assert_eq!(trusts(&world.people[BOB]), Vec::<&TrustEvent>::new(), "they are as known as before");
+    }
+}
+
+#[test]
+fn a_name_that_is_known_from_another_broker_leads_to_nobody_else_here() {
+    let known = known_elsewhere(7, 7);
+    let mut world = two(27, Manner { pins: vec![known.clone()], ..Manner::default() });
+    let came = world.people[ALICE].peer;
+    world.connect(BOB, "alice");
+    world.run_for(MINUTE);
+    let other = Failure::AnotherOfThatName { name: name("alice"), known: known.peer, came };
+    assert_eq!(failures(&world.people[BOB]), [&other]);
+    assert!(requests(&world.people[ALICE]).is_empty());
+    // Who comes under it is shown by id.
+    world.connect(ALICE, "bob");
+    world.run_for(Duration::from_secs(10));
+    let shown: Vec<_> =
+        requests(&world.people[BOB]).iter().map(|request| (request.peer, request.name.clone())).collect();
+    assert_eq!(shown, [(Some(came), None)]);
+    let asked = Command::Connect { to: Target::Peer(came), wait: MINUTE };
+    world.command(BOB, asked);
+    world.run_for(MINUTE);
+    assert!(world.people[BOB].is_up(), "by id they are meant");
+}
+
+#[test]
+fn a_name_of_several_people_at_other_brokers_is_to_be_said_by_id() {
+    let pins = vec![known_elsewhere(7, 7), known_elsewhere(8, 8)];
+    let mut world = two(28, Manner { pins, ..Manner::default() });
+    world.connect(BOB, "alice");
+    world.run_for(MINUTE);
+    assert!(matches!(failures(&world.people[BOB])[..], [Failure::Usage(_)]));
+    assert!(requests(&world.people[ALICE]).is_empty());
 }
 
 #[test]

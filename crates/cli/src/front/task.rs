@@ -121,6 +121,7 @@ pub(super) fn ends_the_attempt(failure: &Failure) -> bool {
         failure,
         Failure::KeyChanged { .. }
             | Failure::KeyReplaced { .. }
+            | Failure::AnotherOfThatName { .. }
             | Failure::Tampered { .. }
             | Failure::NoPath { .. }
             | Failure::ClocksDiffer { .. }

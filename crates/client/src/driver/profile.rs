@@ -83,7 +83,8 @@ impl Profile {
 
     pub(crate) fn pin(&mut self, pin: Pin, now: WallTime) -> Result<(), Failure> {
         let Pin { peer, name, broker } = pin;
-        self.papers.pin(profile::Pin { name, peer, broker, since: now, may_reconnect: true })
+        let may_reconnect = self.papers.pins().of_peer(peer).all(|pin| pin.may_reconnect);
+        self.papers.pin(profile::Pin { name, peer, broker, since: now, may_reconnect })
     }
 
     pub(crate) fn repin(&mut self, pin: Pin, instead_of: PeerId, now: WallTime) -> Result<(), Failure> {

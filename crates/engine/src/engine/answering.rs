@@ -219,7 +219,8 @@ impl Engine {
         came: PeerId,
     ) {
         let replaced_by = self.people.replaced.by(came);
-        if let (Some(name), None) = (&name, replaced_by) {
+        let elsewhere = name.as_ref().is_some_and(|name| self.people.pinned_as(name) != Some(pinned));
+        if let (Some(name), None, false) = (&name, replaced_by, elsewhere) {
             self.changes.note(name.clone(), pinned, came);
         }
         self.events.push_back(Event::Trust(TrustEvent {
@@ -231,9 +232,10 @@ impl Engine {
             followed: false,
             safety: SafetyNumber::between(self.me.peer_id(), came).words().join(" "),
         }));
-        let failure = match replaced_by {
-            Some(by) => Failure::KeyReplaced { name, came, by },
-            None => Failure::KeyChanged { name, pinned, came },
+        let failure = match (replaced_by, name) {
+            (Some(by), name) => Failure::KeyReplaced { name, came, by },
+            (None, Some(name)) if elsewhere => Failure::AnotherOfThatName { name, known: pinned, came },
+            (None, name) => Failure::KeyChanged { name, pinned, came },
         };
         self.report_failure(command, failure);
     }

@@ -16,6 +16,7 @@ use crate::command::Target;
 use crate::event::{CommandId, Direction, Event, RequestEvent, RequestState, Trust};
 use crate::failure::Failure;
 use crate::now::Now;
+use crate::people::Elsewhere;
 use crate::wish::{OpenRequest, RENEW_EVERY, Wish, WishId};
 
 impl Engine {
@@ -29,7 +30,11 @@ impl Engine {
                 Some(peer) if self.people.pinned_as(&name) != Some(peer) => {
                     (Some(peer), self.people.name(peer))
                 }
-                peer => (peer, Some(name)),
+                Some(peer) => (Some(peer), Some(name)),
+                None => match self.known_elsewhere(&name) {
+                    Ok(peer) => (peer, Some(name)),
+                    Err(failure) => return self.failed(id, failure),
+                },
             },
         };
         if peer == Some(self.me.peer_id()) || name.as_ref() == Some(&self.name) {
@@ -66,6 +71,17 @@ impl Engine {
         self.wishes_due(now);
         if let Some(peer) = peer {
             self.look_for_wished(peer, now);
+        }
+    }
+
+    /// Whoever is pinned under a name at another broker is meant here, too, and nobody else of that name.
+    fn known_elsewhere(&self, name: &Name) -> Result<Option<PeerId>, Failure> {
+        match self.people.elsewhere(name) {
+            Elsewhere::Nobody => Ok(None),
+            Elsewhere::One(peer) => Ok(Some(peer)),
+            Elsewhere::Several => {
+                Err(Failure::Usage(format!("several people are called {name}; say which by id")))
+            }
         }
     }
 
@@ -150,12 +166,26 @@ impl Engine {
 
     /// Makes fresh keys and an offer with them, and sends it.
     fn open_request(&mut self, id: WishId, now: Now) {
-        let (Some(wish), Some(broker_key)) = (self.wishes.get_mut(&id), self.link.key()) else { return };
-        if wish.peer.is_none() {
-            // Whose names are meant is known for sure only now that the broker has proven its key.
-            wish.peer = wish.name.as_ref().and_then(|name| self.people.pinned_as(name));
-        }
-        let (peer, name) = (wish.peer, wish.name.clone());
+        let (Some(wish), Some(broker_key)) = (self.wishes.get(&id), self.link.key()) else { return };
+        // Whose names are meant is known for sure only now that the broker has proven its key.
+        let meant = match (wish.peer, &wish.name) {
+            (Some(peer), name) => Ok((Some(peer), name.clone().or_else(|| self.people.name(peer)))),
+            (None, Some(name)) => match self.people.pinned_as(name) {
+                Some(peer) => Ok((Some(peer), Some(name.clone()))),
+                None => self.known_elsewhere(name).map(|peer| (peer, Some(name.clone()))),
+            },
+            (None, None) => return,
+        };
+        let (peer, name) = match meant {
+            Ok(meant) => meant,
+            Err(failure) => {
+                let command = self.wishes.remove(&id).and_then(|wish| wish.command);
+                self.report_failure(command, failure);
+                return;
+            }
+        };
+        let Some(wish) = self.wishes.get_mut(&id) else { return };
+        (wish.peer, wish.name) = (peer, name.clone());
         let Some(to) = wish.addressee() else { return };
         if let Err(failure) = self.may_talk(peer, name.as_ref()) {
             let command = self.wishes.remove(&id).and_then(|wish| wish.command);

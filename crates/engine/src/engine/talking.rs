@@ -287,7 +287,7 @@ impl Engine {
             self.transfers.session_down(peer, SessionEnd::Lost, now.moment);
         }
         self.show_session(session, None, now);
-        if bond != Bond::Once {
+        if bond != Bond::Once || self.people.is_pinned(peer) {
             self.pin(peer);
         }
         if self.people.is_pinned(peer) {
@@ -320,15 +320,22 @@ impl Engine {
         }
     }
 
+    /// A contact who was known from another broker has a name here from now on; a name by which the user
+    /// means somebody else is nobody's to have.
     fn pin(&mut self, peer: PeerId) {
         let (Some(name), Some(broker)) = (self.people.name(peer), self.link.key()) else { return };
-        if self.people.is_pinned(peer) || self.people.replaced.by(peer).is_some() {
+        let known = self.people.is_pinned(peer);
+        let has_one = self.people.pinned_here(peer).is_some() || self.people.replaced.by(peer).is_some();
+        if has_one || (known && self.people.is_anothers(&name, peer)) {
             return;
         }
         let pin = Pin { peer, name, broker };
         self.people.pin(pin.clone());
-        self.trust_is_new(peer);
         self.effects.push_back(Effect::Pin(pin));
+        if known {
+            return;
+        }
+        self.trust_is_new(peer);
         self.ask(Watch { add: vec![peer], remove: Vec::new() }.into(), Asked::Nothing);
         self.events.push_back(Event::Trust(TrustEvent {
             peer,

@@ -13,7 +13,7 @@ use crate::effect::Effect;
 use crate::event::{CommandId, Event, RequestState, Trust, TrustEvent};
 use crate::failure::Failure;
 use crate::now::Now;
-use crate::people::{Mark, Pin, Refusal};
+use crate::people::{Elsewhere, Mark, Pin, Refusal};
 use crate::wish::WishId;
 
 /// Most changed keys that wait for the user's word: more than anybody looks at. A broker can make up as
@@ -155,11 +155,17 @@ impl Engine {
         let was = self.people.trust(came);
         let old = Pin { peer: pinned, name: name.clone(), broker };
         self.people.unpin(&old);
-        self.endpoint.forget_contact(pinned);
+        let gone = !self.people.is_pinned(pinned);
+        if gone {
+            self.endpoint.forget_contact(pinned);
+        }
         let pin = Pin { peer: came, name: name.clone(), broker };
         self.people.pin(pin.clone());
         self.effects.push_back(Effect::Repin { pin, instead_of: pinned });
-        self.ask(Watch { add: vec![came], remove: vec![pinned] }.into(), Asked::Nothing);
+        self.ask(
+            Watch { add: vec![came], remove: Vec::from_iter(gone.then_some(pinned)) }.into(),
+            Asked::Nothing,
+        );
         self.say_trust(came, was);
         self.done(id);
     }
@@ -168,7 +174,11 @@ impl Engine {
     fn person(&self, who: &Target) -> Option<PeerId> {
         match who {
             Target::Peer(peer) => Some(self.now_known_as(*peer)),
-            Target::Name(name) => self.people.called(name).or_else(|| self.people.heard_of(name)),
+            Target::Name(name) => self.people.called(name).or_else(|| match self.people.elsewhere(name) {
+                Elsewhere::One(peer) => Some(peer),
+                Elsewhere::Several => None,
+                Elsewhere::Nobody => self.people.heard_of(name),
+            }),
         }
     }
 

@@ -439,7 +439,9 @@ impl Own {
     /// Whether a command is to take note of an event. A failure that names nobody may be about anybody.
     fn hears(&self, event: &Event, desk: &Desk) -> bool {
         let Event::Error(failure) = event else { return true };
-        if let Failure::KeyChanged { pinned, came, .. } = failure {
+        if let Failure::KeyChanged { pinned, came, .. }
+        | Failure::AnotherOfThatName { known: pinned, came, .. } = failure
+        {
             self.is_about(*pinned, desk) || self.is_about(*came, desk)
         } else if let Failure::KeyReplaced { came, by, .. } = failure {
             self.is_about(*came, desk) || self.is_about(*by, desk)
