@@ -24,6 +24,13 @@ pub enum Command {
         /// How long to wait for an answer.
         wait: Duration,
     },
+    /// The same to see whether they are reached: nobody is pinned by it, and what is lost is not made anew.
+    Reach {
+        /// Whom.
+        to: Target,
+        /// How long to wait for an answer.
+        wait: Duration,
+    },
     /// Pin somebody whose identity was told another way than by the broker, and ask them for a chat.
     ConnectInvited {
         /// Who, at which broker.

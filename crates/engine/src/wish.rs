@@ -6,6 +6,7 @@ use p2pchat_crypto::offer::PendingRequest;
 use p2pchat_proto::offer::Addressee;
 use p2pchat_proto::{Moment, Name, PeerId, RequestId};
 
+use crate::engine::Bond;
 use crate::event::CommandId;
 use crate::now::Now;
 
@@ -38,6 +39,8 @@ pub(crate) struct Wish {
     pub(crate) broker_deadline: Moment,
     /// Whether this makes a lost session anew, which is tried until it works or is declined.
     pub(crate) reconnect: bool,
+    /// Whether a session is all that is wanted: it pins nobody and is not made anew.
+    pub(crate) passing: bool,
     /// Not before this.
     pub(crate) not_before: Moment,
     /// Tries that failed.
@@ -77,6 +80,7 @@ impl Wish {
             deadline: now.after(wait),
             broker_deadline: now.after(BROKER_PATIENCE),
             reconnect: false,
+            passing: false,
             not_before: now.moment,
             failures: 0,
             open: None,
@@ -91,10 +95,16 @@ impl Wish {
             deadline: Moment::NEVER,
             broker_deadline: Moment::NEVER,
             reconnect: true,
+            passing: false,
             not_before: now.after(RETRY_FIRST),
             failures: 0,
             open: None,
         }
+    }
+
+    /// What a session leaves that fulfils it.
+    pub(crate) const fn bond(&self) -> Bond {
+        if self.passing { Bond::Once } else { Bond::connecting(self.reconnect) }
     }
 
     /// For whom the offer is.

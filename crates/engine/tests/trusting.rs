@@ -190,6 +190,24 @@ fn a_name_of_several_people_at_other_brokers_is_to_be_said_by_id() {
 }
 
 #[test]
+fn whoever_is_reached_to_see_whether_they_can_be_is_no_contact_by_it() {
+    let mut world = two(29, Manner::default());
+    let reach = Command::Reach { to: Target::Name(name("alice")), wait: MINUTE };
+    world.command(BOB, reach.clone());
+    world.run_for(MINUTE);
+    assert!(world.people[BOB].is_up());
+    assert_eq!((&world.people[BOB].pins, trusts(&world.people[BOB]).len()), (&Vec::new(), 0));
+    assert!(world.people[BOB].contacts.is_empty());
+    // Also where both ask at once, whoever's request counts.
+    let mut world = two(30, Manner::default());
+    world.command(BOB, reach);
+    world.connect(ALICE, "bob");
+    world.run_for(MINUTE);
+    assert!(world.people[BOB].is_up());
+    assert_eq!(world.people[BOB].pins, []);
+}
+
+#[test]
 fn a_changed_key_stops_everything_until_the_user_takes_it() {
     let known = PeerId([0x42; 32]);
     let pins = vec![Pin { peer: known, name: name("alice"), broker: World::broker_key_of(25) }];

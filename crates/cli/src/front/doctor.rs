@@ -99,7 +99,7 @@ impl Doctor {
         self.asked = Some(id);
         self.phase = Phase::Meeting;
         (self.since, self.until) = (now, now + MEETING_WAIT);
-        vec![ask(id, Command::Connect { to: target, wait: MEETING_WAIT })]
+        vec![ask(id, Command::Reach { to: target, wait: MEETING_WAIT })]
     }
 
     fn is_up(&self, desk: &Desk) -> bool {

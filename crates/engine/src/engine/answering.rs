@@ -14,7 +14,7 @@ use crate::config::AcceptPolicy;
 use crate::event::{CommandId, Direction, Event, RequestEvent, RequestState, TrustEvent};
 use crate::failure::Failure;
 use crate::now::Now;
-use crate::wish::WishId;
+use crate::wish::{Wish, WishId};
 
 /// Most requests that wait for the user at once; further ones are declined.
 const INCOMING_MAX: usize = 64;
@@ -86,9 +86,9 @@ impl Engine {
             // Both asked at once: the smaller identity's request counts (protocol section 2). One's own that
             // the broker did not take is with nobody, and counts for nothing.
             if from < self.me.peer_id() || !self.is_out(mine) {
-                let again = self.wishes.get(&mine).is_some_and(|wish| wish.reconnect);
+                let bond = self.wishes.get(&mine).map_or(Bond::Once, Wish::bond);
                 self.fulfil(mine);
-                self.accept_now(request, Bond::connecting(again), now);
+                self.accept_now(request, bond, now);
             } else if let Some(incoming) = self.incoming.get_mut(&request) {
                 incoming.crossed = true;
             }

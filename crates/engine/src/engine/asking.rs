@@ -20,7 +20,7 @@ use crate::people::Elsewhere;
 use crate::wish::{OpenRequest, RENEW_EVERY, Wish, WishId};
 
 impl Engine {
-    pub(super) fn connect(&mut self, id: CommandId, to: Target, wait: Duration, now: Now) {
+    pub(super) fn connect(&mut self, id: CommandId, to: Target, wait: Duration, passing: bool, now: Now) {
         let (peer, name) = match to {
             Target::Peer(peer) => {
                 let peer = self.now_known_as(peer);
@@ -64,10 +64,10 @@ impl Engine {
             .find(|(_, request)| peer == Some(request.from) || (peer.is_none() && name == request.name))
             .map(|(&request, _)| request);
         if let Some(request) = waiting {
-            self.accept_request(id, request, false, now);
+            self.accept_request(id, request, passing, now);
             return;
         }
-        self.wish(Wish::asked(peer, name, id, wait, now));
+        self.wish(Wish { passing, ..Wish::asked(peer, name, id, wait, now) });
         self.wishes_due(now);
         if let Some(peer) = peer {
             self.look_for_wished(peer, now);
@@ -338,15 +338,7 @@ impl Engine {
             self.show_request(request, Some(from), name, RequestState::Accepted, None);
         }
         let theirs = self.reachable(theirs);
-        let again = wish.reconnect;
-        self.meet(
-            request,
-            accepted.introduction,
-            endpoints,
-            &theirs,
-            super::talking::Bond::connecting(again),
-            now,
-        );
+        self.meet(request, accepted.introduction, endpoints, &theirs, wish.bond(), now);
     }
 
     pub(super) fn request_cancelled(&mut self, cancelled: &Cancelled, now: Now) {

@@ -22,7 +22,7 @@ impl Engine {
             self.failed(id, failure);
             return;
         }
-        self.connect(id, Target::Name(pin.name), wait, now);
+        self.connect(id, Target::Name(pin.name), wait, false, now);
     }
 
     fn take_invitation(&mut self, pin: &Pin) -> Result<(), Failure> {

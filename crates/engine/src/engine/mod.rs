@@ -51,7 +51,8 @@ use expiry::Expiry;
 use following::Following;
 use reunion::{Reunion, Wakefulness};
 use sharing::Numbers;
-use talking::{Bond, Meeting};
+pub(crate) use talking::Bond;
+use talking::Meeting;
 use trusting::Changes;
 
 /// One client, without its sockets and files; see the crate's first page.
@@ -191,7 +192,8 @@ impl Engine {
         self.endpoint.set_wall_clock(now.wall);
         match command {
             Command::People { prefix } => self.ask_people(id, prefix),
-            Command::Connect { to, wait } => self.connect(id, to, wait, now),
+            Command::Connect { to, wait } => self.connect(id, to, wait, false, now),
+            Command::Reach { to, wait } => self.connect(id, to, wait, true, now),
             Command::ConnectInvited { pin, wait } => self.connect_invited(id, pin, wait, now),
             Command::CancelRequest { request } => self.cancel_request(id, request, now),
             Command::Accept { request, once } => self.accept_request(id, request, once, now),

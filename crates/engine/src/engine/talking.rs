@@ -29,7 +29,7 @@ pub(super) const CLOSE_DONE: CloseCode = CloseCode::Done;
 
 /// How a session came to be, and so what it leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bond {
+pub(crate) enum Bond {
     /// This user asked. It is asked for again when it is lost.
     Connecting {
         /// It is a lost session, made anew.
@@ -42,7 +42,7 @@ pub(super) enum Bond {
 }
 
 impl Bond {
-    pub(super) const fn connecting(again: bool) -> Self {
+    pub(crate) const fn connecting(again: bool) -> Self {
         Self::Connecting { again }
     }
 }
