@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use p2pchat_harness::event::{Event, event};
 use p2pchat_harness::peer::{Outcome, Peer};
 use p2pchat_harness::process::PROMPT;
-use p2pchat_harness::world::{MEETING, World};
+use p2pchat_harness::world::{MEETING, World, listen};
 
 fn end(mut peer: Peer) {
     peer.send_line("/quit").unwrap();
@@ -98,4 +98,19 @@ fn with_a_name_a_session_is_tried_alone_and_through_the_chat_that_is_open() {
     end(at_alices);
     let gone = bob.run(&["doctor", "alice"], MEETING).unwrap();
     assert_eq!((gone.exit, health(&gone, "path").as_str()), (4, "fault"), "{gone:?}");
+}
+
+#[test]
+fn whoever_is_only_tried_is_no_contact_and_nothing_is_kept_of_them() {
+    let world = World::new().unwrap();
+    let [alice, bob] = ["alice", "bob"].map(|name| world.person(name).unwrap());
+    let at_alices = listen(&alice.accept_everything()).unwrap();
+    assert_eq!(bob.run(&["init", "--no-passphrase"], PROMPT).unwrap().exit, 0);
+    assert_eq!(bob.run(&["doctor"], MEETING).unwrap().exit, 0);
+    let out = bob.run(&["doctor", "alice"], MEETING).unwrap();
+    assert_eq!((out.exit, health(&out, "path").as_str()), (0, "ok"), "{out:?}");
+    let known = bob.run(&["contacts"], PROMPT).unwrap();
+    let list = known.out.iter().filter_map(|line| Event::parse(line)).find(|said| said.name() == "contacts");
+    assert_eq!(list.unwrap().field("list").as_array().map(Vec::len), Some(0), "{known:?}");
+    end(at_alices);
 }

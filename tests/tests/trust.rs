@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use p2pchat_harness::broker::Broker;
-use p2pchat_harness::event::{event, message};
+use p2pchat_harness::event::{Event, event, message};
 use p2pchat_harness::peer::{Outcome, Peer, Setup};
 use p2pchat_harness::process::PROMPT;
 use p2pchat_harness::world::{MEETING, World, listen};
@@ -42,18 +42,11 @@ fn at(world: &World, name: &str, broker: &Broker) -> Setup {
 /// The two meet at a broker, as contacts from then on; neither runs afterwards.
 fn meet(world: &World, broker: &Broker) {
     let (alice, bob) = (at(world, "alice", broker), at(world, "bob", broker));
-    let mut at_bobs = listen(&bob).unwrap();
-    let mut at_alices = alice.start(&["connect", "--to", "bob"]).unwrap();
-    let asked = event("request").with("direction", "in");
-    match at_bobs.expect(&asked, MEETING).text("state") {
-        "open" => at_bobs.send_line("/accept").unwrap(),
-        state => assert_eq!(state, "accepted"),
+    let (at_bobs, at_alices) = world.acquaint(&bob, &alice).unwrap();
+    for mut peer in [at_alices, at_bobs] {
+        peer.expect(&event("trust").with("is", "pinned"), MEETING);
+        quit(peer);
     }
-    at_alices.expect(&event("session").with("state", "up"), MEETING);
-    at_alices.send_json(1, Some("bob"), "hello").unwrap();
-    at_alices.expect(&event("receipt").with("state", "stored"), MEETING);
-    quit(at_alices);
-    quit(at_bobs);
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -107,4 +100,57 @@ fn a_key_that_its_owner_replaced_is_found_out_at_another_broker_and_its_invitati
     quit(at_bobs);
     quit(at_thiefs);
     assert_eq!(pinned(&bob), [id(&alice)]);
+}
+
+/// Whoever holds a name that was asked for has nothing of what was meant for another one.
+fn nothing_came(mut peer: Peer) {
+    let secret = |said: &Event| said.name() == "message" && said.text("text") == "secret";
+    assert!(!peer.take_events().iter().any(secret));
+    quit(peer);
+}
+
+/// Somebody else who holds a name at a broker.
+fn impostor(world: &World, name: &str, broker: &Broker) -> Setup {
+    let home = world.directory("impostor").unwrap();
+    at(world, name, broker).at(&home).accept_everything()
+}
+
+#[test]
+fn whoever_was_met_at_another_broker_is_nobody_else_there_afterwards() {
+    let world = World::new().unwrap();
+    let mut second = Broker::start(&world.directory("second").unwrap(), &world.trace).unwrap();
+    meet(&world, &world.broker);
+    let [bob, again] = ["bob", "alice"].map(|name| at(&world, name, &second));
+    let (at_bobs, at_alices) = world.meet(&bob, &again).unwrap();
+    quit(at_alices);
+    quit(at_bobs);
+    let alice = id(&at(&world, "alice", &world.broker));
+    assert_eq!(bob.run(&["contacts", "verify", "alice", "--yes"], PROMPT).unwrap().exit, 0);
+    // The operator gives the name to somebody else.
+    second.terminate().unwrap();
+    fs::remove_file(second.data().join("accounts.redb")).unwrap();
+    second.restart().unwrap();
+    let at_impostors = listen(&impostor(&world, "alice", &second)).unwrap();
+    stops(&bob, "alice", "key_changed");
+    nothing_came(at_impostors);
+    assert!(pinned(&bob).iter().all(|known| *known == alice));
+}
+
+#[test]
+fn a_contacts_name_leads_to_nobody_else_at_a_broker_where_they_never_met() {
+    let world = World::new().unwrap();
+    let second = Broker::start(&world.directory("second").unwrap(), &world.trace).unwrap();
+    meet(&world, &world.broker);
+    let bob = at(&world, "bob", &second);
+    let alice = id(&at(&world, "alice", &world.broker));
+    let other = impostor(&world, "alice", &second);
+    let mut at_others = listen(&other).unwrap();
+    let out = stops(&bob, "alice", "key_changed");
+    let said = lines(&out).into_iter().find(|line| line["code"] == "key_changed").unwrap().to_string();
+    assert!(said.contains(&alice) && said.contains(&id(&other)), "{said}");
+    assert_eq!(pinned(&bob), [alice]);
+    let by_id = bob.run(&["send", "--to", &id(&other), "-m", "to you"], MEETING).unwrap();
+    assert_eq!(by_id.exit, 0, "{by_id:?}");
+    at_others.expect(&message("to you"), MEETING);
+    nothing_came(at_others);
 }
