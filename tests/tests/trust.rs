@@ -154,3 +154,22 @@ fn a_contacts_name_leads_to_nobody_else_at_a_broker_where_they_never_met() {
     at_others.expect(&message("to you"), MEETING);
     nothing_came(at_others);
 }
+
+#[test]
+fn an_invitation_of_the_new_key_leads_a_contact_there_whom_nobody_had_told() {
+    let world = World::new().unwrap();
+    meet(&world, &world.broker);
+    let [alice, bob] = ["alice", "bob"].map(|name| at(&world, name, &world.broker));
+    let old = id(&alice);
+    assert_eq!(alice.run(&["id", "rotate", "--yes"], MEETING).unwrap().exit, 0);
+    let invitation = lines(&alice.run(&["id", "--invite"], MEETING).unwrap());
+    let invitation = invitation[0]["invitation"].as_str().unwrap().to_owned();
+    let mut at_alices = listen(&alice).unwrap();
+    let out = bob.run(&["send", "--to", &invitation, "-m", "by the new line"], MEETING).unwrap();
+    assert_eq!(out.exit, 0, "{out:?}");
+    at_alices.expect(&message("by the new line"), MEETING);
+    let told = lines(&out).into_iter().find(|line| line["followed"] == true).unwrap();
+    assert_eq!((told["pinned"].as_str(), told["peer"].as_str()), (Some(&*old), Some(&*id(&alice))));
+    assert_eq!(pinned(&bob), [id(&alice)]);
+    quit(at_alices);
+}

@@ -38,6 +38,12 @@ pub enum Command {
         /// How long to wait for an answer.
         wait: Duration,
     },
+    /// Whether the key of an invitation took the place of the one that is known under its name, by the word of
+    /// both; then it is followed, and else nothing changes.
+    Introduce {
+        /// Who is invited, at which broker.
+        pin: Pin,
+    },
     /// Take one's own request back.
     CancelRequest {
         /// Which.

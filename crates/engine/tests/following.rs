@@ -202,6 +202,70 @@ fn what_was_decided_about_somebody_stays_but_for_the_comparison_of_keys() {
 }
 
 #[test]
+fn an_invitation_of_the_new_key_is_followed_where_both_keys_have_signed_and_by_no_other_word() {
+    for (lies, changes) in [(false, 1), (false, 2), (true, 1)] {
+        let mut world = two(71);
+        let mut last = ALICE;
+        let mut invitation =
+            Pin { peer: world.people[ALICE].peer, name: name("alice"), broker: world.broker_key() };
+        for change in 0..changes {
+            last = world.rotate(last, "alice", &link());
+            world.run_for(MINUTE);
+            if change == 0 {
+                invitation.peer = world.people[last].peer;
+            }
+        }
+        if lies {
+            world.broker.tamper = Some(Box::new(|message| {
+                if let FromBroker::Succeeded(succeeded) = message {
+                    succeeded.chain.clear();
+                }
+            }));
+        }
+        world.command(BOB, Command::ConnectInvited { pin: invitation, wait: MINUTE });
+        world.run_for(MINUTE);
+        assert_eq!(world.people[last].is_up(), !lies, "{changes} changes");
+        assert_eq!(changed_keys(&world.people[BOB]), usize::from(lies));
+        world.say(BOB, ALICE, "welcome back");
+        world.run_for(MINUTE);
+        let heard: &[&str] = if lies { &[] } else { &["welcome back"] };
+        assert_eq!(world.people[last].heard(), heard);
+    }
+}
+
+#[test]
+fn somebody_to_whom_was_written_under_the_new_id_first_is_followed_all_the_same() {
+    for open in [false, true] {
+        let mut world = two(72);
+        let new = world.rotate(ALICE, "alice", &link());
+        world.run_for(MINUTE);
+        let address = world.people[new].address;
+        world.restart(new, "alice", address, AcceptPolicy::Everyone);
+        world.run_for(MINUTE);
+        let to = Target::Peer(world.people[new].peer);
+        world.command(BOB, Command::Connect { to, wait: MINUTE });
+        world.run_for(MINUTE);
+        world.say(BOB, new, "by id");
+        world.run_for(MINUTE);
+        assert_eq!(world.people[new].heard(), ["by id"]);
+        if !open {
+            let peer = world.people[new].peer;
+            world.command(BOB, Command::Close { peer });
+            world.run_for(MINUTE);
+        }
+        world.connect(BOB, "alice");
+        world.run_for(MINUTE);
+        assert!(world.people[BOB].is_up(), "open: {open}");
+        assert_eq!(changed_keys(&world.people[BOB]), 0);
+        world.say(BOB, ALICE, "by name");
+        world.run_for(MINUTE);
+        assert_eq!(world.people[new].heard(), ["by id", "by name"]);
+        let pinned = &world.people[BOB].pins;
+        assert!(pinned.iter().all(|pin| pin.peer == world.people[new].peer), "{pinned:?}");
+    }
+}
+
+#[test]
 fn nobody_becomes_somebody_who_is_known_already() {
     let mut world = two(67);
     let known = World::identity(2).peer_id();

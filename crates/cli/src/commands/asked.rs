@@ -2,7 +2,7 @@
 
 use p2pchat_client::desk::target;
 use p2pchat_client::profile::Papers;
-use p2pchat_client::{Config, Failure, Invitation, Target};
+use p2pchat_client::{Command, Config, Failure, Invitation, Target};
 
 use crate::clock::wall_time;
 use crate::profile::Profile;
@@ -84,6 +84,14 @@ impl Asked {
             return Err(Failure::Usage("the invitations are to several brokers".to_owned()));
         }
         all.iter().try_for_each(|asked| asked.choose_broker(profile))
+    }
+
+    /// What finds out whether whoever is invited took another key.
+    pub(super) fn introduction(&self) -> Option<Command> {
+        match self {
+            Self::Known(_) => None,
+            Self::Invited(invitation) => Some(Command::Introduce { pin: invitation.clone().into_pin() }),
+        }
     }
 
     /// Pins the broker and the person of an invitation, before anything is sent to either.

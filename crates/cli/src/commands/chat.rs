@@ -30,7 +30,7 @@ use crate::terminal::{Saved, Terminal};
 pub(super) struct Session {
     profile: Profile,
     config: Config,
-    _lock: ProfileLock,
+    lock: ProfileLock,
 }
 
 /// What one command does differently from another.
@@ -73,7 +73,7 @@ pub(super) fn connect(mut profile: Profile, args: &args::Connect) -> Result<u8, 
     let accept =
         if profile.settings.json || terminal.stdin { AcceptPolicy::Ask } else { AcceptPolicy::Contacts };
     let session = Session::open(profile, accept, AcceptPolicy::Ask, true)?;
-    asked.take(&session.config)?;
+    session.take(&asked)?;
     let to = session.service().meant(asked.target())?;
     let mut desk = Desk::new(home_directory()).with_expected(to.clone());
     if !session.profile.settings.json {
@@ -148,7 +148,7 @@ pub(super) fn send(mut profile: Profile, args: &args::Send) -> Result<u8, Failur
         Held::Done(exit) => return Ok(exit),
     };
     let session = Session::with(profile, lock, AcceptPolicy::Nobody, AcceptPolicy::Nobody, false)?;
-    asked.iter().try_for_each(|asked| asked.take(&session.config))?;
+    asked.iter().try_for_each(|asked| session.take(asked))?;
     let task = session.service().send(&call, Instant::now())?;
     session.run(move |_| Run {
         task,
@@ -217,7 +217,41 @@ impl Session {
     ) -> Result<Self, Failure> {
         let identity = profile.identity()?;
         let config = config(&profile, &lock, identity, accept, accept_files, takes_files)?;
-        Ok(Self { profile, config, _lock: lock })
+        Ok(Self { profile, config, lock })
+    }
+
+    /// Takes an invitation. Where another key is known under its name, the broker is asked whether the one took
+    /// the place of the other by the word of both; then it is followed before anything is sent.
+    fn take(&self, asked: &Asked) -> Result<(), Failure> {
+        let (changed, introduction) = match (asked.take(&self.config), asked.introduction()) {
+            (Err(changed @ Failure::KeyChanged { .. }), Some(introduction)) => (changed, introduction),
+            (taken, _) => return taken,
+        };
+        let (settings, nobody) = (&self.profile.settings, AcceptPolicy::Nobody);
+        let identity = Arc::clone(&self.config.identity);
+        let (client, mut events) =
+            spawn(config(&self.profile, &self.lock, identity, nobody, nobody, false)?)?;
+        let introduced = runtime()?.block_on(async {
+            let broker = &settings.broker.host_port;
+            let introduced = front::introduce(&client, &mut events, introduction, broker).await;
+            drop(client);
+            // The link is closed before somebody else opens one.
+            while events.next().await.is_some() {}
+            introduced
+        });
+        // A broker that cannot be asked is as one without a statement.
+        let Ok(followed) = introduced else { return Err(changed) };
+        let mut plain = Plain::new(TimeOfDay::local(), false);
+        for event in followed {
+            match settings.json {
+                true => json::event(&event, wall_time()).map_or(Ok(()), |line| output::print(&line))?,
+                false => plain
+                    .event(&event, &Desk::new(None))
+                    .iter()
+                    .try_for_each(|line| output::print(line.text()))?,
+            }
+        }
+        asked.take(&self.config)
     }
 
     /// What other commands of this profile need.

@@ -54,7 +54,7 @@ impl Papers {
     /// [`Failure::UnknownPeer`]; [`Failure::Usage`] if several people go by it.
     pub fn find(&self, who: &str, broker: Option<BrokerKey>) -> Result<PeerId, Failure> {
         let name = match target(who)? {
-            Target::Peer(peer) => return Ok(self.now_known_as(peer)),
+            Target::Peer(peer) => return Ok(peer),
             Target::Name(name) => name,
         };
         let here = || broker.and_then(|broker| self.pins().of_name(broker, &name)).map(|pin| pin.peer);

@@ -86,8 +86,13 @@ impl Engine {
     }
 
     pub(super) fn wish(&mut self, wish: Wish) {
+        let id = self.next_wish_id();
+        self.wishes.insert(id, wish);
+    }
+
+    pub(super) fn next_wish_id(&mut self) -> WishId {
         self.next_wish = self.next_wish.saturating_add(1);
-        self.wishes.insert(WishId(self.next_wish), wish);
+        WishId(self.next_wish)
     }
 
     /// Somebody whose session does not go on is wished for again, once.

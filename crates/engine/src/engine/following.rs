@@ -15,8 +15,10 @@ use p2pchat_proto::{Name, PeerId, RequestId};
 use super::Engine;
 use super::broker::Asked;
 use crate::effect::Effect;
-use crate::event::{Event, Trust, TrustEvent};
+use crate::event::{CommandId, Event, Trust, TrustEvent};
+use crate::failure::Failure;
 use crate::now::Now;
+use crate::people::Pin;
 use crate::replaced::Replaced;
 use crate::wish::{Wish, WishId};
 
@@ -41,6 +43,25 @@ struct Question {
     /// What showed it, to go on where it is followed.
     wish: Option<(WishId, Wish)>,
     incoming: Option<Incoming>,
+    /// An invitation says so, and nobody has come: whether it is true is all that is asked.
+    invited: bool,
+    /// What waits for the answer.
+    command: Option<CommandId>,
+}
+
+impl Question {
+    fn new(name: Name, came: PeerId) -> Self {
+        Self {
+            name,
+            came,
+            granted: false,
+            parting: false,
+            wish: None,
+            incoming: None,
+            invited: false,
+            command: None,
+        }
+    }
 }
 
 impl Engine {
@@ -55,9 +76,19 @@ impl Engine {
             question.wish = Some((id, wish));
             return;
         }
-        let question =
-            Question { name, came, granted: false, parting: false, wish: Some((id, wish)), incoming: None };
-        self.ask_about(pinned, question);
+        self.ask_about(pinned, Question { wish: Some((id, wish)), ..Question::new(name, came) });
+    }
+
+    /// An invitation has another key for the name of `pinned`.
+    pub(super) fn invited_by_another_key(
+        &mut self,
+        pin: Pin,
+        pinned: PeerId,
+        command: Option<CommandId>,
+        wish: Option<(WishId, Wish)>,
+    ) {
+        let question = Question::new(pin.name, pin.peer);
+        self.ask_about(pinned, Question { invited: true, command, wish, ..question });
     }
 
     /// Somebody asks for a chat under the name of `pinned`.
@@ -72,9 +103,7 @@ impl Engine {
             }
             return;
         }
-        let question =
-            Question { name, came, granted: false, parting: false, wish: None, incoming: Some(incoming) };
-        self.ask_about(pinned, question);
+        self.ask_about(pinned, Question { incoming: Some(incoming), ..Question::new(name, came) });
     }
 
     /// Asks once for each; what cannot be asked is as if there were no statement.
@@ -94,11 +123,7 @@ impl Engine {
 
     /// Nobody is followed who is somebody else to this user already.
     fn may_follow(&self, came: PeerId) -> bool {
-        came != self.me.peer_id()
-            && self.people.replaced.by(came).is_none()
-            && !self.people.is_somebody(came)
-            && !self.conversations.knows(came)
-            && !self.meetings.values().any(|meeting| meeting.peer == came)
+        came != self.me.peer_id() && self.people.replaced.by(came).is_none() && !self.people.is_somebody(came)
     }
 
     pub(super) fn succession_came(&mut self, call: Call, chain: &[KeptSuccession]) {
@@ -114,10 +139,14 @@ impl Engine {
 
     fn succession_of(&mut self, pinned: PeerId, chain: &[KeptSuccession]) {
         let Some(question) = self.following.questions.get_mut(&pinned) else { return };
-        if succession::follow(pinned, chain) == Ok(question.came) {
-            question.granted = true;
-        } else {
-            self.not_followed(pinned);
+        let stated =
+            |kept: &KeptSuccession| succession::read(kept).is_ok_and(|said| said.new == question.came);
+        match succession::follow(pinned, chain) {
+            // Also an invitation may be older than the last key.
+            Ok(last) if last == question.came || (question.invited && chain.iter().any(stated)) => {
+                (question.came, question.granted) = (last, true);
+            }
+            Ok(_) | Err(_) => self.not_followed(pinned),
         }
     }
 
@@ -129,11 +158,15 @@ impl Engine {
     }
 
     fn refuse(&mut self, pinned: PeerId, question: Question) {
-        let Question { name, came, wish, incoming, .. } = question;
+        let Question { name, came, wish, incoming, invited, command, .. } = question;
         if let Some(incoming) = incoming {
             self.decline(incoming.request, "");
         }
-        let command = wish.and_then(|(_, wish)| wish.command);
+        let command = command.or_else(|| wish.and_then(|(_, wish)| wish.command));
+        if invited {
+            self.report_failure(command, Failure::KeyChanged { name: Some(name), pinned, came });
+            return;
+        }
         self.key_changed(command, Some(name), pinned, came);
     }
 
@@ -178,12 +211,12 @@ impl Engine {
     }
 
     fn follow(&mut self, old: PeerId, question: Question, now: Now) {
-        let Question { name, came: new, wish, incoming, .. } = question;
+        let new = question.came;
         if !self.may_follow(new) {
-            let question = Question { name, came: new, granted: false, parting: false, wish, incoming };
             self.refuse(old, question);
             return;
         }
+        let Question { wish, incoming, command, .. } = question;
         let was = self.people.trust(old);
         for wish in self.wishes.values_mut().filter(|wish| wish.peer == Some(old)) {
             wish.peer = Some(new);
@@ -192,7 +225,14 @@ impl Engine {
         self.people.succeed(old, new);
         self.changes.settled(old);
         self.effects.push_back(Effect::Follow { old, new });
-        self.conversations.succeed(old, new);
+        // What was said with the new key before anybody knew whose it is stays a conversation of its own.
+        if !self.conversations.knows(new) {
+            self.conversations.succeed(old, new);
+        }
+        self.trust_is_new(new);
+        if let Some(session) = self.live.get(&new) {
+            self.endpoint.keep(*session);
+        }
         if let Some(bond) = self.bonds.remove(&old) {
             self.bonds.insert(new, bond);
         }
@@ -206,9 +246,17 @@ impl Engine {
             self.expect_expiry(&[new]);
             self.ask_for_recipient(new, now);
         }
+        while self.live.contains_key(&new)
+            && let Some(wish) = self.wish_for(new, self.people.name(new).as_ref())
+        {
+            self.fulfil(wish);
+        }
         self.wishes_due(now);
         if let Some(incoming) = incoming {
             self.request_came(incoming, now);
+        }
+        if let Some(command) = command {
+            self.done(command);
         }
     }
 

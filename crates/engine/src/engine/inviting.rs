@@ -12,17 +12,36 @@ use crate::event::CommandId;
 use crate::failure::Failure;
 use crate::now::Now;
 use crate::people::{Mismatch, Pin};
+use crate::wish::Wish;
 
 impl Engine {
     /// Pins who is invited before the broker is asked for them, and asks them for a chat.
     pub(super) fn connect_invited(&mut self, id: CommandId, mut pin: Pin, wait: Duration, now: Now) {
         // The line may be older than the key.
         pin.peer = self.now_known_as(pin.peer);
-        if let Err(failure) = self.take_invitation(&pin) {
+        match self.take_invitation(&pin) {
+            Ok(()) => self.connect(id, Target::Name(pin.name), wait, false, now),
+            Err(Failure::KeyChanged { pinned, .. }) => {
+                let wish = Wish::asked(Some(pinned), Some(pin.name.clone()), id, wait, now);
+                let wish = (self.next_wish_id(), wish);
+                self.invited_by_another_key(pin, pinned, None, Some(wish));
+            }
+            Err(failure) => self.failed(id, failure),
+        }
+    }
+
+    /// Follows whom an invitation names, where they have another key than the known one.
+    pub(super) fn introduce(&mut self, id: CommandId, mut pin: Pin) {
+        pin.peer = self.now_known_as(pin.peer);
+        if self.link.key() != Some(pin.broker) {
+            let failure = self.no_broker();
             self.failed(id, failure);
             return;
         }
-        self.connect(id, Target::Name(pin.name), wait, false, now);
+        match self.people.check(Some(&pin.name), pin.peer) {
+            Ok(()) => self.done(id),
+            Err(Mismatch { pinned }) => self.invited_by_another_key(pin, pinned, Some(id), None),
+        }
     }
 
     fn take_invitation(&mut self, pin: &Pin) -> Result<(), Failure> {

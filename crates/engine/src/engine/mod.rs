@@ -195,6 +195,7 @@ impl Engine {
             Command::Connect { to, wait } => self.connect(id, to, wait, false, now),
             Command::Reach { to, wait } => self.connect(id, to, wait, true, now),
             Command::ConnectInvited { pin, wait } => self.connect_invited(id, pin, wait, now),
+            Command::Introduce { pin } => self.introduce(id, pin),
             Command::CancelRequest { request } => self.cancel_request(id, request, now),
             Command::Accept { request, once } => self.accept_request(id, request, once, now),
             Command::Decline { request, reason } => self.decline_request(id, request, &reason),
