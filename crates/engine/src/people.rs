@@ -188,6 +188,12 @@ impl People {
         self.marks.get(&peer).cloned().unwrap_or_else(|| Mark::none(peer))
     }
 
+    /// Who is blocked, and was never pinned.
+    pub(crate) fn blocked_strangers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        let strangers = self.marks.values().filter(|mark| mark.blocked && !self.is_pinned(mark.peer));
+        strangers.map(|mark| mark.peer)
+    }
+
     /// Keeps what was decided, in the place of what was decided before.
     pub(crate) fn set_mark(&mut self, mark: Mark) {
         if mark.is_none() {

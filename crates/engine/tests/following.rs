@@ -7,7 +7,7 @@ mod world;
 
 use std::time::Duration;
 
-use p2pchat_engine::event::{Trust, TrustEvent};
+use p2pchat_engine::event::{RequestState, Trust, TrustEvent};
 use p2pchat_engine::{AcceptPolicy, Command, Event, Failure, Mark, Pin, Replaced, Target};
 use p2pchat_netsim::LinkConfig;
 use p2pchat_proto::BrokerKey;
@@ -263,6 +263,40 @@ fn somebody_to_whom_was_written_under_the_new_id_first_is_followed_all_the_same(
         let pinned = &world.people[BOB].pins;
         assert!(pinned.iter().all(|pin| pin.peer == world.people[new].peer), "{pinned:?}");
     }
+}
+
+#[test]
+fn a_stranger_who_is_blocked_stays_so_under_another_key_and_no_other_stranger_is_kept_away() {
+    let mut world = World::new(73);
+    for who in ["mal", "bob"] {
+        world.join(who, Manner::default(), &link());
+    }
+    world.run_for(MINUTE);
+    world.connect(ALICE, "bob");
+    world.run_for(MINUTE / 6);
+    let opened = |world: &World| {
+        let open =
+            |event: &&Event| matches!(event, Event::Request(request) if request.state == RequestState::Open);
+        world.people[BOB].events.iter().filter(open).count()
+    };
+    assert_eq!(opened(&world), 1);
+    world.command(BOB, Command::Block { who: Target::Name(name("mal")) });
+    let mut last = ALICE;
+    for _ in 0..2 {
+        world.run_for(MINUTE);
+        last = world.rotate(last, "mal", &link());
+        world.run_for(MINUTE);
+        world.connect(last, "bob");
+        world.run_for(MINUTE);
+        assert_eq!(opened(&world), 1, "only before the block");
+        let said = trusts(&world.people[BOB]).last().map(|said| (said.peer, said.is, said.followed));
+        assert_eq!(said, Some((world.people[last].peer, Trust::Blocked, true)));
+    }
+    let eve = world.join("eve", Manner::default(), &link());
+    world.run_for(MINUTE);
+    world.connect(eve, "bob");
+    world.run_for(MINUTE / 6);
+    assert_eq!(opened(&world), 2);
 }
 
 #[test]

@@ -33,7 +33,6 @@ pub(super) struct IncomingRequest {
 impl Engine {
     pub(super) fn request_came(&mut self, incoming: Incoming, now: Now) {
         let Incoming { request, from, name, offer } = incoming;
-        let Some(broker_key) = self.link.key() else { return };
         if self.people.may_talk(Some(self.now_known_as(from))).is_err() {
             self.decline(request, "");
             return;
@@ -45,6 +44,15 @@ impl Engine {
             self.decline(request, "");
             return;
         }
+        if let Some(incoming) = self.vet(Incoming { request, from, name, offer }) {
+            self.request_vetted(incoming, now);
+        }
+    }
+
+    /// Nobody who is blocked asks.
+    pub(super) fn request_vetted(&mut self, incoming: Incoming, now: Now) {
+        let Incoming { request, from, name, offer } = incoming;
+        let Some(broker_key) = self.link.key() else { return };
         if let Err(mismatch) = self.people.check(name.as_ref(), from) {
             let incoming = Incoming { request, from, name, offer };
             self.request_of_another_key(incoming, mismatch.pinned);

@@ -34,6 +34,8 @@ pub(super) enum Asked {
     Answer(RequestId),
     /// Who has taken the place of this identity.
     Succession(PeerId),
+    /// Whether whoever makes a request is this one, who is blocked.
+    Vetting(RequestId, PeerId),
     /// A roster, a cancellation, endpoints: nothing depends on the reply.
     Nothing,
 }
@@ -69,7 +71,11 @@ impl Engine {
     fn await_reply(&mut self, call: Call, asked: Asked) {
         match asked {
             Asked::Nothing => {}
-            Asked::People { .. } | Asked::Request(_) | Asked::Answer(_) | Asked::Succession(_) => {
+            Asked::People { .. }
+            | Asked::Request(_)
+            | Asked::Answer(_)
+            | Asked::Succession(_)
+            | Asked::Vetting(..) => {
                 self.calls.insert(call, asked);
                 self.calls_made.push(call);
             }
@@ -89,6 +95,7 @@ impl Engine {
                     self.failed(id, Failure::BrokerUnreachable { address, reason });
                 }
                 Some(Asked::Succession(pinned)) => self.not_followed(pinned),
+                Some(Asked::Vetting(request, blocked)) => self.vetted(request, blocked, &[], now),
                 Some(Asked::Request(_) | Asked::Answer(_) | Asked::Nothing) | None => {}
             }
         }
@@ -168,9 +175,11 @@ impl Engine {
                     self.failed(id, failure);
                 }
                 Asked::Succession(pinned) => self.not_followed(pinned),
-                Asked::Request(_) | Asked::Answer(_) | Asked::Nothing => {}
+                // The requests go with the link.
+                Asked::Vetting(..) | Asked::Request(_) | Asked::Answer(_) | Asked::Nothing => {}
             }
         }
+        self.vetting.clear();
         self.requests_gone(now);
     }
 
@@ -200,9 +209,9 @@ impl Engine {
             | FromBroker::Replaced(_)
             | FromBroker::Restarting(_)
             | FromBroker::Pong(_) => {}
-            FromBroker::Succeeded(succeeded) => self.succession_came(call, &succeeded.chain),
+            FromBroker::Succeeded(succeeded) => self.succession_came(call, &succeeded.chain, now),
             // An older broker keeps no statements.
-            FromBroker::Unsupported(_) => self.succession_came(call, &[]),
+            FromBroker::Unsupported(_) => self.succession_came(call, &[], now),
         }
     }
 
@@ -228,6 +237,7 @@ impl Engine {
             Some(Asked::Request(wish)) => self.request_replied(wish, outcome, now),
             Some(Asked::Answer(request)) => self.answer_replied(request, &outcome, now),
             Some(Asked::Succession(pinned)) => self.not_followed(pinned),
+            Some(Asked::Vetting(request, blocked)) => self.vetted(request, blocked, &[], now),
             Some(Asked::Nothing) | None => {}
         }
     }

@@ -122,12 +122,13 @@ impl Engine {
     }
 
     /// Nobody is followed who is somebody else to this user already.
-    fn may_follow(&self, came: PeerId) -> bool {
+    pub(super) fn may_follow(&self, came: PeerId) -> bool {
         came != self.me.peer_id() && self.people.replaced.by(came).is_none() && !self.people.is_somebody(came)
     }
 
-    pub(super) fn succession_came(&mut self, call: Call, chain: &[KeptSuccession]) {
+    pub(super) fn succession_came(&mut self, call: Call, chain: &[KeptSuccession], now: Now) {
         match self.calls.remove(&call) {
+            Some(Asked::Vetting(request, blocked)) => self.vetted(request, blocked, chain, now),
             Some(Asked::Succession(pinned)) => self.succession_of(pinned, chain),
             // An answer that does not fit.
             Some(other) => {
@@ -262,11 +263,14 @@ impl Engine {
 
     /// Nobody waits for the answer to a request that is put off any more. Whether it was one.
     pub(super) fn put_off_cancelled(&mut self, request: RequestId) -> bool {
+        if self.vetting.remove(&request).is_some() {
+            return true;
+        }
         let is_it = |incoming: &mut Incoming| incoming.request == request;
         self.following.questions.values_mut().any(|question| question.incoming.take_if(is_it).is_some())
     }
 
-    fn say_followed(&mut self, old: PeerId, new: PeerId, was: Trust) {
+    pub(super) fn say_followed(&mut self, old: PeerId, new: PeerId, was: Trust) {
         self.events.push_back(Event::Trust(TrustEvent {
             peer: new,
             name: self.people.shown(new),

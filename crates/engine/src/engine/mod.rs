@@ -3,7 +3,7 @@
 //! What it does stands in one file each: [`broker`] (what the broker says), [`asking`] (one's own
 //! requests), [`answering`] (others' requests), [`following`] (keys that took the place of others), [`talking`] (sessions and messages), [`sharing`]
 //! (files), [`reunion`] (contacts without the broker), [`trusting`]
-//! (what the user decides about people), [`standing`] (who sees this user, and may ask), [`report`] (how
+//! (what the user decides about people), [`vetting`] (whether a stranger is blocked under another key), [`standing`] (who sees this user, and may ask), [`report`] (how
 //! everything is).
 
 mod answering;
@@ -19,6 +19,7 @@ mod sharing;
 mod standing;
 mod talking;
 mod trusting;
+mod vetting;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +55,7 @@ use sharing::Numbers;
 pub(crate) use talking::Bond;
 use talking::Meeting;
 use trusting::Changes;
+use vetting::Vetting;
 
 /// One client, without its sockets and files; see the crate's first page.
 pub struct Engine {
@@ -70,6 +72,7 @@ pub struct Engine {
     people: People,
     changes: Changes,
     following: Following,
+    vetting: BTreeMap<RequestId, Vetting>,
     endpoint: Endpoint,
     conversations: Conversations,
     transfers: Transfers,
@@ -154,6 +157,7 @@ impl Engine {
             people,
             changes: Changes::default(),
             following: Following::default(),
+            vetting: BTreeMap::new(),
             endpoint,
             conversations,
             transfers,
