@@ -414,12 +414,16 @@ impl Failure {
                 );
             }
             Self::ClocksDiffer { .. } => "set the clock of the machine that is wrong",
-            Self::UnknownPeer { .. } => "`p2pchat list` or /who shows who is there; who is may still take no requests of strangers",
+            Self::UnknownPeer { .. } => {
+                "`p2pchat list` or /who shows who is there; who is may still take no requests of strangers"
+            }
             Self::NotOnline { .. } => "try again when they are back",
             Self::Declined { .. } => "ask them another way before you try again",
             // What is not allowed, and to whom, stands in it.
             Self::NotAllowed { .. } => return None,
-            Self::NameTaken { .. } => "choose another with --name; where you say --home, name another home as well",
+            Self::NameTaken { .. } => {
+                "choose another with --name; where you say --home, name another home as well"
+            }
             Self::NameHeld { name } => return Some(format!("use --name {name}").into()),
             Self::NoAnswer { .. } => "try again later, or wait longer with --timeout",
             Self::NoPath { .. } => "a firewall or NAT may be in the way: see --bind and --advertise",
