@@ -185,3 +185,23 @@ fn of_two_machines_with_one_identity_the_newest_login_stays_and_both_are_heard_i
     end(at_second);
     end(alice);
 }
+
+#[test]
+fn a_command_follows_its_message_to_the_number_that_it_has_after_going_back() {
+    let before = Before::new();
+    before.talk(&["after the backup"], &[]);
+    copy(&before.backup, before.bob.home(), true);
+    let mut alice = listen(&before.alice).unwrap();
+    let out = before.bob.run(&["send", "--to", "alice", "--wait", "read", "-m", "anew"], MEETING).unwrap();
+    assert_eq!(out.exit, 0, "{out:?}");
+    let said: Vec<serde_json::Value> =
+        out.out.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let renamed: Vec<_> = said.iter().filter(|event| event["was"].is_string()).collect();
+    assert_eq!(renamed.len(), 1, "{out:?}");
+    let came = alice.expect(&event("message").with("mine", false), MEETING);
+    let ledger = said.iter().find(|event| event["event"] == "ledger").unwrap();
+    let name = came.text("message");
+    assert_eq!((renamed[0]["message"].as_str(), ledger["message"].as_str()), (Some(name), Some(name)));
+    assert_eq!(ledger["stored"], 1, "{ledger}");
+    end(alice);
+}

@@ -4,14 +4,16 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use p2pchat_client::profile::{Home, ProfileLock};
 use p2pchat_harness::actions::say;
 use p2pchat_harness::event::{Event, event, message, receipt};
 use p2pchat_harness::peer::{Outcome, Peer, Setup};
 use p2pchat_harness::process::PROMPT;
 use p2pchat_harness::world::{MEETING, World, listen};
+use rustix::process::Signal;
 
 /// As many as nobody has commands at once.
 const MANY: usize = 100;
@@ -211,4 +213,73 @@ fn who_is_known_is_shown_beside_a_chat_without_the_passphrase() {
     end(at_bobs);
     end(at_alices);
     assert_eq!(bob.run(&["contacts"], MEETING).unwrap().exit, 1, "alone it is asked for");
+}
+
+/// Somebody who holds a profile, and the door to it.
+fn pretend(setup: &Setup) -> (ProfileLock, UnixListener) {
+    let lock = Home::open(setup.home()).unwrap().lock().unwrap();
+    (lock, UnixListener::bind(socket(setup)).unwrap())
+}
+
+/// Takes the call of whoever comes.
+fn taken(door: &UnixListener) -> UnixStream {
+    let (caller, _) = door.accept().unwrap();
+    let mut call = String::new();
+    BufReader::new(&caller).read_line(&mut call).unwrap();
+    assert!(call.starts_with("{\"call\":{\"send\""), "{call}");
+    caller
+}
+
+#[test]
+fn a_call_that_was_read_and_never_begun_is_done_by_the_command_itself() {
+    let (two, alice, bob) = Two::talking();
+    end(bob);
+    end(alice);
+    let (lock, door) = pretend(&two.bob);
+    let mut send = two.bob.start(&["send", "--to", "alice", "-m", "not by that one"]).unwrap();
+    let caller = taken(&door);
+    drop((lock, door));
+    drop(caller);
+    let ledger = send.expect(&event("ledger"), MEETING);
+    assert_eq!(ledger.field("queued")[0], "alice", "{ledger}");
+    assert_eq!(send.process.wait_exit(PROMPT).unwrap(), 7);
+}
+
+#[test]
+fn of_a_call_that_was_begun_and_not_answered_nobody_says_that_it_is_not_done() {
+    let (two, alice, bob) = Two::talking();
+    end(bob);
+    end(alice);
+    let (_lock, door) = pretend(&two.bob);
+    let mut send = two.bob.start(&["send", "--to", "alice", "-m", "who knows"]).unwrap();
+    let mut caller = taken(&door);
+    caller.write_all(b"{\"event\":\"ready\"}\n").unwrap();
+    drop(caller);
+    assert_eq!(send.process.wait_exit(MEETING).unwrap(), 1);
+    let doubt = "use the running p2pchat: it has ended; what was asked of it may be done all the same";
+    let said = send.process.take_lines();
+    assert!(said.iter().any(|line| line.text.contains(doubt)), "{said:?}");
+}
+
+#[test]
+fn a_chat_that_was_held_up_does_nothing_for_commands_that_have_gone() {
+    let (two, mut alice, mut bob) = Two::talking();
+    bob.process.signal(Signal::STOP).unwrap();
+    let calls: [&[&str]; 2] = [&["send", "--to", "alice", "-m", "gone"], &["contacts", "block", "alice"]];
+    let mut gone = calls.map(|call| two.bob.start(call).unwrap());
+    for command in &mut gone {
+        assert_eq!(command.process.wait_exit(MEETING).unwrap(), 1);
+        let doubt =
+            "use the running p2pchat: it does not answer; what was asked of it may be done all the same";
+        let said = command.process.take_lines();
+        assert!(said.iter().any(|line| line.text.contains(doubt)), "{said:?}");
+    }
+    bob.process.signal(Signal::CONT).unwrap();
+    // Served after those, who came before.
+    let out = two.bob.run(&["send", "--to", "alice", "-m", "still here"], MEETING).unwrap();
+    assert_eq!(out.exit, 0, "{out:?}");
+    let came = alice.expect(&event("message").with("mine", false), MEETING);
+    assert_eq!(came.text("text"), "still here", "{came}");
+    end(bob);
+    end(alice);
 }

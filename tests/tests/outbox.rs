@@ -185,3 +185,17 @@ fn what_is_declined_now_waits_like_what_finds_nobody_there() {
     end(bob);
     end(alice);
 }
+
+#[test]
+fn nothing_waits_for_somebody_who_is_blocked() {
+    let apart = Apart::new();
+    assert_eq!(apart.bob.run(&["contacts", "block", "alice"], PROMPT).unwrap().exit, 0);
+    let out = apart.bob.run(&["send", "--to", "alice", "-m", "never"], MEETING).unwrap();
+    let last = out.err.last().unwrap();
+    assert_eq!(out.exit, 4, "{last}");
+    let way = "alice is blocked; /unblock alice or `p2pchat contacts unblock alice` first";
+    assert!(last.contains(way) && !last.contains("kept"), "{last}");
+    assert!(!out.out.iter().any(|line| line.contains("\"queued\"")), "{out:?}");
+    let waits = apart.bob.run(&["history", "waiting"], PROMPT).unwrap();
+    assert!(waits.out[0].contains("\"list\":[]"), "{waits:?}");
+}

@@ -243,3 +243,18 @@ fn a_locked_key_is_rotated_with_its_passphrase_only_and_stays_under_it() {
     assert_eq!(open.run(&arguments, PROMPT).unwrap().exit, 0, "in the same home, whose papers it opens");
     assert_eq!(id(&open), new);
 }
+
+#[test]
+fn whoever_names_the_new_key_of_somebody_is_told_that_the_message_arrived() {
+    let world = World::new().unwrap();
+    let [alice, bob] = contacts(&world, &world.broker.url());
+    assert_eq!(send(&bob, "alice", "to the old key"), EXIT_WAITS);
+    let at_alices = listen(&alice).unwrap();
+    assert_eq!(send(&bob, "alice", "hello"), 0);
+    quit(at_alices);
+    let (new, _) = rotate(&alice);
+    let at_alices = listen(&alice.clone().accept_everything()).unwrap();
+    assert_eq!(send(&bob, &new, "by the new id"), 0);
+    quit(at_alices);
+    assert!(history(&alice, "bob").contains(&"by the new id".to_owned()));
+}

@@ -158,8 +158,13 @@ impl Conversation {
             self.fail(seqs, out);
         }
         self.given_up = 0;
+        let before = self.mine(0);
         self.epoch = epoch;
-        self.outbox.renumber();
+        let renumbered = self.outbox.renumber(before);
+        for (seq, was) in (0..).zip(renumbered) {
+            let (message, state) = (self.mine(seq), Delivery::Queued);
+            out.event(Event::Receipt { peer: self.peer, message, was: Some(was), state });
+        }
         self.rewound = Some(Rewound::Renewed(out.write(self.peer, Write::Renewed { to: self.peer, epoch })));
     }
 
@@ -278,7 +283,8 @@ impl Conversation {
         for text in self.inbox.commit(batch).into_iter().filter(|text| !text.text.is_empty()) {
             let message = MessageId { author: self.peer, to: self.me, epoch: text.epoch, seq: text.seq };
             let Text { sent_at, late, text, .. } = text;
-            out.event(Event::Message { peer: self.peer, message, text, sent_at, mine: false, late });
+            let (peer, was) = (self.peer, None);
+            out.event(Event::Message { peer, message, was, text, sent_at, mine: false, late });
         }
         if let Some(Rewound::Renewed(of)) = self.rewound
             && of <= batch
@@ -451,6 +457,7 @@ impl Conversation {
         out.event(Event::Message {
             peer: self.peer,
             message: self.mine(seq),
+            was: entry.was,
             text: Arc::clone(&entry.text),
             sent_at: entry.sent_at,
             mine: true,
@@ -465,7 +472,7 @@ impl Conversation {
     }
 
     fn receipt(&self, seq: u64, state: Delivery, out: &mut Outputs) {
-        out.event(Event::Receipt { peer: self.peer, message: self.mine(seq), state });
+        out.event(Event::Receipt { peer: self.peer, message: self.mine(seq), was: None, state });
     }
 
     fn mine(&self, seq: u64) -> MessageId {

@@ -55,6 +55,8 @@ pub enum Event {
         peer: PeerId,
         /// Its id.
         message: MessageId,
+        /// The id under which one's own was taken, where it has another number since.
+        was: Option<MessageId>,
         /// The text as it was written.
         text: Arc<str>,
         /// When it was written, by its author's clock.
@@ -70,6 +72,8 @@ pub enum Event {
         peer: PeerId,
         /// One's own message.
         message: MessageId,
+        /// The id that it had until now, where it has another number from now on; `state` begins again.
+        was: Option<MessageId>,
         /// How far it got.
         state: Delivery,
     },

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use p2pchat_proto::WallTime;
-use p2pchat_proto::conversation::{IN_FLIGHT_BYTES, IN_FLIGHT_MESSAGES, SeqRange};
+use p2pchat_proto::conversation::{IN_FLIGHT_BYTES, IN_FLIGHT_MESSAGES, MessageId, SeqRange};
 
 use crate::effect::{BatchId, BodyError, ComposeError, LoadError, Marks, OutboxRow};
 
@@ -57,6 +57,8 @@ pub(crate) struct Entry {
     batch: Option<BatchId>,
     /// It is given up, and has no text any more.
     withdrawn: bool,
+    /// What it was called when it was taken, where it got another number before it was durable.
+    pub(crate) was: Option<MessageId>,
 }
 
 #[derive(Debug)]
@@ -124,7 +126,14 @@ impl Outbox {
     /// Appends a message that becomes durable with `batch`.
     pub(crate) fn push(&mut self, text: Arc<str>, sent_at: WallTime, session: Option<u64>, batch: BatchId) {
         self.bytes += text.len();
-        self.entries.push_back(Entry { text, sent_at, session, batch: Some(batch), withdrawn: false });
+        self.entries.push_back(Entry {
+            text,
+            sent_at,
+            session,
+            batch: Some(batch),
+            withdrawn: false,
+            was: None,
+        });
         self.next += 1;
     }
 
@@ -143,7 +152,14 @@ impl Outbox {
                 self.withdrawn += 1;
                 add(&mut self.gone, row.seq..row.seq + 1);
             }
-            let entry = Entry { text: row.text, sent_at: row.sent_at, session: None, batch: None, withdrawn };
+            let entry = Entry {
+                text: row.text,
+                sent_at: row.sent_at,
+                session: None,
+                batch: None,
+                withdrawn,
+                was: None,
+            };
             self.entries.push_front(entry);
         }
         self.first = start;
@@ -154,13 +170,27 @@ impl Outbox {
     }
 
     /// Every message that the peer does not store gets another number, from 0 on, under which no session
-    /// ever had it; what is given up has none any more.
-    pub(crate) fn renumber(&mut self) {
+    /// ever had it; what is given up has none any more. `before` is one's own message 0 as it was called until
+    /// now. What those that are durable were called, in their order; others say so once they are.
+    pub(crate) fn renumber(&mut self, before: MessageId) -> Vec<MessageId> {
+        let mut durable = Vec::new();
         let mut entries = core::mem::take(&mut self.entries);
-        entries.retain(|entry| !entry.withdrawn);
-        let (next, bytes) = (entries.len() as u64, self.bytes);
-        let committed = entries.iter().take_while(|entry| entry.batch.is_none()).count() as u64;
+        let mut seqs = self.first..;
+        entries.retain_mut(|entry| {
+            let was = seqs.next().map(|seq| MessageId { seq, ..before });
+            if entry.withdrawn {
+                return false;
+            }
+            if entry.batch.is_none() {
+                durable.extend(was);
+            } else {
+                entry.was = entry.was.or(was);
+            }
+            true
+        });
+        let (next, bytes, committed) = (entries.len() as u64, self.bytes, durable.len() as u64);
         *self = Self { entries, next, committed, bytes, ..Self::default() };
+        durable
     }
 
     /// Messages in order, written at `before` or earlier, that are durable here and that no session has. The

@@ -306,6 +306,8 @@ pub struct MessageEvent {
     pub name: Option<Name>,
     /// The message's id.
     pub message: MessageId,
+    /// The id that [`Event::Done`] gave for it, where it has another one since.
+    pub was: Option<MessageId>,
     /// The text as it came.
     pub text: Arc<str>,
     /// When its author sent it, by the author's clock.
@@ -323,6 +325,8 @@ pub struct ReceiptEvent {
     pub peer: PeerId,
     /// One's own message.
     pub message: MessageId,
+    /// The id that it had until now, where it has another one from now on; its states begin again.
+    pub was: Option<MessageId>,
     /// How far it got.
     pub state: Delivery,
 }

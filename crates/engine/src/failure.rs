@@ -228,6 +228,11 @@ pub enum Failure {
         /// What is the matter.
         reason: String,
     },
+    /// The process that uses this profile was asked for something, and nobody knows whether it is done.
+    InDoubt {
+        /// What came instead of its answer.
+        reason: String,
+    },
     /// Another process uses this profile.
     AlreadyRunning {
         /// The profile's directory.
@@ -249,6 +254,13 @@ pub enum Failure {
     NotKept {
         /// Messages that nobody has.
         waiting: usize,
+    },
+    /// Messages of which the store has confirmed nothing when the program ends.
+    Unkept {
+        /// How many.
+        messages: usize,
+        /// What hindered it.
+        why: Box<Failure>,
     },
     /// The session ended and could not be made again.
     SessionLost {
@@ -362,7 +374,7 @@ impl Failure {
             Self::FileCorrupt { .. } => &FILE_CORRUPT,
             Self::FileBroken { .. } => &FILE_BROKEN,
             Self::DiskFull { .. } => &DISK_FULL,
-            Self::Local { .. } => &LOCAL,
+            Self::Local { .. } | Self::InDoubt { .. } => &LOCAL,
             Self::StoreDamaged { .. } => &STORE_DAMAGED,
             Self::KeyFile { .. } => &KEY_FILE,
             Self::Export { .. } => &EXPORT,
@@ -370,6 +382,7 @@ impl Failure {
             Self::AlreadyRunning { .. } => &ALREADY_RUNNING,
             Self::Replaced => &REPLACED,
             Self::NotDelivered { .. } | Self::NotEverybody { .. } | Self::NotKept { .. } => &NOT_DELIVERED,
+            Self::Unkept { why, .. } => why.kind(),
             Self::SessionLost { .. } => &SESSION_LOST,
             Self::Interrupted => &INTERRUPTED,
             Self::Terminated => &TERMINATED,
@@ -449,7 +462,9 @@ impl Failure {
             Self::Tampered { .. } => "nothing was sent; try another broker or another network",
             Self::TooLong { .. } => "send it in parts, or as a file with /sendf",
             Self::NotUtf8 => "convert it to UTF-8, or send it as a file",
-            Self::NoSuch { .. } => "/requests and /files list what there is",
+            Self::NoSuch { .. } => {
+                "/requests and /files list what there is in a chat, `p2pchat transfers` files outside of one"
+            }
             Self::FileMissing { .. } => "check the path and its permissions",
             Self::FileKind { .. } => "only regular files can be sent",
             Self::FileRefused { .. } => "ask them another way before you try again",
@@ -466,13 +481,23 @@ impl Failure {
             Self::KeyFile { hint, .. } => return Some(hint.clone().into()),
             Self::Export { hint, .. } => hint,
             Self::Locked { .. } => "give it with --passphrase-file or --passphrase-fd, or on a terminal",
+            Self::InDoubt { .. } => {
+                "what was asked of it may be done all the same; look before you try again"
+            }
             Self::AlreadyRunning { .. } => "use that one, or stop it first",
             Self::Replaced => "stop the other one, then start this one again",
-            Self::NotDelivered { .. } => {
+            Self::NotDelivered { waiting: 1 } => {
                 "it is kept, and delivered when both run: `p2pchat listen` waits for them"
             }
+            Self::NotDelivered { .. } => {
+                "they are kept, and delivered when both run: `p2pchat listen` waits for that"
+            }
             Self::NotEverybody { .. } => "nothing waits for them; what was said above tells why",
+            Self::NotKept { waiting: 2.. } => {
+                "they are gone, as nothing is kept of an anonymous user; send them again"
+            }
             Self::NotKept { .. } => "it is gone, as nothing is kept of an anonymous user; send it again",
+            Self::Unkept { why, .. } => return why.hint(),
             Self::SessionLost { .. } => "connect again",
             Self::Interrupted | Self::Terminated => return None,
             Self::Internal(_) => "please report it, with the file of --log",
@@ -538,6 +563,7 @@ impl fmt::Display for Failure {
             Self::KeyFile { path, reason, .. } => write!(f, "key file {path}: {reason}"),
             Self::Export { path, reason, .. } => write!(f, "{path}: {reason}"),
             Self::Locked { path, reason } => write!(f, "key file {path} is locked: {reason}"),
+            Self::InDoubt { reason } => write!(f, "use the running p2pchat: {reason}"),
             Self::AlreadyRunning { home } => write!(f, "another p2pchat uses the profile in {home}"),
             Self::Replaced => f.write_str("this identity logged in somewhere else"),
             Self::NotDelivered { waiting: 1 } | Self::NotKept { waiting: 1 } => {
@@ -548,6 +574,8 @@ impl fmt::Display for Failure {
             }
             Self::NotEverybody { missed: 1 } => f.write_str("1 person got nothing"),
             Self::NotEverybody { missed } => write!(f, "{missed} people got nothing"),
+            Self::Unkept { messages: 1, why } => write!(f, "1 message is not kept: {why}"),
+            Self::Unkept { messages, why } => write!(f, "{messages} messages are not kept: {why}"),
             Self::SessionLost { who } => write!(f, "the session with {who} was lost"),
             Self::Interrupted => f.write_str("interrupted"),
             Self::Terminated => f.write_str("terminated"),

@@ -3,9 +3,10 @@
 use core::time::Duration;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use p2pchat_client::Failure;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -44,6 +45,8 @@ pub struct Visitor {
     /// Its number, never 0 and never that of another one.
     pub seat: u32,
     out: mpsc::Sender<String>,
+    /// Where the first line is written at once.
+    first: Option<Arc<OwnedWriteHalf>>,
     reader: AbortHandle,
     writer: Option<JoinHandle<()>>,
 }
@@ -53,7 +56,17 @@ impl Visitor {
     #[cfg(test)]
     pub(crate) fn imagined(seat: u32) -> (Self, mpsc::Receiver<String>) {
         let (out, lines) = mpsc::channel(OUT_WAITING_MAX);
-        (Self { seat, out, reader: tokio::spawn(async {}).abort_handle(), writer: None }, lines)
+        let reader = tokio::spawn(async {}).abort_handle();
+        (Self { seat, out, first: None, reader, writer: None }, lines)
+    }
+
+    /// Writes the first line, now: false where nobody is there to read it any more.
+    #[must_use]
+    pub fn greet(&mut self, mut line: String) -> bool {
+        let Some(stream) = self.first.take() else { return self.put(line) };
+        line.push('\n');
+        // Nothing was written yet, so there is room for all of it.
+        stream.try_write(line.as_bytes()).is_ok_and(|len| len == line.len())
     }
 
     /// Lets a line be written; false where too many wait, or nobody reads.
@@ -62,14 +75,9 @@ impl Visitor {
         self.out.try_send(line).is_ok()
     }
 
-    /// Ends it, and waits until what is for it is written.
-    pub async fn finish(mut self) {
-        let writer = self.writer.take();
-        drop(self);
-        if let Some(writer) = writer {
-            // A task that was aborted has nothing more to write.
-            let _ = writer.await;
-        }
+    /// Ends it; what ends once everything that is for it is written.
+    pub fn leave(mut self) -> Option<JoinHandle<()>> {
+        self.writer.take()
     }
 }
 
@@ -130,9 +138,11 @@ impl Door {
         let seat = self.last_seat;
         let (read, write) = stream.into_split();
         let (out, lines) = mpsc::channel(OUT_WAITING_MAX);
+        let write = Arc::new(write);
+        let first = Some(Arc::clone(&write));
         let reader = tokio::spawn(read_all(seat, read, self.knocks.clone())).abort_handle();
         let writer = Some(tokio::spawn(write_all(write, lines)));
-        Visitor { seat, out, reader, writer }
+        Visitor { seat, out, first, reader, writer }
     }
 }
 
@@ -171,11 +181,23 @@ async fn read_all(seat: u32, mut stream: OwnedReadHalf, knocks: mpsc::Sender<Kno
     let _ = knocks.send(Knock::Gone { seat, failure }).await;
 }
 
-async fn write_all(mut stream: OwnedWriteHalf, mut lines: mpsc::Receiver<String>) {
+async fn write_all(stream: Arc<OwnedWriteHalf>, mut lines: mpsc::Receiver<String>) {
     while let Some(mut line) = lines.recv().await {
         line.push('\n');
-        if !matches!(timeout(IDLE_MAX, stream.write_all(line.as_bytes())).await, Ok(Ok(()))) {
+        if !matches!(timeout(IDLE_MAX, write_line(&stream, line.as_bytes())).await, Ok(Ok(()))) {
             return;
         }
     }
+}
+
+async fn write_line(stream: &OwnedWriteHalf, mut line: &[u8]) -> io::Result<()> {
+    while !line.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(line) {
+            Ok(len) => line = line.get(len..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

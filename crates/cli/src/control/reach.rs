@@ -31,8 +31,29 @@ const ANSWER_MAX: Duration = Duration::from_secs(15);
 pub enum Place {
     /// This process, which holds the profile now.
     Here(ProfileLock),
-    /// The process that holds it.
-    There(UnixStream),
+    /// The process that holds it, and has begun.
+    There(Served),
+}
+
+/// A call that was taken: whoever takes one says a line before anything else.
+#[derive(Debug)]
+pub struct Served {
+    stream: UnixStream,
+    /// What was said and nobody has looked at.
+    said: Vec<u8>,
+}
+
+impl Served {
+    /// What is said next; nothing at the end.
+    async fn read(&mut self) -> io::Result<Vec<u8>> {
+        if !self.said.is_empty() {
+            return Ok(core::mem::take(&mut self.said));
+        }
+        let mut bytes = vec![0; READ_AT_ONCE];
+        let len = self.stream.read(&mut bytes).await?;
+        bytes.truncate(len);
+        Ok(bytes)
+    }
 }
 
 /// Holds the profile, or tells the process that does what is wanted, which has taken it then. Inside a
@@ -52,7 +73,7 @@ pub async fn hold(home: &Home, envelope: &Envelope) -> Result<Place, Failure> {
         };
         let Some(directory) = home.directory() else { return Err(held) };
         match tell(directory, &line).await {
-            Ok(stream) => return Ok(Place::There(stream)),
+            Ok(served) => return Ok(Place::There(served)),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(broken(&error)),
             Err(_) if Instant::now() < until => sleep(HOLD_EVERY).await,
             Err(_) => return Err(held),
@@ -60,19 +81,15 @@ pub async fn hold(home: &Home, envelope: &Envelope) -> Result<Place, Failure> {
     }
 }
 
-/// Says a line there. Whoever ends meanwhile leaves it unread, which the system tells: then it can be said
-/// again elsewhere, as nobody has begun to do it.
-async fn tell(directory: &Path, line: &str) -> io::Result<UnixStream> {
-    let mut stream = reach(directory).await?;
+/// Says a line there. Whoever ends without a word has not begun to do it, so it can be said again elsewhere.
+async fn tell(directory: &Path, line: &str) -> io::Result<Served> {
+    let mut served = Served { stream: reach(directory).await?, said: Vec::new() };
     let told = async {
-        stream.write_all(line.as_bytes()).await?;
-        stream.readable().await
+        served.stream.write_all(line.as_bytes()).await?;
+        served.read().await
     };
-    timeout(IDLE_MAX, told).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    match stream.take_error()? {
-        Some(error) => Err(error),
-        None => Ok(stream),
-    }
+    served.said = timeout(IDLE_MAX, told).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    if served.said.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(served) }
 }
 
 async fn reach(directory: &Path) -> io::Result<UnixStream> {
@@ -88,8 +105,8 @@ async fn reach(directory: &Path) -> io::Result<UnixStream> {
 ///
 /// # Errors
 ///
-/// [`Failure::Local`] if that process leaves before the end; by a signal, its failure.
-pub async fn through(stream: UnixStream, settings: &Settings) -> Result<u8, Failure> {
+/// [`Failure::InDoubt`] if that process leaves before the end.
+pub async fn through(served: Served, settings: &Settings) -> Result<u8, Failure> {
     let mut signals = Signals::new()?;
     let terminal = Terminal::detect();
     let started = Screen::start(terminal.colors(settings.color), settings.quiet);
@@ -105,7 +122,7 @@ pub async fn through(stream: UnixStream, settings: &Settings) -> Result<u8, Fail
             }
             Ok(failure.exit())
         }
-        outcome = listen(stream, settings.json, &screen) => outcome,
+        outcome = listen(served, settings.json, &screen) => outcome,
     };
     screen.flush().await;
     match screen.fault() {
@@ -127,18 +144,19 @@ pub enum Answer {
 ///
 /// # Errors
 ///
-/// [`Failure::Local`] if that process leaves before the end, or says what this one does not understand.
-pub async fn ask(mut stream: UnixStream, json: bool) -> Result<Answer, Failure> {
-    let (mut buffer, mut bytes) = (LineBuffer::default(), vec![0; READ_AT_ONCE]);
+/// [`Failure::InDoubt`] if that process leaves before the end; [`Failure::Local`] if it says what this one does
+/// not understand.
+pub async fn ask(mut served: Served, json: bool) -> Result<Answer, Failure> {
+    let mut buffer = LineBuffer::default();
     let (mut events, mut errors) = (Vec::new(), Vec::new());
     loop {
-        let came = timeout(ANSWER_MAX, stream.read(&mut bytes)).await;
+        let came = timeout(ANSWER_MAX, served.read()).await;
         let came = came.map_err(|_| broken(&io::ErrorKind::TimedOut.into()))?;
-        let len = came.map_err(|error| broken(&error))?;
-        if len == 0 {
+        let bytes = came.map_err(|error| broken(&error))?;
+        if bytes.is_empty() {
             return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
         }
-        for line in buffer.take(bytes.get(..len).unwrap_or_default())? {
+        for line in buffer.take(&bytes)? {
             match read(&line)? {
                 Said::Line(shown) => errors.push(shown),
                 Said::Stopped(0) => return Ok(Answer::Events(events)),
@@ -170,22 +188,15 @@ pub fn strange() -> Failure {
 }
 
 /// Shows what is said until the last of it.
-async fn listen(mut stream: UnixStream, json: bool, screen: &Screen) -> Result<u8, Failure> {
+async fn listen(mut served: Served, json: bool, screen: &Screen) -> Result<u8, Failure> {
     let mut buffer = LineBuffer::default();
-    let mut bytes = vec![0; READ_AT_ONCE];
-    let mut heard = false;
     loop {
-        // The first line comes at once; behind it may stand a wait for somebody.
-        let wait = if heard { Duration::MAX } else { IDLE_MAX };
-        let came = timeout(wait, stream.read(&mut bytes)).await;
-        let came = came.map_err(|_| broken(&io::ErrorKind::TimedOut.into()))?;
-        heard = true;
-        let len = match came {
-            Ok(0) => return Err(broken(&io::ErrorKind::UnexpectedEof.into())),
-            Ok(len) => len,
-            Err(error) => return Err(broken(&error)),
-        };
-        for line in buffer.take(bytes.get(..len).unwrap_or_default())? {
+        // Behind the first line may stand a wait for somebody.
+        let bytes = served.read().await.map_err(|error| broken(&error))?;
+        if bytes.is_empty() {
+            return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
+        }
+        for line in buffer.take(&bytes)? {
             let said = read(&line)?;
             if show(&said, line, json, screen).await.is_err() {
                 // Nobody reads what is shown: as at the end of a pipe.
@@ -206,7 +217,7 @@ async fn show(said: &Said, line: String, json: bool, screen: &Screen) -> Result<
     }
 }
 
-/// The process at the other end does not do what it should.
+/// The process at the other end does not do what it should, and what it did nobody knows.
 fn broken(error: &io::Error) -> Failure {
     let ended = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
     let reason = if ended {
@@ -216,5 +227,5 @@ fn broken(error: &io::Error) -> Failure {
     } else {
         error.to_string()
     };
-    Failure::Local { what: "use the running p2pchat".to_owned(), reason }
+    Failure::InDoubt { reason }
 }

@@ -205,13 +205,21 @@ impl<P: Port, T: Task> Front<P, T> {
             }
             failure
         };
-        let failure = match (outcome, self.end.take()) {
+        let why = outcome.as_ref().ok().and_then(Clone::clone);
+        let mut failure = match (outcome, self.end.take()) {
             (Err(failure), _) => Some(failure),
             (Ok(stopped), end) => end.and_then(|end| end.failure).map(honest).or(stopped),
         };
+        if let Some(unkept) = unkept(&self.desk, why) {
+            if let Some(Failure::Interrupted | Failure::Terminated) = failure {
+                self.act_all(vec![Action::Outcome(Outcome { tag: None, result: Err(unkept) })]).await;
+            } else {
+                failure = Some(unkept);
+            }
+        }
         let unfinished = honest(Failure::NotDelivered { waiting: self.desk.messages_under_way() });
         let mut last = self.desk.abandon(failure.as_ref().unwrap_or(&unfinished));
-        last.extend(self.task.last_words().into_iter().map(Action::Show));
+        last.extend(self.task.last_words(&self.desk).into_iter().map(Action::Show));
         self.act_all(last).await;
         if let Some(hall) = self.hall.take() {
             hall.close().await;
@@ -516,6 +524,13 @@ impl<P: Port, T: Task> Front<P, T> {
         known.names = self.desk.people().names().map(ToString::to_string).collect();
         known.numbers = self.desk.open_transfers().map(|number| number.0.to_string()).collect();
     }
+}
+
+/// What was said and is not kept as the client has ended, which says why.
+fn unkept(desk: &Desk, why: Option<Failure>) -> Option<Failure> {
+    let late = || Failure::Internal("the client did not end in time".to_owned());
+    let messages = desk.unkept();
+    (messages > 0).then(|| Failure::Unkept { messages, why: Box::new(why.unwrap_or_else(late)) })
 }
 
 /// What everybody knows who has ended it.

@@ -18,6 +18,9 @@ use tokio::time::Instant;
 
 use super::task::{BrokerWait, Step, Task, ask, ends_the_attempt};
 
+/// How long a message that the disk does not take is waited for: the store tries once a second.
+const KEEP_WAIT: Duration = Duration::from_secs(2);
+
 /// What is to be delivered.
 #[derive(Debug, Clone)]
 pub struct Parcel {
@@ -48,6 +51,8 @@ pub struct Send {
     broker: BrokerWait,
     asked: bool,
     recipients: Vec<Recipient>,
+    /// The disk takes nothing, or did not.
+    troubled: bool,
     over: bool,
 }
 
@@ -61,6 +66,8 @@ struct Recipient {
     request: Option<RequestId>,
     peer: Option<PeerId>,
     message: Option<(CommandId, Option<MessageId>)>,
+    /// The message is not kept here yet, and is waited for so long.
+    unkept: Option<Instant>,
     delivered: Delivery,
     files: Vec<File>,
     failure: Option<Failure>,
@@ -88,7 +95,8 @@ impl Send {
     pub fn new(to: Vec<Address>, parcel: Parcel, broker: &str, timeout: Duration, now: Instant) -> Self {
         let broker = BrokerWait::new(broker, now);
         let recipients = to.into_iter().map(|address| Recipient::new(address, broker.until));
-        Self { parcel, timeout, recipients: recipients.collect(), broker, asked: false, over: false }
+        let (asked, troubled, over) = (false, false, false);
+        Self { parcel, timeout, recipients: recipients.collect(), broker, asked, troubled, over }
     }
 
     /// Whoever is known is asked at once, by the broker and where they were last, and what is to be said
@@ -122,7 +130,8 @@ impl Send {
         steps
     }
 
-    fn done(&mut self, id: CommandId, event: &Event) {
+    fn done(&mut self, id: CommandId, event: &Event, now: Instant) {
+        let troubled = self.troubled;
         let Event::Done { message, transfer, request, .. } = event else { return };
         for recipient in &mut self.recipients {
             if recipient.connect == Some(id) {
@@ -132,6 +141,7 @@ impl Send {
                 && *command == id
             {
                 *sent = *message;
+                recipient.unkept = troubled.then_some(now + KEEP_WAIT);
             }
             for file in recipient.files.iter_mut().filter(|file| file.command == id) {
                 file.transfer = *transfer;
@@ -141,11 +151,11 @@ impl Send {
 
     fn failed(&mut self, id: CommandId, failure: &Failure) {
         for recipient in &mut self.recipients {
-            let message = recipient.message.take_if(|(command, _)| *command == id).is_some();
-            if recipient.connect == Some(id)
-                || message
-                || recipient.files.iter().any(|file| file.command == id)
-            {
+            if recipient.message.take_if(|(command, _)| *command == id).is_some() {
+                // Why nothing is kept says more than why nobody was reached.
+                recipient.stage = Stage::Over;
+                recipient.failure = Some(failure.clone());
+            } else if recipient.connect == Some(id) || recipient.files.iter().any(|file| file.command == id) {
                 recipient.fail(failure.clone());
             }
         }
@@ -240,6 +250,30 @@ impl Send {
         }
     }
 
+    /// The disk takes nothing: of what is not kept yet, nobody can say that it waits.
+    fn trouble(&mut self, desk: &Desk, now: Instant) {
+        self.troubled = true;
+        for recipient in &mut self.recipients {
+            if let Some((_, Some(message))) = recipient.message
+                && desk.is_unkept(message)
+            {
+                recipient.unkept = Some(now + KEEP_WAIT);
+            }
+        }
+    }
+
+    fn renamed(&mut self, was: Option<MessageId>, now: MessageId) {
+        let ids = self.recipients.iter_mut().filter_map(|recipient| recipient.message.as_mut());
+        for (_, id) in ids.filter(|(_, id)| was.is_some() && *id == was) {
+            *id = Some(now);
+        }
+    }
+
+    fn kept(&mut self, message: MessageId) {
+        let of = |recipient: &&mut Recipient| recipient.message.is_some_and(|(_, id)| id == Some(message));
+        self.recipients.iter_mut().filter(of).for_each(|recipient| recipient.unkept = None);
+    }
+
     /// Somebody has another key, under which they get what was meant for the old one.
     fn followed(&mut self, event: &TrustEvent) {
         let Some(old) = event.pinned.filter(|_| event.followed) else { return };
@@ -281,12 +315,14 @@ impl Send {
         }
     }
 
-    fn ledger(&self) -> Ledger {
+    fn ledger(&self, desk: &Desk) -> Ledger {
         let mut ledger = Ledger::default();
         for recipient in &self.recipients {
             match (recipient.peer.or(recipient.known), recipient.message) {
                 (Some(peer), Some((_, Some(message)))) => {
-                    ledger.add(peer, recipient.label.clone(), message, recipient.delivered);
+                    let lost = desk.is_unkept(message);
+                    let state = if lost { Delivery::Failed } else { recipient.delivered };
+                    ledger.add(peer, recipient.label.clone(), message, state);
                 }
                 (_, _) => ledger.add_failed(recipient.label.clone()),
             }
@@ -297,16 +333,15 @@ impl Send {
     /// One failure for everybody: of the only recipient; else what waits, if anything does; else that of
     /// the first where nobody got anything; else it is a part that was delivered.
     fn failure(&self) -> Option<Failure> {
-        let failures: Vec<&Failure> =
-            self.recipients.iter().filter_map(|recipient| recipient.failure.as_ref()).collect();
+        let failures: Vec<Failure> = self.recipients.iter().filter_map(Recipient::outcome).collect();
         let waiting =
             failures.iter().filter(|failure| matches!(failure, Failure::NotDelivered { .. })).count();
         let nothing_arrived = self.recipients.iter().all(|recipient| !recipient.got_something());
         match failures.as_slice() {
             [] => None,
-            [only] if self.recipients.len() == 1 => Some((*only).clone()),
+            [only] if self.recipients.len() == 1 => Some(only.clone()),
             _ if waiting > 0 => Some(Failure::NotDelivered { waiting }),
-            [first, ..] if nothing_arrived => Some((*first).clone()),
+            [first, ..] if nothing_arrived => Some(first.clone()),
             several => Some(Failure::NotEverybody { missed: several.len() }),
         }
     }
@@ -324,6 +359,7 @@ impl Recipient {
             request: None,
             peer: None,
             message: None,
+            unkept: None,
             delivered: Delivery::Queued,
             files: Vec::new(),
             failure: None,
@@ -365,10 +401,16 @@ impl Recipient {
     fn fail(&mut self, failure: Failure) {
         if self.stage != Stage::Over {
             self.stage = Stage::Over;
-            let waits =
-                self.message.is_some() && self.delivered < Delivery::Stored && leaves_waiting(&failure);
-            self.failure = Some(if waits { Failure::NotDelivered { waiting: 1 } } else { failure });
+            self.failure = Some(failure);
         }
+    }
+
+    /// Why otherwise than the user wanted: a message that has an id waits where nobody was reached.
+    fn outcome(&self) -> Option<Failure> {
+        let taken = self.message.is_some_and(|(_, id)| id.is_some());
+        let waits = |failure: &Failure| taken && self.delivered < Delivery::Stored && leaves_waiting(failure);
+        let failure = self.failure.clone()?;
+        Some(if waits(&failure) { Failure::NotDelivered { waiting: 1 } } else { failure })
     }
 
     /// Nothing more will happen, and what was to be kept is: to be asked for fails faster than a disk writes.
@@ -444,14 +486,22 @@ impl Task for Send {
                     BrokerState::Connecting | BrokerState::Connected | BrokerState::Lost => Vec::new(),
                 };
             }
-            Event::Done { id, .. } => self.done(*id, event),
+            Event::Done { id, .. } => self.done(*id, event, now),
             Event::Failed { id, failure } => self.failed(*id, failure),
             Event::Request(event) => self.request_changed(event),
             Event::Session(event) => return self.session_changed(event, desk, now),
-            Event::Receipt(event) => self.receipt(event.peer, event.message, event.state, now),
+            Event::Receipt(event) => {
+                self.renamed(event.was, event.message);
+                self.receipt(event.peer, event.message, event.state, now);
+            }
             Event::File(event) => self.file_changed(event, now),
             Event::Trust(event) => self.followed(event),
             Event::Error(failure) if ends_the_attempt(failure) => self.attempt_failed(failure),
+            Event::Error(Failure::DiskFull { .. } | Failure::StoreDamaged { .. }) => self.trouble(desk, now),
+            Event::Message(event) if event.mine => {
+                self.renamed(event.was, event.message);
+                self.kept(event.message);
+            }
             Event::Ready(_) => return self.ask_the_known(desk),
             Event::Presence(_)
             | Event::People { .. }
@@ -471,12 +521,17 @@ impl Task for Send {
             Stage::Asking { until } | Stage::Delivering { until } => Some(until),
             Stage::Over => None,
         };
-        self.recipients.iter().filter_map(until).min()
+        let unkept = self.recipients.iter().filter(|one| one.stage != Stage::Over);
+        let unkept = unkept.filter_map(|recipient| recipient.unkept);
+        self.recipients.iter().filter_map(until).chain(unkept).min()
     }
 
     fn timeout(&mut self, _: &mut Desk, now: Instant) -> Vec<Step> {
         let no_broker = (!self.asked).then(|| self.broker.failure());
         for recipient in &mut self.recipients {
+            if recipient.unkept.is_some_and(|until| until <= now) {
+                recipient.fail(Failure::NotDelivered { waiting: 1 });
+            }
             match recipient.stage {
                 Stage::Asking { until } | Stage::Delivering { until } if until <= now => {
                     let asking = recipient.is_asking();
@@ -507,10 +562,10 @@ impl Task for Send {
         !self.asked
     }
 
-    fn last_words(&self) -> Vec<Local> {
+    fn last_words(&self, desk: &Desk) -> Vec<Local> {
         let said = self.recipients.iter().any(|recipient| recipient.message.is_some());
         if (self.asked || said) && self.parcel.text.is_some() {
-            vec![Local::Ledger(self.ledger())]
+            vec![Local::Ledger(self.ledger(desk))]
         } else {
             Vec::new()
         }

@@ -51,7 +51,7 @@ pub trait Task {
     }
 
     /// What to show at the end.
-    fn last_words(&self) -> Vec<Local> {
+    fn last_words(&self, _desk: &Desk) -> Vec<Local> {
         Vec::new()
     }
 }

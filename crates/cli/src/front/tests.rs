@@ -103,6 +103,7 @@ impl Stage {
             peer: ALICE,
             name: None,
             message: id(mine, seq),
+            was: None,
             text: "hi".into(),
             sent_at: WallTime(0),
             mine,
@@ -158,7 +159,7 @@ async fn a_script_delivers_and_ends_with_nothing_under_way() {
         let message = Some(id(true, 0));
         stage.happens(Event::Done { id: command, message, transfer: None, request: None });
         let state = Delivery::Stored;
-        stage.happens(Event::Receipt(ReceiptEvent { peer: ALICE, message: id(true, 0), state }));
+        stage.happens(Event::Receipt(ReceiptEvent { peer: ALICE, message: id(true, 0), was: None, state }));
         stage.stops(None).await;
     };
     let (failure, ()) = tokio::join!(ended(front), play);

@@ -257,6 +257,12 @@ impl Plain {
     fn receipt(&mut self, event: &ReceiptEvent, desk: &Desk) -> Option<Shown> {
         let who = desk.people().label(event.peer);
         let id = (event.peer, event.message);
+        if let Some(was) = event.was {
+            // Nothing happened to it but its name.
+            let waits = self.under_way.remove(&(event.peer, was)).unwrap_or(false);
+            self.under_way.insert(id, waits);
+            return None;
+        }
         match event.state {
             // Every message is queued for a moment; that is worth a line only where it stays so.
             Delivery::Queued if desk.people().is_connected(event.peer) => {

@@ -41,6 +41,13 @@ impl Ledger {
         }
     }
 
+    /// A message is called otherwise.
+    pub fn renamed(&mut self, was: MessageId, message: MessageId) {
+        for row in self.rows.iter_mut().filter(|row| row.message == Some(was)) {
+            row.message = Some(message);
+        }
+    }
+
     /// A recipient has another key.
     pub fn followed(&mut self, old: PeerId, new: PeerId) {
         for row in self.rows.iter_mut().filter(|row| row.peer == Some(old)) {

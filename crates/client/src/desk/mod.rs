@@ -183,9 +183,8 @@ pub struct Desk {
     pending: Pending,
     looking: BTreeMap<CommandId, Looking>,
     undelivered: BTreeSet<(PeerId, MessageId)>,
-    /// Messages that were taken less those that came up: one comes up once it is stored here, mostly
-    /// after the outcome of its line.
-    taken: isize,
+    /// Messages that were taken and are not stored here yet: one comes up once it is.
+    unkept: BTreeSet<MessageId>,
     /// Transfers that were taken, and come up once they are offered.
     taken_files: BTreeSet<TransferNumber>,
     ledgers: Vec<Ledger>,
@@ -224,7 +223,7 @@ impl Desk {
             pending: Pending::default(),
             looking: BTreeMap::new(),
             undelivered: BTreeSet::new(),
-            taken: 0,
+            unkept: BTreeSet::new(),
             taken_files: BTreeSet::new(),
             ledgers: Vec::new(),
             timestamps: false,
@@ -291,11 +290,14 @@ impl Desk {
             Event::Message(message) => {
                 self.people.learn(message.peer, message.name.as_ref());
                 if message.mine {
-                    self.taken = self.taken.saturating_sub(1);
+                    self.renamed(message.peer, message.was, message.message);
+                    self.unkept.remove(&message.message);
                     self.undelivered.insert((message.peer, message.message));
                 }
             }
             Event::Receipt(receipt) => {
+                self.renamed(receipt.peer, receipt.was, receipt.message);
+                self.unkept.remove(&receipt.message);
                 match receipt.state {
                     Delivery::Queued | Delivery::Sent => {}
                     Delivery::Stored | Delivery::Read | Delivery::Failed => {
@@ -315,7 +317,7 @@ impl Desk {
             Event::Info { id, .. } => self.finish(*id, Ok(Made::default()), &mut actions),
             Event::Recalled { id, answer } => self.recalled(*id, answer, &mut actions),
             Event::Done { id, message, transfer, request } => {
-                self.taken = self.taken.saturating_add(message.is_some().into());
+                self.unkept.extend(*message);
                 self.taken_files.extend(transfer.filter(|number| !self.files.contains_key(number)));
                 let made = Made {
                     messages: message.iter().copied().collect(),
@@ -333,6 +335,19 @@ impl Desk {
         actions
     }
 
+    /// One's own message is called otherwise from now on.
+    fn renamed(&mut self, peer: PeerId, was: Option<MessageId>, message: MessageId) {
+        let Some(was) = was else { return };
+        if self.unkept.remove(&was) {
+            self.unkept.insert(message);
+        }
+        if self.undelivered.remove(&(peer, was)) {
+            self.undelivered.insert((peer, message));
+        }
+        self.ledgers.iter_mut().for_each(|ledger| ledger.renamed(was, message));
+        self.pending.renamed(was, message);
+    }
+
     /// Somebody has another key: what was meant for the old one is meant for the new one.
     fn followed(&mut self, old: PeerId, new: PeerId) {
         self.people.followed(old, new);
@@ -344,6 +359,8 @@ impl Desk {
             (if peer == old { new } else { peer }, MessageId { to, ..message })
         };
         self.undelivered = core::mem::take(&mut self.undelivered).into_iter().map(now).collect();
+        let unkept = core::mem::take(&mut self.unkept).into_iter();
+        self.unkept = unkept.map(|message| now((message.to, message)).1).collect();
         self.ledgers.iter_mut().for_each(|ledger| ledger.followed(old, new));
     }
 
@@ -404,8 +421,17 @@ impl Desk {
 
     /// Messages and lines that the other side does not keep yet.
     pub fn messages_under_way(&self) -> usize {
-        let taken = usize::try_from(self.taken).unwrap_or(0);
-        self.lines_under_way() + taken + self.undelivered.len()
+        self.lines_under_way() + self.unkept.len() + self.undelivered.len()
+    }
+
+    /// Messages that were taken here and that no commit has confirmed.
+    pub fn unkept(&self) -> usize {
+        self.unkept.len()
+    }
+
+    /// Whether this message is one of them.
+    pub fn is_unkept(&self, message: MessageId) -> bool {
+        self.unkept.contains(&message)
     }
 
     /// Transfers that have begun, or wait for the other side's word, and have not ended.

@@ -135,6 +135,16 @@ impl Pending {
         }
     }
 
+    /// A message is called otherwise from now on, also in what its line brings into being.
+    pub(super) fn renamed(&mut self, was: MessageId, message: MessageId) {
+        for line in self.lines.values_mut() {
+            line.made.messages.iter_mut().filter(|id| **id == was).for_each(|id| *id = message);
+            if let Some(ledger) = &mut line.ledger {
+                ledger.renamed(was, message);
+            }
+        }
+    }
+
     /// Forgets every command; the tags of the lines that did not end.
     pub(super) fn drain(&mut self) -> Vec<Option<Tag>> {
         self.commands.clear();

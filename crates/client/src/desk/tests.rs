@@ -61,7 +61,7 @@ fn message_id(seq: u64) -> MessageId {
 }
 
 fn receipt(peer: PeerId, seq: u64, state: Delivery) -> Event {
-    Event::Receipt(ReceiptEvent { peer, message: message_id(seq), state })
+    Event::Receipt(ReceiptEvent { peer, message: message_id(seq), was: None, state })
 }
 
 fn tagged(id: i32, text: &str) -> Line {
@@ -95,6 +95,7 @@ fn mine(seq: u64) -> Event {
         peer: ALICE,
         name: None,
         message: message_id(seq),
+        was: None,
         text: "x".into(),
         sent_at: WallTime(0),
         mine: true,

@@ -166,7 +166,7 @@ impl Profile {
     fn shown_late(&self, kept: KeptMessage) -> MessageEvent {
         let KeptMessage { peer, message, text, sent_at, mine, .. } = kept;
         let name = self.name(peer);
-        MessageEvent { peer, name, message, text: text.into(), sent_at, mine, late: true }
+        MessageEvent { peer, name, message, was: None, text: text.into(), sent_at, mine, late: true }
     }
 
     /// What was kept of those who may come back, and what was wrong with the rest.

@@ -176,6 +176,7 @@ mod tests {
                 peer,
                 name: None,
                 message: MessageId { author: peer, to: me, epoch: DeviceEpoch(1), seq: 0 },
+                was: None,
                 text: "x".repeat(len).into(),
                 sent_at: WallTime(0),
                 mine: false,

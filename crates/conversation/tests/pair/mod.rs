@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) receipts: BTreeMap<MessageId, Vec<Delivery>>,
     pub(crate) up: bool,
     /// Epochs that were begun because the other side held more.
+    /// Messages of its own that it was told are called otherwise, and how.
+    pub(crate) renamed: Vec<(MessageId, MessageId)>,
     pub(crate) renewals: u64,
 }
 
@@ -66,6 +68,7 @@ impl Node {
             shown: Vec::new(),
             receipts: BTreeMap::new(),
             up: false,
+            renamed: Vec::new(),
             renewals: 0,
         }
     }
@@ -194,8 +197,9 @@ impl Node {
         while let Some(event) = self.conversations.poll_event() {
             match event {
                 Event::Message { message, mine: false, .. } => self.unseen.push_back(message),
-                Event::Message { .. } => {}
-                Event::Receipt { message, state, .. } => {
+                Event::Message { message, was, .. } => self.renamed.extend(was.map(|was| (was, message))),
+                Event::Receipt { message, was, state, .. } => {
+                    self.renamed.extend(was.map(|was| (was, message)));
                     self.receipts.entry(message).or_default().push(state)
                 }
             }

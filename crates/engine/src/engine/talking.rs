@@ -435,12 +435,12 @@ impl Engine {
 
     fn show_conversation(&mut self, event: conversation::Event) {
         let event = match event {
-            conversation::Event::Message { peer, message, text, sent_at, mine, late } => {
+            conversation::Event::Message { peer, message, was, text, sent_at, mine, late } => {
                 let name = self.people.shown(peer);
-                Event::Message(MessageEvent { peer, name, message, text, sent_at, mine, late })
+                Event::Message(MessageEvent { peer, name, message, was, text, sent_at, mine, late })
             }
-            conversation::Event::Receipt { peer, message, state } => {
-                Event::Receipt(ReceiptEvent { peer, message, state: delivery(state) })
+            conversation::Event::Receipt { peer, message, was, state } => {
+                Event::Receipt(ReceiptEvent { peer, message, was, state: delivery(state) })
             }
         };
         self.events.push_back(event);

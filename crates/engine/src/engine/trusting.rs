@@ -86,6 +86,14 @@ impl Engine {
         self.settle(now);
     }
 
+    /// What a command has decided is not kept, and so the command failed. It counts as long as this engine runs.
+    pub fn not_kept(&mut self, id: CommandId, why: &Failure) {
+        let done = self.events.iter_mut().rev();
+        for event in done.filter(|event| matches!(event, Event::Done { id: of, .. } if *of == id)) {
+            *event = Event::Failed { id, failure: why.clone() };
+        }
+    }
+
     /// From now on only those who are verified may talk to this user.
     pub fn require_verified(&mut self) {
         self.people.require_verified();
@@ -101,7 +109,8 @@ impl Engine {
         };
         Err(match refusal {
             Refusal::Blocked => {
-                Failure::NotAllowed { what: format!("{who} is blocked; /unblock {who} first") }
+                let way = format!("/unblock {who} or `p2pchat contacts unblock {who}`");
+                Failure::NotAllowed { what: format!("{who} is blocked; {way} first") }
             }
             Refusal::NotVerified => Failure::NotVerified { who },
         })

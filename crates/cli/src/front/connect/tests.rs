@@ -86,6 +86,7 @@ fn my_message(seq: u64) -> Event {
         peer: ALICE,
         name: None,
         message: message(seq),
+        was: None,
         text: "x".into(),
         sent_at: WallTime(0),
         mine: true,
@@ -94,7 +95,7 @@ fn my_message(seq: u64) -> Event {
 }
 
 fn receipt(seq: u64, state: Delivery) -> Event {
-    Event::Receipt(ReceiptEvent { peer: ALICE, message: message(seq), state })
+    Event::Receipt(ReceiptEvent { peer: ALICE, message: message(seq), was: None, state })
 }
 
 fn file(state: FileState, reason: Option<Failure>) -> Event {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use p2pchat_client::desk::{Action, Desk, Local, Outcome};
-use p2pchat_client::event::{Direction, Ready};
+use p2pchat_client::event::{Direction, MessageEvent, Ready, ReceiptEvent};
 use p2pchat_client::{Command, CommandId, Event, Failure, Request, Target, TransferNumber, json};
 use p2pchat_proto::conversation::MessageId;
 use p2pchat_proto::{PeerId, RequestId};
@@ -51,8 +51,6 @@ pub(super) struct Guest {
 #[derive(Debug, Default)]
 struct Own {
     messages: BTreeSet<MessageId>,
-    /// Of those, what is not stored here yet.
-    unkept: BTreeSet<MessageId>,
     transfers: BTreeSet<TransferNumber>,
     requests: BTreeSet<RequestId>,
     peers: BTreeSet<PeerId>,
@@ -63,13 +61,14 @@ impl Own {
     fn made(&mut self, event: &Event) {
         if let Event::Done { message, transfer, request, .. } = event {
             add(&mut self.messages, *message);
-            add(&mut self.unkept, *message);
             add(&mut self.transfers, *transfer);
             add(&mut self.requests, *request);
         }
-        // It comes up once it is stored.
-        if let Event::Message(event) = event {
-            self.unkept.remove(&event.message);
+        if let Event::Message(MessageEvent { was: Some(was), message, .. })
+        | Event::Receipt(ReceiptEvent { was: Some(was), message, .. }) = event
+            && self.messages.remove(was)
+        {
+            add(&mut self.messages, Some(*message));
         }
     }
 }
@@ -135,6 +134,9 @@ impl Guest {
         } else {
             if first {
                 self.catch_up(seen, open, &mut asks, now);
+                if self.over {
+                    return asks;
+                }
             }
             let actions = match json::parse(&line) {
                 Ok(line) => self.desk.interpret(line),
@@ -157,8 +159,12 @@ impl Guest {
     /// Tells what is so already. Sessions first, so that nobody is asked who is there.
     fn catch_up(&mut self, seen: &Seen, open: impl Iterator<Item = Event>, asks: &mut Asks, now: Instant) {
         if let Some(ready) = seen.ready() {
-            // The other end hears at once that it is served.
+            // The other end hears that it is served before anything is done for it, so that it knows what nobody
+            // has begun; and for whoever has gone, nothing is.
             self.greet(ready);
+            if self.over {
+                return;
+            }
         }
         for event in seen.events().chain(open) {
             asks.extend(self.observe(&event, now));
@@ -167,13 +173,14 @@ impl Guest {
 
     fn greet(&mut self, ready: &Ready) {
         let event = Event::Ready(ready.clone());
-        match &mut self.style {
-            Style::Json => self.put(json::event(&event, wall_time())),
+        let greeting = match &mut self.style {
+            Style::Json => json::event(&event, wall_time()),
             Style::Plain(plain) => {
-                let lines = plain.event(&event, &self.desk);
-                self.put_all(lines);
+                let lines: Vec<_> = plain.event(&event, &self.desk).iter().map(write).collect();
+                Some(lines.join("\n"))
             }
-        }
+        };
+        self.over |= greeting.is_some_and(|greeting| !self.visitor.greet(greeting));
     }
 
     /// The connection says nothing more. A command ends with it; what others asked for is answered.
@@ -247,14 +254,21 @@ impl Guest {
     /// The process ends.
     pub(super) fn close(&mut self) {
         let failure = match self.own.messages.len() {
-            _ if !self.own.unkept.is_empty() => not_kept(),
-            0 => Failure::Local {
-                what: "use the running p2pchat".to_owned(),
-                reason: "it has ended".to_owned(),
-            },
+            _ if self.desk.unkept() > 0 => self.lost(),
+            0 => Failure::InDoubt { reason: "it has ended".to_owned() },
             waiting => Failure::NotDelivered { waiting },
         };
         self.finish(Some(failure));
+    }
+
+    /// What was said to a process that has ended without keeping it.
+    fn lost(&self) -> Failure {
+        let ended = || Failure::Local {
+            what: "keep what was said".to_owned(),
+            reason: "the running p2pchat has ended".to_owned(),
+        };
+        let full = self.told.clone().filter(|told| matches!(told, Failure::DiskFull { .. }));
+        Failure::Unkept { messages: self.desk.unkept(), why: Box::new(full.unwrap_or_else(ended)) }
     }
 
     /// Whether what an event tells of came to be here.
@@ -285,7 +299,7 @@ impl Guest {
             Some(Step::Stop(failure)) => self.end(failure, now),
             Some(Step::Do(_)) | None => {}
         }
-        if self.own.unkept.is_empty()
+        if self.desk.unkept() == 0
             && let Some(failure) = self.end.take()
         {
             self.finish(failure);
@@ -359,7 +373,7 @@ impl Guest {
         }
         let unfinished = Failure::NotDelivered { waiting: self.desk.messages_under_way() };
         let mut last = self.desk.abandon(failure.as_ref().unwrap_or(&unfinished));
-        let words = self.task.as_ref().map(|task| task.last_words()).unwrap_or_default();
+        let words = self.task.as_ref().map(|task| task.last_words(&self.desk)).unwrap_or_default();
         last.extend(words.into_iter().map(Action::Show));
         self.act(last, &mut Vec::new());
         let exit = failure.as_ref().map_or(0, Failure::exit);
@@ -389,12 +403,9 @@ impl Guest {
     }
 }
 
-/// The store does not take it.
+/// The store does not take it, and goes on trying.
 fn not_kept() -> Failure {
-    Failure::Local {
-        what: "keep what was said".to_owned(),
-        reason: "the running p2pchat could not write it in time".to_owned(),
-    }
+    Failure::InDoubt { reason: "it could not write what was said in time".to_owned() }
 }
 
 impl Own {
@@ -413,8 +424,8 @@ impl Own {
 
     fn owns(&self, event: &Event) -> bool {
         match event {
-            Event::Message(event) => event.mine && self.messages.contains(&event.message),
-            Event::Receipt(event) => self.messages.contains(&event.message),
+            Event::Message(event) => event.mine && self.called(event.message, event.was),
+            Event::Receipt(event) => self.called(event.message, event.was),
             Event::Request(event) => {
                 event.direction == Direction::Out && self.requests.contains(&event.request)
             }
@@ -436,6 +447,10 @@ impl Own {
         }
     }
 
+    fn called(&self, message: MessageId, was: Option<MessageId>) -> bool {
+        self.messages.contains(&message) || was.is_some_and(|was| self.messages.contains(&was))
+    }
+
     /// Whether a command is to take note of an event. A failure that names nobody may be about anybody.
     fn hears(&self, event: &Event, desk: &Desk) -> bool {
         let Event::Error(failure) = event else { return true };
@@ -447,6 +462,8 @@ impl Own {
             self.is_about(*came, desk) || self.is_about(*by, desk)
         } else if let Failure::NoPath { who } = failure {
             desk.people().resolve(who).is_ok_and(|peer| self.is_about(peer, desk))
+        } else if let Failure::DiskFull { .. } | Failure::StoreDamaged { .. } = failure {
+            desk.unkept() > 0
         } else {
             false
         }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use p2pchat_client::desk::Desk;
 use p2pchat_client::{CommandId, Event, Failure, Request, json};
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, timeout};
 
 use super::at;
@@ -49,6 +50,8 @@ pub struct Hall {
     service: Service,
     seen: Seen,
     guests: BTreeMap<u32, Guest>,
+    /// What is written to those who are done with.
+    leaving: Vec<JoinHandle<()>>,
     asks: Asks,
 }
 
@@ -65,7 +68,14 @@ impl Hall {
     }
 
     fn behind(door: Option<Door>, service: Service) -> Self {
-        Self { door, service, seen: Seen::default(), guests: BTreeMap::new(), asks: Vec::new() }
+        Self {
+            door,
+            service,
+            seen: Seen::default(),
+            guests: BTreeMap::new(),
+            leaving: Vec::new(),
+            asks: Vec::new(),
+        }
     }
 
     /// Where others come in.
@@ -144,6 +154,8 @@ impl Hall {
     /// Nobody else comes in: the end has begun, and another process may do what they want soon.
     pub(super) fn shut(&mut self) {
         self.door = None;
+        // Whoever was not greeted does it elsewhere.
+        self.guests.retain(|_, guest| guest.spoke);
     }
 
     /// The process ends: whoever waits is told.
@@ -151,9 +163,11 @@ impl Hall {
         for guest in self.guests.values_mut() {
             guest.close();
         }
+        self.leaving.extend(self.guests.into_values().filter_map(|guest| guest.visitor.leave()));
         let all_read = async {
-            for guest in self.guests.into_values() {
-                guest.visitor.finish().await;
+            for writer in self.leaving {
+                // A task that was aborted has nothing more to write.
+                let _ = writer.await;
             }
         };
         // Who does not read hears by the end of the connection.
@@ -180,7 +194,11 @@ impl Hall {
     }
 
     fn tidy(&mut self) {
-        self.guests.retain(|_, guest| !guest.over);
+        self.leaving.retain(|writer| !writer.is_finished());
+        let (over, here) = core::mem::take(&mut self.guests).into_iter().partition(|(_, guest)| guest.over);
+        self.guests = here;
+        let over: BTreeMap<u32, Guest> = over;
+        self.leaving.extend(over.into_values().filter_map(|guest| guest.visitor.leave()));
     }
 }
 

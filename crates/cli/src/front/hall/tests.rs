@@ -86,6 +86,7 @@ fn mine(text: &str) -> Event {
         peer,
         name: None,
         message,
+        was: None,
         text: text.into(),
         sent_at,
         mine: true,
@@ -127,7 +128,7 @@ async fn a_call_to_somebody_who_is_connected_asks_for_no_chat_and_ends_by_the_re
     assert_eq!(request, Command::Message { to: ALICE, text: "hi".into() }.into());
     guests.happens(&Event::Done { id: said, message: Some(id()), transfer: None, request: None });
     assert_eq!(guests.happens(&mine("hi")).0, Share::Account);
-    let stored = ReceiptEvent { peer: ALICE, message: id(), state: Delivery::Stored };
+    let stored = ReceiptEvent { peer: ALICE, message: id(), was: None, state: Delivery::Stored };
     assert_eq!(guests.happens(&Event::Receipt(stored)).0, Share::Account);
     let expected = ["ready", "session", "broker", "message", "receipt", "ledger", "stopped"];
     assert_eq!(names(&mut lines), expected);

@@ -1,5 +1,5 @@
 use super::*;
-use p2pchat_client::event::{BrokerEvent, ReceiptEvent, Trust};
+use p2pchat_client::event::{BrokerEvent, MessageEvent, ReceiptEvent, Trust};
 use p2pchat_proto::conversation::DeviceEpoch;
 
 const ALICE: PeerId = PeerId([1; 32]);
@@ -68,8 +68,26 @@ impl Post {
         self.see(Event::Done { id, message, transfer: transfer.map(TransferNumber), request: None });
     }
 
+    fn kept(&mut self, seq: u64) {
+        self.see(Event::Message(MessageEvent {
+            peer: ALICE,
+            name: None,
+            message: message_id(seq),
+            was: None,
+            text: "noon".into(),
+            sent_at: p2pchat_proto::WallTime(0),
+            mine: true,
+            late: true,
+        }));
+    }
+
     fn stored(&mut self, peer: PeerId, seq: u64) {
-        self.see(Event::Receipt(ReceiptEvent { peer, message: message_id(seq), state: Delivery::Stored }));
+        self.see(Event::Receipt(ReceiptEvent {
+            peer,
+            message: message_id(seq),
+            was: None,
+            state: Delivery::Stored,
+        }));
     }
 
     fn file(&mut self, number: u32, state: FileState, reason: Option<Failure>) {
@@ -123,7 +141,7 @@ fn it_ends_once_everybody_keeps_the_message() {
     post.stored(CAROL, 0);
     assert_eq!(post.end(), Some(None));
     assert_eq!(post.end(), None, "it ends once");
-    let ledger = post.task.ledger();
+    let ledger = post.task.ledger(&post.desk);
     assert_eq!((ledger.stored(), ledger.len()), (2, 2));
 }
 
@@ -150,7 +168,7 @@ fn one_of_two_is_a_part() {
     post.stored(ALICE, 0);
     post.see(Event::Failed { id: connects[1], failure: Failure::NotOnline { who: "carol".into() } });
     assert_eq!(post.end(), Some(Some(Failure::NotEverybody { missed: 1 })));
-    assert_eq!(post.task.ledger().failed(), ["carol"]);
+    assert_eq!(post.task.ledger(&post.desk).failed(), ["carol"]);
 }
 
 #[test]
@@ -235,10 +253,11 @@ fn what_is_for_somebody_known_is_kept_before_the_broker_is_there_and_waits_if_th
         let ids = post.see(ready());
         assert_eq!(ids.len(), 2, "to ask for her, and the message");
         post.made(ids[1], Some(0), None);
+        post.kept(0);
         assert_eq!(post.at_broker(), [], "she is asked for already");
         post.see(Event::Failed { id: ids[0], failure });
         assert_eq!(post.end(), Some(Some(Failure::NotDelivered { waiting: 1 })));
-        let [Local::Ledger(ledger)] = &post.task.last_words()[..] else { panic!() };
+        let [Local::Ledger(ledger)] = &post.task.last_words(&post.desk)[..] else { panic!() };
         assert_eq!(ledger.queued(), ["alice"]);
     }
 }
@@ -250,9 +269,46 @@ fn who_is_known_to_be_away_before_the_message_is_kept_has_it_waiting_all_the_sam
     post.see(Event::Failed { id: ids[0], failure: Failure::NotOnline { who: "alice".into() } });
     assert_eq!(post.end(), None, "the disk is slower than the broker");
     post.made(ids[1], Some(0), None);
+    post.kept(0);
     assert_eq!(post.end(), Some(Some(Failure::NotDelivered { waiting: 1 })));
-    let [Local::Ledger(ledger)] = &post.task.last_words()[..] else { panic!() };
+    let [Local::Ledger(ledger)] = &post.task.last_words(&post.desk)[..] else { panic!() };
     assert_eq!(ledger.queued(), ["alice"]);
+}
+
+#[test]
+fn a_message_that_is_called_otherwise_since_is_still_the_same() {
+    let mut post = Post::with(&["alice"], Some(ALICE), parcel(Some("noon"), &[]));
+    let ids = post.see(ready());
+    post.made(ids[1], Some(1), None);
+    post.kept(1);
+    post.up(ALICE, "alice");
+    let (message, was, state) = (message_id(0), Some(message_id(1)), Delivery::Queued);
+    post.see(Event::Receipt(ReceiptEvent { peer: ALICE, message, was, state }));
+    assert_eq!(post.end(), None);
+    post.stored(ALICE, 0);
+    assert_eq!(post.end(), Some(None));
+    assert_eq!(post.task.ledger(&post.desk).message(), Some(message));
+}
+
+#[test]
+fn what_the_disk_does_not_take_is_not_waited_for_and_called_failed() {
+    for early in [true, false] {
+        let mut post = Post::with(&["alice"], Some(ALICE), parcel(Some("noon"), &[]));
+        let ids = post.see(ready());
+        let full = Event::Error(Failure::DiskFull { path: "store".into() });
+        if early {
+            post.see(full.clone());
+        }
+        post.made(ids[1], Some(0), None);
+        post.up(ALICE, "alice");
+        if !early {
+            post.see(full);
+        }
+        assert_eq!(post.end(), None, "there may be room in a moment");
+        post.after(KEEP_WAIT);
+        assert_eq!(post.end(), Some(Some(Failure::NotDelivered { waiting: 1 })), "what it is the store says");
+        assert_eq!(post.task.ledger(&post.desk).failed(), ["alice"]);
+    }
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn message(text: &str, late: bool) -> Event {
         peer: ALICE,
         name: "alice".parse().ok(),
         message: MessageId { author: ALICE, to: PeerId([9; 32]), epoch: DeviceEpoch(1), seq: 0 },
+        was: None,
         text: text.into(),
         sent_at: AT,
         mine: false,
@@ -206,7 +207,7 @@ fn a_broker_that_stays_away_is_news_once() {
 fn receipts_are_lines_only_where_something_had_to_wait() {
     let receipt = |state| {
         let message = MessageId { author: PeerId([9; 32]), to: ALICE, epoch: DeviceEpoch(1), seq: 0 };
-        Event::Receipt(ReceiptEvent { peer: ALICE, message, state })
+        Event::Receipt(ReceiptEvent { peer: ALICE, message, was: None, state })
     };
     let mut plain = Plain::new(TimeOfDay::utc(), false);
     assert_eq!(plain.event(&receipt(Delivery::Stored), &desk()), []);
@@ -226,7 +227,7 @@ fn receipts_are_lines_only_where_something_had_to_wait() {
 fn what_was_on_its_way_when_a_session_ended_is_said_to_wait_and_then_to_arrive() {
     let receipt = |seq, state| {
         let message = MessageId { author: PeerId([9; 32]), to: ALICE, epoch: DeviceEpoch(1), seq };
-        Event::Receipt(ReceiptEvent { peer: ALICE, message, state })
+        Event::Receipt(ReceiptEvent { peer: ALICE, message, was: None, state })
     };
     let mut plain = Plain::new(TimeOfDay::utc(), false);
     for (seq, state) in

@@ -99,6 +99,7 @@ fn messages_and_receipts() {
         peer: ALICE,
         name: alice(),
         message,
+        was: None,
         text: "hi \u{1b}[2J\n\u{202e}".into(),
         sent_at: AT,
         mine: false,
@@ -109,7 +110,7 @@ fn messages_and_receipts() {
         r#"{"event":"message","conversation":"ALICE","peer":"ALICE","name":"alice","message":"ALICE-ME-0000000000000005-6","text":"hi \u001b[2J\n\u202e","sent_at":"2026-11-06T21:20:00.000Z","mine":false,"late":false}"#
     );
     assert_eq!(
-        line_of(&Event::Receipt(ReceiptEvent { peer: ALICE, message, state: Delivery::Stored })),
+        line_of(&Event::Receipt(ReceiptEvent { peer: ALICE, message, was: None, state: Delivery::Stored })),
         r#"{"event":"receipt","conversation":"ALICE","message":"ALICE-ME-0000000000000005-6","peer":"ALICE","state":"stored"}"#
     );
 }
