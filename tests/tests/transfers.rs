@@ -86,7 +86,8 @@ fn what_runs_in_the_chat_is_shown_and_ended_from_beside_it() {
     assert!(plain.out[1].contains("alice"), "{plain:?}");
     // One that runs goes on by itself.
     assert_eq!(run(&bob, &["transfers", "resume", &number]).exit, 0);
-    run(&bob, &["transfers", "cancel", &number]);
+    let cancelled = said(&run(&bob, &["transfers", "cancel", &number]), "transfers");
+    assert_eq!(cancelled.field("list")[0]["state"], "cancelled", "{cancelled}");
     at_alices.expect(&event("file").with("state", "cancelled"), PROMPT);
     at_bobs.expect(&event("file").with("state", "cancelled"), PROMPT);
     assert_eq!(said(&run(&bob, &["transfers"]), "transfers").field("list"), &serde_json::json!([]));

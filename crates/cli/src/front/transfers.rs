@@ -14,13 +14,25 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 pub struct Running {
     cancel: Option<TransferNumber>,
     command: Option<CommandId>,
+    /// It is to be cancelled, which it tells itself.
+    cancels: bool,
     until: Instant,
 }
 
 impl Running {
     /// Shows what runs, or cancels one of those.
     pub fn new(cancel: Option<TransferNumber>, now: Instant) -> Self {
-        Self { cancel, command: None, until: now + ANSWER_WAIT }
+        Self { cancel, command: None, cancels: false, until: now + ANSWER_WAIT }
+    }
+
+    /// What was cancelled, once it is.
+    fn cancelled(&self, desk: &Desk) -> Vec<Step> {
+        let file = desk.files().find(|file| Some(file.transfer) == self.cancel);
+        if file.is_some_and(|file| !file.state.is_end()) {
+            return Vec::new();
+        }
+        let show = file.map(|file| Step::Do(Action::Show(Local::Files(vec![file.clone()]))));
+        show.into_iter().chain([Step::Stop(None)]).collect()
     }
 }
 
@@ -37,9 +49,10 @@ impl Task for Running {
         } else if let Event::Done { id, .. } = event
             && Some(*id) == self.command
         {
-            let file = desk.files().find(|file| Some(file.transfer) == self.cancel).cloned();
-            let show = file.map(|file| Step::Do(Action::Show(Local::Files(vec![file]))));
-            show.into_iter().chain([Step::Stop(None)]).collect()
+            self.cancels = true;
+            self.cancelled(desk)
+        } else if matches!(event, Event::File(_)) && self.cancels {
+            self.cancelled(desk)
         } else {
             failed(event, self.command)
         }
