@@ -169,3 +169,86 @@ fn whatever_write_finds_the_disk_full_nothing_acknowledged_is_missing() {
     eprintln!("{seen}");
     assert!(troubled > 0 && enough > 0, "{seen}");
 }
+
+/// Longer than what is left in a store that cannot grow.
+const NO_ROOM_FOR: usize = 60_000;
+
+/// Bob, whose home is on a full disk and who knows alice; neither runs.
+fn cramped(world: &World, disk: &Disk) -> (Setup, Setup) {
+    let home = disk.path.join("home");
+    fs::create_dir(&home).unwrap();
+    let bob = Setup::new("bob", &home, &world.trace).broker(&world.broker.url());
+    let alice = world.person("alice").unwrap();
+    let (mut at_alices, mut at_bobs) = world.acquaint(&alice, &bob).unwrap();
+    say(&mut at_bobs, &mut at_alices, "hello").unwrap();
+    at_bobs.quit().unwrap();
+    at_alices.quit().unwrap();
+    disk.fill(0);
+    (alice, bob)
+}
+
+#[test]
+fn what_no_commit_has_confirmed_is_not_called_kept_whether_the_other_side_is_there_or_not() {
+    let world = World::new().unwrap();
+    let Some(disk) = Disk::new(&world.directory("disk").unwrap()) else {
+        p2pchat_harness::skipped("a full disk (Linux, root, and the programs unshare and mount are needed)");
+        return;
+    };
+    let (alice, bob) = cramped(&world, &disk);
+    let text = format!("lost {}", "x".repeat(NO_ROOM_FOR));
+    let check = |words: &[&str]| {
+        let out = bob.run(words, MEETING).unwrap();
+        let (said, last) = (out.out.join("\n"), out.err.last().unwrap().clone());
+        assert_eq!(out.exit, 1, "{last}");
+        assert!(last.starts_with("p2pchat: 1 message is not kept: no room left at"), "{last}");
+        assert!(said.contains("\"code\":\"disk_full\",\"exit\":1"), "{said}");
+        assert!(!said.contains("it is kept") && !said.contains("\"queued\":[\"alice\"]"), "{said}");
+    };
+    check(&["send", "--to", "alice", "-m", &text]);
+    let mut at_alices = listen(&alice).unwrap();
+    check(&["send", "--to", "alice", "-m", &text]);
+    check(&["connect", "--to", "alice", "--linger", "1", "--message", &text]);
+    at_alices.quit().unwrap();
+    disk.make_room();
+    assert_eq!(history(&bob), ["hello"]);
+}
+
+#[test]
+fn what_is_decided_while_the_disk_is_full_counts_at_once_and_is_kept_when_there_is_room() {
+    let world = World::new().unwrap();
+    let Some(disk) = Disk::new(&world.directory("disk").unwrap()) else {
+        p2pchat_harness::skipped("a full disk (Linux, root, and the programs unshare and mount are needed)");
+        return;
+    };
+    let (_, bob) = cramped(&world, &disk);
+    let mut at_bobs = bob.start(&["listen"]).unwrap();
+    at_bobs.expect(&event("ready"), PROMPT);
+    let failed = |at_bobs: &mut Peer, id: u64, line: &str| {
+        at_bobs.send_json(id, None, line).unwrap();
+        let end = at_bobs.process.find("an outcome", PROMPT, |said| {
+            let said = said.event.as_ref().filter(|said| said.number("id") == Some(id))?;
+            Some((said.name().to_owned(), said.text("code").to_owned()))
+        });
+        assert_eq!(end.unwrap(), ("failed".to_owned(), "disk_full".to_owned()), "{line}");
+    };
+    at_bobs.send_json(1, Some("alice"), &"x".repeat(NO_ROOM_FOR)).unwrap();
+    at_bobs.expect(&event("error").with("code", "disk_full"), PROMPT);
+    // What does not need the disk is answered, and what does says so.
+    let out = bob.run(&["status"], PROMPT).unwrap();
+    assert_eq!(out.exit, 0, "{out:?}");
+    let away = bob.run(&["status", "away"], PROMPT).unwrap();
+    assert!(away.exit == 1 && away.err.last().unwrap().contains("no room left"), "{away:?}");
+    failed(&mut at_bobs, 2, "/visibility private");
+    failed(&mut at_bobs, 3, "/block alice");
+    failed(&mut at_bobs, 4, "/block alice");
+    at_bobs.send_json(5, Some("alice"), "to somebody blocked").unwrap();
+    let refused = at_bobs.expect(&event("failed").with("id", 5), PROMPT);
+    assert_eq!(refused.text("code"), "not_allowed", "it counts meanwhile: {refused}");
+    disk.make_room();
+    at_bobs.expect(&event("message").with("mine", true), AGAIN);
+    at_bobs.process.kill().unwrap();
+    let list = bob.run(&["contacts"], PROMPT).unwrap();
+    assert!(list.out[0].contains("\"trust\":\"blocked\""), "{list:?}");
+    let status = bob.run(&["status"], PROMPT).unwrap();
+    assert!(status.out[0].contains("\"away\"") && status.out[0].contains("\"private\""), "{status:?}");
+}

@@ -418,6 +418,7 @@ impl Driver {
             Request::Engine(command) => {
                 self.look_at_endpoints();
                 self.engine.handle_command(id, command, now);
+                self.keep_decision(id);
             }
             Request::SendFile { to, path } => self.send_file(id, to, &path),
             Request::SaveFile { transfer, dir } => self.save_file(id, transfer, dir),
@@ -468,7 +469,10 @@ impl Driver {
             Answer::Loaded(query, rows) => self.engine.loaded(query, rows, self.now),
             Answer::Recalled(id, answer) => self.recalled(id, answer),
             Answer::Trouble(failure) => self.say(Event::Error(failure)),
-            Answer::Recovered => tracing::info!("the store takes writes again"),
+            Answer::Recovered => {
+                tracing::info!("the store takes writes again");
+                self.keep_again();
+            }
             Answer::Broken(failure) => {
                 self.broken = Some(failure);
                 self.stopping = true;
@@ -551,6 +555,7 @@ impl Driver {
         for answer in self.store.finish().await {
             self.store_says(answer);
         }
+        self.keep_again();
         self.settle();
         self.broker.finish(FAREWELL).await;
         self.files.close().await;

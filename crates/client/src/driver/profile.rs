@@ -143,11 +143,23 @@ impl Profile {
         }
     }
 
-    /// Keeps a decision; whom it is about.
-    pub(crate) fn decide(&mut self, decision: &Decision, now: WallTime) -> Result<Vec<PeerId>, Failure> {
+    /// Keeps a decision; whom it is about. One that cannot be written lasts until the program ends.
+    pub(crate) fn decide(
+        &mut self,
+        decision: &Decision,
+        now: WallTime,
+    ) -> (Vec<PeerId>, Result<(), Failure>) {
         let former = decision.instead_of(&self.papers);
-        decision.keep(&mut self.papers, self.me.peer_id(), now)?;
-        Ok(former.into_iter().chain([decision.peer()]).collect())
+        let kept = decision.keep(&mut self.papers, self.me.peer_id(), now);
+        if kept.is_err() && !self.papers.is_unsaved() {
+            return (Vec::new(), kept);
+        }
+        (former.into_iter().chain([decision.peer()]).collect(), kept)
+    }
+
+    /// Writes what could not be written before.
+    pub(crate) fn keep_again(&mut self) -> Result<(), Failure> {
+        self.papers.keep_again()
     }
 
     /// Everything that is known of somebody.

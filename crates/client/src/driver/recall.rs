@@ -1,7 +1,7 @@
 //! What front ends ask of the store and of what is known of people.
 
 use p2pchat_engine::history::{Page, Recalled, Talk};
-use p2pchat_engine::{CommandId, Event, Failure};
+use p2pchat_engine::{CommandId, Effect, Event, Failure};
 
 use super::{Driver, SWEEP_EVERY};
 use crate::profile::Decision;
@@ -29,19 +29,41 @@ impl Driver {
         self.store.sweep(self.now.wall);
     }
 
-    /// The disk first, then the engine: what it is told is what it would find at its next start.
+    /// The disk first, then the engine: what it is told is what it would find at its next start, or at that of a
+    /// process that finds room.
     pub(super) fn decide(&mut self, id: CommandId, decision: &Decision) {
-        let event = match self.profile.decide(decision, self.now.wall) {
-            Ok(about) => {
-                for peer in about {
-                    let (pins, mark) = self.profile.known_of(peer);
-                    self.engine.remember_person(peer, pins, mark, self.now);
-                }
-                Event::Done { id, message: None, transfer: None, request: None }
-            }
+        let (about, kept) = self.profile.decide(decision, self.now.wall);
+        for peer in about {
+            let (pins, mark) = self.profile.known_of(peer);
+            self.engine.remember_person(peer, pins, mark, self.now);
+        }
+        self.say(match kept {
+            Ok(()) => Event::Done { id, message: None, transfer: None, request: None },
             Err(failure) => Event::Failed { id, failure },
-        };
-        self.say(event);
+        });
+    }
+
+    /// Keeps at once what a command has decided, so that its outcome says whether it is. What is not lasts until
+    /// the program ends, and is tried again.
+    pub(super) fn keep_decision(&mut self, id: CommandId) {
+        while let Some(effect) = self.engine.poll_effect() {
+            let decides = matches!(
+                effect,
+                Effect::Mark(_) | Effect::Stand(_) | Effect::Repin { .. } | Effect::Follow { .. }
+            );
+            match self.perform(effect) {
+                Ok(()) => {}
+                Err(failure) if decides => self.engine.not_kept(id, &failure),
+                Err(failure) => self.say(Event::Error(failure)),
+            }
+        }
+    }
+
+    /// Tries again what could not be written. Whoever wanted it was told that it is not.
+    pub(super) fn keep_again(&mut self) {
+        if let Err(failure) = self.profile.keep_again() {
+            tracing::warn!(code = failure.code(), "what was decided is still not kept");
+        }
     }
 
     fn named(&self, answer: Recalled) -> Recalled {

@@ -57,6 +57,8 @@ pub struct Papers {
     home: Home,
     pub(super) me: Arc<Identity>,
     pub(super) content: Content,
+    /// The file does not hold all of that yet.
+    unsaved: bool,
 }
 
 /// What stands in the file.
@@ -108,7 +110,7 @@ impl Papers {
                 return Err(Failure::StoreDamaged { path: path.display().to_string(), aside });
             }
         };
-        let mut papers = Self { home: home.clone(), me: Arc::clone(me), content };
+        let mut papers = Self { home: home.clone(), me: Arc::clone(me), content, unsaved: false };
         papers.end_rotation()?;
         if found == Found::Formerly {
             papers.save()?;
@@ -126,7 +128,7 @@ impl Papers {
     /// As for [`Self::open`].
     pub fn look(home: &Home, me: &Arc<Identity>) -> Result<Self, Failure> {
         match read(home, me) {
-            Ok((content, _)) => Ok(Self { home: home.clone(), me: Arc::clone(me), content }),
+            Ok((content, _)) => Ok(Self { home: home.clone(), me: Arc::clone(me), content, unsaved: false }),
             Err(Unreadable::Failure(failure)) => Err(failure),
             Err(Unreadable::Damaged(path)) => {
                 Err(Failure::StoreDamaged { path: path.display().to_string(), aside: None })
@@ -259,14 +261,16 @@ impl Papers {
     /// failure for each says so.
     pub fn contacts(&mut self) -> (Vec<Contact>, Vec<Failure>) {
         let (me, path) = (Arc::clone(&self.me), self.home.path(FILE).unwrap_or_default());
-        let (mut contacts, mut failures) = (Vec::new(), Vec::new());
-        let changed = self.change(|content| {
-            let damaged_ones;
-            (contacts, damaged_ones) = content.pins.contacts(me.store());
-            failures = damaged_ones.into_iter().map(|what| damaged(&path, what)).collect();
-            Ok(())
-        });
-        failures.extend(changed.err());
+        let mut content = self.content.clone();
+        let (contacts, damaged_ones) = content.pins.contacts(me.store());
+        let mut failures: Vec<_> = damaged_ones.into_iter().map(|what| damaged(&path, what)).collect();
+        if content != self.content {
+            let changed = self.change(|now| {
+                *now = content;
+                Ok(())
+            });
+            failures.extend(changed.err());
+        }
         (contacts, failures)
     }
 
@@ -280,9 +284,27 @@ impl Papers {
         let done = change(&mut content)?;
         if content != self.content {
             self.content = content;
-            self.save()?;
+            self.unsaved = true;
         }
+        self.keep_again()?;
         Ok(done)
+    }
+
+    /// Whether something could not be written, and lasts until the process ends.
+    pub const fn is_unsaved(&self) -> bool {
+        self.unsaved
+    }
+
+    /// Writes what could not be written before.
+    ///
+    /// # Errors
+    /// [`Failure::Local`], [`Failure::DiskFull`].
+    pub fn keep_again(&mut self) -> Result<(), Failure> {
+        if self.unsaved {
+            self.save()?;
+            self.unsaved = false;
+        }
+        Ok(())
     }
 
     fn save(&self) -> Result<(), Failure> {

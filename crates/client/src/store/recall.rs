@@ -41,6 +41,16 @@ pub enum Recall {
     },
 }
 
+impl Recall {
+    /// Whether nothing is different afterwards.
+    pub(crate) const fn only_reads(&self) -> bool {
+        match self {
+            Self::Look(_) | Self::Talks | Self::Keep { change: None, .. } => true,
+            Self::Forget { .. } | Self::Keep { change: Some(_), .. } => false,
+        }
+    }
+}
+
 /// What to look for in one conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {

@@ -219,8 +219,9 @@ impl Worker {
             if ending || !error.may_pass() {
                 return Err(error);
             }
-            self.trouble(error);
-            ending = self.wait();
+            let why = self.book.failure(error);
+            self.trouble(&why);
+            ending = self.wait(&why);
         }
         if core::mem::take(&mut self.troubled) {
             self.say(Answer::Recovered);
@@ -274,17 +275,33 @@ impl Worker {
     }
 
     /// Says that writing fails, once until it succeeds again.
-    fn trouble(&mut self, error: StoreError) {
+    fn trouble(&mut self, why: &Failure) {
         if !core::mem::replace(&mut self.troubled, true) {
-            self.say(Answer::Trouble(self.book.failure(error)));
+            self.say(Answer::Trouble(why.clone()));
+        }
+    }
+
+    /// Answers what front ends ask from what is durable, as what waits may do so for long; what would change it
+    /// has to wait its turn, and so fails.
+    fn answer_meanwhile(&mut self, why: &Failure) {
+        for job in core::mem::take(&mut self.queue) {
+            match job {
+                Job::Recall(id, question) if question.only_reads() => {
+                    let answer = self.recall(question).map_err(|error| self.book.failure(error));
+                    self.say(Answer::Recalled(id, answer));
+                }
+                Job::Recall(id, _) => self.say(Answer::Recalled(id, Err(why.clone()))),
+                Job::Commit(..) | Job::Load(..) | Job::Sweep(_) => self.queue.push_back(job),
+            }
         }
     }
 
     /// Waits for the time of the next try. Whether the program ends.
     #[expect(clippy::disallowed_methods, reason = "this thread waits by itself")]
-    fn wait(&mut self) -> bool {
+    fn wait(&mut self, why: &Failure) -> bool {
         let until = Instant::now() + RETRY;
         loop {
+            self.answer_meanwhile(why);
             match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(job) => self.queue.push_back(job),
                 Err(RecvTimeoutError::Timeout) => return false,

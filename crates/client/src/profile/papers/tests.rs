@@ -130,7 +130,7 @@ fn the_most_that_may_be_kept_fits_the_file() {
     assert!(HEAD_LEN + SEAL_LEN + LENGTH_LEN + text.len() + CONTACTS_MAX * 1_007 <= FILE_MAX);
     assert_eq!(file_len(FILE_MAX), FILE_MAX);
     let (_directory, home) = home();
-    let papers = Papers { home: home.clone(), me: identity(1), content };
+    let papers = Papers { home: home.clone(), me: identity(1), content, unsaved: false };
     papers.save().unwrap();
     assert_eq!(open(&home).content, papers.content);
 }
