@@ -130,8 +130,7 @@ impl<'a> Open<'a> {
             output::print(&json::contacts(&list, wall_time()))?;
             return Ok(0);
         }
-        let rows: Vec<[String; 4]> = list.iter().map(output::contact).collect();
-        output::table(&rows).iter().try_for_each(|line| output::print(line))?;
+        output::table(&output::contacts(&list)).iter().try_for_each(|line| output::print(line))?;
         Ok(0)
     }
 

@@ -18,7 +18,7 @@ use p2pchat_client::{Failure, sanitise};
 
 pub use above::Above;
 pub use past::{Past, counted, forgotten, kept_for, waiting};
-pub use plain::contact;
+pub use plain::{contact, contacts};
 pub use screen::{Closed, Colors, Screen, Sink};
 pub use text::{TimeOfDay, bytes, duration, safety_lines, table};
 

@@ -1,6 +1,6 @@
 //! Events as lines for people: functions of the event and of what is on the desk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use p2pchat_client::desk::{Desk, Ledger, Local};
 use p2pchat_client::event::{
@@ -141,10 +141,7 @@ impl Plain {
             Local::Forgotten(removed) => {
                 vec![Shown::data(&forgotten(&desk.people().label(removed.peer), removed))]
             }
-            Local::Contacts(list) => {
-                let rows: Vec<_> = list.iter().map(contact).collect();
-                table(&rows).iter().map(|line| Shown::data(line)).collect()
-            }
+            Local::Contacts(list) => table(&contacts(list)).iter().map(|line| Shown::data(line)).collect(),
             Local::Kept { peer, after, .. } => {
                 vec![Shown::data(&kept_for(&desk.people().label(*peer), *after))]
             }
@@ -452,6 +449,12 @@ pub fn contact(person: &Acquaintance) -> [String; 4] {
         text(registered),
         person.peer.to_string(),
     ]
+}
+
+/// The same of everybody, once where they are known by one name at several brokers.
+pub fn contacts(list: &[Acquaintance]) -> Vec<[String; 4]> {
+    let mut seen = BTreeSet::new();
+    list.iter().map(contact).filter(|row| seen.insert(row.clone())).collect()
 }
 
 /// A ledger in one clause.

@@ -2,6 +2,7 @@ use core::time::Duration;
 
 use super::*;
 use p2pchat_client::event::{PathReport, SessionReport, SocketReport, Sought};
+use p2pchat_client::profile::Pin;
 use p2pchat_client::sanitise::needs_escape;
 use p2pchat_client::{CommandId, Failure, Target};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
@@ -368,4 +369,18 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn somebody_who_is_known_by_one_name_at_two_brokers_stands_once_in_the_list_of_contacts() {
+    let known = |peer: PeerId, name: &str, broker: u8| {
+        let name: Name = name.parse().unwrap();
+        let broker = p2pchat_proto::BrokerKey([broker; 32]);
+        let pin = Pin { name: name.clone(), peer, broker, since: AT, may_reconnect: true };
+        Acquaintance { peer, name: Some(name), pin: Some(pin), trust: Trust::Pinned }
+    };
+    let namesake = PeerId([2; 32]);
+    let rows = contacts(&[known(ALICE, "alice", 1), known(ALICE, "alice", 2), known(namesake, "alice", 2)]);
+    let ids: Vec<_> = rows.iter().map(|row| row[3].clone()).collect();
+    assert_eq!(ids, [ALICE.to_string(), namesake.to_string()]);
 }
