@@ -262,13 +262,11 @@ impl Driver {
     }
 
     fn take_events(&mut self) {
-        let Self { engine, waiting, .. } = self;
         let mut proven = false;
-        let look = |event: &Event| {
-            log::event(event);
-            proven |= matches!(event, Event::Broker(broker) if broker.state == BrokerState::Connected);
-        };
-        waiting.extend(|open| engine.take_events(open), look);
+        while let Some(event) = self.engine.poll_event() {
+            proven |= matches!(&event, Event::Broker(broker) if broker.state == BrokerState::Connected);
+            self.say(event);
+        }
         if proven
             && let Some(key) = self.broker_given.take()
             && let Err(failure) = self.profile.pin_broker(&self.broker_address, key)

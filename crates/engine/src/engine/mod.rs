@@ -377,15 +377,6 @@ impl Engine {
         self.events.pop_front()
     }
 
-    /// Appends everything for the user to see to `into`; where nothing is in it, by exchange.
-    pub fn take_events(&mut self, into: &mut VecDeque<Event>) {
-        if into.is_empty() {
-            core::mem::swap(into, &mut self.events);
-        } else {
-            into.append(&mut self.events);
-        }
-    }
-
     /// When [`handle_timeout`](Self::handle_timeout) is due; [`Moment::NEVER`] where nothing waits.
     pub fn poll_timeout(&self) -> Moment {
         let ready = self.link.is_ready();

@@ -12,11 +12,12 @@ impl Engine {
     /// Somebody is asked for, by the broker and where they were last, as something waits for them. The
     /// wish ends with a session. A stranger is not asked: nobody knows them by an old message.
     pub(super) fn ask_for_recipient(&mut self, peer: PeerId, now: Now) {
-        let name = self.people.name(peer);
-        if self.people.may_talk(Some(peer)).is_err() {
+        // Asked first, as it is so for each line of a talk.
+        if self.stopping || self.live.contains_key(&peer) {
             return;
         }
-        let unwanted = self.stopping || self.live.contains_key(&peer) || !self.people.is_pinned(peer);
+        let name = self.people.name(peer);
+        let unwanted = self.people.may_talk(Some(peer)).is_err() || !self.people.is_pinned(peer);
         if unwanted || self.wish_for(peer, name.as_ref()).is_some() || self.is_meeting(peer) {
             return;
         }
