@@ -246,6 +246,8 @@ impl Engine {
                 }
                 return;
             }
+            // Said of a request for the key before: this user has followed meanwhile, and asks anew.
+            Outcome::BoundTo(came) if wish.peer == Some(came) => return,
             Outcome::NotOnline | Outcome::RateLimited(_) | Outcome::Unavailable | Outcome::Unknown
                 if wish.reconnect =>
             {

@@ -283,9 +283,11 @@ mod tests {
     use super::*;
     use crate::config::{AcceptPolicy, EngineConfig, Ports};
     use crate::now::Now;
+    use crate::wish::Wish;
 
-    #[test]
-    fn a_call_whose_reply_means_nothing_is_not_kept() {
+    const NOW: Now = Now { moment: Moment::ZERO, wall: WallTime(0) };
+
+    fn engine(now: Now) -> Engine {
         let config = EngineConfig {
             me: Arc::new(Identity::from_seed(&Seed::from_bytes([1; 32]))),
             name: "alice".parse().expect("a name"),
@@ -301,8 +303,23 @@ mod tests {
             ports: Ports::default(),
             loopback_only: true,
         };
-        let now = Now { moment: Moment::ZERO, wall: WallTime(0) };
-        let mut engine = Engine::new(config, [1; 32], now);
+        Engine::new(config, [1; 32], now)
+    }
+
+    #[test]
+    fn whoever_has_followed_before_the_reply_to_a_request_for_the_old_key_goes_on_asking() {
+        let mut engine = engine(NOW);
+        let new = PeerId([2; 32]);
+        engine.wish(Wish::asked(Some(new), None, CommandId(1), CALL_PATIENCE, NOW));
+        let wish = *engine.wishes.keys().next().expect("a wish");
+        engine.request_replied(wish, Outcome::BoundTo(new), NOW);
+        assert!(engine.wishes.contains_key(&wish));
+        assert_eq!(engine.poll_event(), None);
+    }
+
+    #[test]
+    fn a_call_whose_reply_means_nothing_is_not_kept() {
+        let mut engine = engine(NOW);
         for call in 1..1000 {
             engine.await_reply(call, Asked::Nothing);
         }
