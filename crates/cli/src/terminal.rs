@@ -4,7 +4,7 @@ use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::thread;
 
-use p2pchat_client::Failure;
+use p2pchat_client::{Failure, sanitise};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
@@ -117,7 +117,7 @@ pub fn ask(question: &str) -> Result<String, Failure> {
         what: "ask on the terminal".to_owned(),
         reason: error.to_string(),
     };
-    write!(io::stderr(), "{question}").map_err(failed)?;
+    write!(io::stderr(), "{}", sanitise::line(question)).map_err(failed)?;
     let mut line = String::new();
     io::stdin().read_line(&mut line).map_err(failed)?;
     Ok(line.trim().to_owned())
@@ -144,7 +144,7 @@ fn typed_unless_ended(question: &str) -> Result<String, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let typed = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        write!(io::stderr(), "{question}").map_err(failed)?;
+        write!(io::stderr(), "{}", sanitise::line(question)).map_err(failed)?;
         let typed = tokio::select! {
             signal = signals.next() => Err(signal.failure()),
             typed = tokio::task::spawn_blocking(read_line) => {

@@ -163,7 +163,7 @@ impl Conversation {
         let renumbered = self.outbox.renumber(before);
         for (seq, was) in (0..).zip(renumbered) {
             let (message, state) = (self.mine(seq), Delivery::Queued);
-            out.event(Event::Receipt { peer: self.peer, message, was: Some(was), state });
+            out.event(Event::Receipt { peer: self.peer, message, was: Some(Box::new(was)), state });
         }
         self.rewound = Some(Rewound::Renewed(out.write(self.peer, Write::Renewed { to: self.peer, epoch })));
     }
@@ -457,7 +457,7 @@ impl Conversation {
         out.event(Event::Message {
             peer: self.peer,
             message: self.mine(seq),
-            was: entry.was,
+            was: entry.was.clone(),
             text: Arc::clone(&entry.text),
             sent_at: entry.sent_at,
             mine: true,

@@ -56,7 +56,7 @@ pub enum Event {
         /// Its id.
         message: MessageId,
         /// The id under which one's own was taken, where it has another number since.
-        was: Option<MessageId>,
+        was: Option<Box<MessageId>>,
         /// The text as it was written.
         text: Arc<str>,
         /// When it was written, by its author's clock.
@@ -73,7 +73,7 @@ pub enum Event {
         /// One's own message.
         message: MessageId,
         /// The id that it had until now, where it has another number from now on; `state` begins again.
-        was: Option<MessageId>,
+        was: Option<Box<MessageId>>,
         /// How far it got.
         state: Delivery,
     },

@@ -58,7 +58,7 @@ pub(crate) struct Entry {
     /// It is given up, and has no text any more.
     withdrawn: bool,
     /// What it was called when it was taken, where it got another number before it was durable.
-    pub(crate) was: Option<MessageId>,
+    pub(crate) was: Option<Box<MessageId>>,
 }
 
 #[derive(Debug)]
@@ -184,7 +184,7 @@ impl Outbox {
             if entry.batch.is_none() {
                 durable.extend(was);
             } else {
-                entry.was = entry.was.or(was);
+                entry.was = entry.was.take().or(was.map(Box::new));
             }
             true
         });

@@ -307,7 +307,8 @@ pub struct MessageEvent {
     /// The message's id.
     pub message: MessageId,
     /// The id that [`Event::Done`] gave for it, where it has another one since.
-    pub was: Option<MessageId>,
+    /// Seldom there, and so kept elsewhere: events go through many hands.
+    pub was: Option<Box<MessageId>>,
     /// The text as it came.
     pub text: Arc<str>,
     /// When its author sent it, by the author's clock.
@@ -326,7 +327,7 @@ pub struct ReceiptEvent {
     /// One's own message.
     pub message: MessageId,
     /// The id that it had until now, where it has another one from now on; its states begin again.
-    pub was: Option<MessageId>,
+    pub was: Option<Box<MessageId>>,
     /// How far it got.
     pub state: Delivery,
 }

@@ -60,7 +60,7 @@ impl Task for Decide {
     }
 
     fn timeout(&mut self, _: &mut Desk, _: Instant) -> Vec<Step> {
-        unanswered("keep it")
+        unanswered()
     }
 
     fn shown(&self, _: Event) -> Option<Event> {

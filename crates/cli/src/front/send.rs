@@ -262,9 +262,9 @@ impl Send {
         }
     }
 
-    fn renamed(&mut self, was: Option<MessageId>, now: MessageId) {
+    fn renamed(&mut self, was: Option<&MessageId>, now: MessageId) {
         let ids = self.recipients.iter_mut().filter_map(|recipient| recipient.message.as_mut());
-        for (_, id) in ids.filter(|(_, id)| was.is_some() && *id == was) {
+        for (_, id) in ids.filter(|(_, id)| was.is_some() && id.as_ref() == was) {
             *id = Some(now);
         }
     }
@@ -491,7 +491,7 @@ impl Task for Send {
             Event::Request(event) => self.request_changed(event),
             Event::Session(event) => return self.session_changed(event, desk, now),
             Event::Receipt(event) => {
-                self.renamed(event.was, event.message);
+                self.renamed(event.was.as_deref(), event.message);
                 self.receipt(event.peer, event.message, event.state, now);
             }
             Event::File(event) => self.file_changed(event, now),
@@ -499,7 +499,7 @@ impl Task for Send {
             Event::Error(failure) if ends_the_attempt(failure) => self.attempt_failed(failure),
             Event::Error(Failure::DiskFull { .. } | Failure::StoreDamaged { .. }) => self.trouble(desk, now),
             Event::Message(event) if event.mine => {
-                self.renamed(event.was, event.message);
+                self.renamed(event.was.as_deref(), event.message);
                 self.kept(event.message);
             }
             Event::Ready(_) => return self.ask_the_known(desk),

@@ -107,7 +107,7 @@ impl Task for Stand {
     }
 
     fn timeout(&mut self, _: &mut Desk, _: Instant) -> Vec<Step> {
-        unanswered("show the status")
+        unanswered()
     }
 
     fn shown(&self, _: Event) -> Option<Event> {

@@ -68,12 +68,9 @@ pub(super) fn failed(event: &Event, commands: impl IntoIterator<Item = CommandId
     own.then(|| Step::Stop(Some(failure.clone()))).into_iter().collect()
 }
 
-/// The end of a task that asked the running process to do `what`, and was not answered in time.
-pub(super) fn unanswered(what: &str) -> Vec<Step> {
-    vec![Step::Stop(Some(Failure::Local {
-        what: what.to_owned(),
-        reason: "the running p2pchat does not answer".to_owned(),
-    }))]
+/// The end of a task whose command the running client does not answer in time.
+pub(super) fn unanswered() -> Vec<Step> {
+    vec![Step::Stop(Some(Failure::InDoubt { reason: "it does not answer".to_owned() }))]
 }
 
 /// The wait for a broker.

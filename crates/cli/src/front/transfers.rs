@@ -63,7 +63,7 @@ impl Task for Running {
     }
 
     fn timeout(&mut self, _: &mut Desk, _: Instant) -> Vec<Step> {
-        unanswered("see to the transfers")
+        unanswered()
     }
 
     fn shown(&self, _: Event) -> Option<Event> {

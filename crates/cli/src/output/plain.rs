@@ -254,9 +254,9 @@ impl Plain {
     fn receipt(&mut self, event: &ReceiptEvent, desk: &Desk) -> Option<Shown> {
         let who = desk.people().label(event.peer);
         let id = (event.peer, event.message);
-        if let Some(was) = event.was {
+        if let Some(was) = event.was.as_deref() {
             // Nothing happened to it but its name.
-            let waits = self.under_way.remove(&(event.peer, was)).unwrap_or(false);
+            let waits = self.under_way.remove(&(event.peer, *was)).unwrap_or(false);
             self.under_way.insert(id, waits);
             return None;
         }

@@ -290,13 +290,13 @@ impl Desk {
             Event::Message(message) => {
                 self.people.learn(message.peer, message.name.as_ref());
                 if message.mine {
-                    self.renamed(message.peer, message.was, message.message);
+                    self.renamed(message.peer, message.was.as_deref(), message.message);
                     self.unkept.remove(&message.message);
                     self.undelivered.insert((message.peer, message.message));
                 }
             }
             Event::Receipt(receipt) => {
-                self.renamed(receipt.peer, receipt.was, receipt.message);
+                self.renamed(receipt.peer, receipt.was.as_deref(), receipt.message);
                 self.unkept.remove(&receipt.message);
                 match receipt.state {
                     Delivery::Queued | Delivery::Sent => {}
@@ -336,8 +336,8 @@ impl Desk {
     }
 
     /// One's own message is called otherwise from now on.
-    fn renamed(&mut self, peer: PeerId, was: Option<MessageId>, message: MessageId) {
-        let Some(was) = was else { return };
+    fn renamed(&mut self, peer: PeerId, was: Option<&MessageId>, message: MessageId) {
+        let Some(&was) = was else { return };
         if self.unkept.remove(&was) {
             self.unkept.insert(message);
         }

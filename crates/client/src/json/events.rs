@@ -319,7 +319,7 @@ fn message(event: &MessageEvent, at: WallTime) -> Object {
         .with("peer", event.message.author.to_string())
         .with_some("name", event.name.as_ref().filter(|_| !event.mine).map(|name| name.as_str()))
         .with("message", event.message.to_string())
-        .with_some("was", event.was.map(|was| was.to_string()))
+        .with_some("was", event.was.as_ref().map(ToString::to_string))
         .with("text", &*event.text)
         .with("sent_at", rfc3339(event.sent_at))
         .with("mine", event.mine)
@@ -340,7 +340,7 @@ fn receipt(event: &ReceiptEvent, at: WallTime) -> Object {
     Object::event("receipt", at)
         .with("conversation", event.peer.to_string())
         .with("message", event.message.to_string())
-        .with_some("was", event.was.map(|was| was.to_string()))
+        .with_some("was", event.was.as_ref().map(ToString::to_string))
         .with("peer", event.peer.to_string())
         .with("state", delivery(event.state))
 }

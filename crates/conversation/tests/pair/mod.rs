@@ -197,9 +197,9 @@ impl Node {
         while let Some(event) = self.conversations.poll_event() {
             match event {
                 Event::Message { message, mine: false, .. } => self.unseen.push_back(message),
-                Event::Message { message, was, .. } => self.renamed.extend(was.map(|was| (was, message))),
+                Event::Message { message, was, .. } => self.renamed.extend(was.map(|was| (*was, message))),
                 Event::Receipt { message, was, state, .. } => {
-                    self.renamed.extend(was.map(|was| (was, message)));
+                    self.renamed.extend(was.map(|was| (*was, message)));
                     self.receipts.entry(message).or_default().push(state)
                 }
             }

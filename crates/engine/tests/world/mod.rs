@@ -21,6 +21,7 @@ use p2pchat_session::{Contact, Received};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
+mod places;
 pub mod rotation;
 pub mod sleep;
 
@@ -232,25 +233,6 @@ impl World {
         (config, seed)
     }
 
-    /// Somebody's process dies without a word and begins anew at `address`, with what it kept.
-    pub fn restart(&mut self, index: usize, called: &str, address: SocketAddr, accept: AcceptPolicy) {
-        self.lives += 1;
-        let member = &self.people[index];
-        let (pins, contacts) = (member.pins.clone(), member.contacts.clone());
-        let manner = Manner { accept, pins, contacts, broker_key: Some(self.broker_key()) };
-        let engine = self.engine(index, called, manner, address, self.lives);
-        let member = &mut self.people[index];
-        if let Some(conn) = member.conn.take() {
-            self.broker.links.remove(&conn);
-            self.broker.registry.disconnected(conn);
-        }
-        member.engine = engine;
-        member.address = address;
-        member.store = Memory::new();
-        member.events.clear();
-        self.settle();
-    }
-
     pub fn clock(&self) -> Now {
         let wall = WallTime(WALL_START + self.now / 1_000_000);
         Now { moment: Moment::from_nanos(self.now), wall }
@@ -279,21 +261,6 @@ impl World {
     pub fn say(&mut self, who: usize, to: usize, text: &str) {
         let to = self.people[to].peer;
         self.command(who, Command::Message { to, text: text.to_owned() });
-    }
-
-    /// Somebody's machine gets another address, and its system says so.
-    pub fn moves(&mut self, who: usize, to: SocketAddr) {
-        let now = self.clock_of(who);
-        let member = &mut self.people[who];
-        if let Some(conn) = member.conn.take() {
-            self.broker.links.remove(&conn);
-            self.broker.registry.disconnected(conn);
-            member.engine.broker_closed("the address is gone".to_owned(), now);
-        }
-        member.address = to;
-        member.engine.announce(UdpEndpoints::new([to]));
-        member.engine.addresses_changed(&[to.ip()], now);
-        self.settle();
     }
 
     /// The broker dies without a word.

@@ -66,7 +66,7 @@ impl Own {
         }
         if let Event::Message(MessageEvent { was: Some(was), message, .. })
         | Event::Receipt(ReceiptEvent { was: Some(was), message, .. }) = event
-            && self.messages.remove(was)
+            && self.messages.remove(&**was)
         {
             add(&mut self.messages, Some(*message));
         }
@@ -424,8 +424,8 @@ impl Own {
 
     fn owns(&self, event: &Event) -> bool {
         match event {
-            Event::Message(event) => event.mine && self.called(event.message, event.was),
-            Event::Receipt(event) => self.called(event.message, event.was),
+            Event::Message(event) => event.mine && self.called(event.message, event.was.as_deref()),
+            Event::Receipt(event) => self.called(event.message, event.was.as_deref()),
             Event::Request(event) => {
                 event.direction == Direction::Out && self.requests.contains(&event.request)
             }
@@ -447,8 +447,8 @@ impl Own {
         }
     }
 
-    fn called(&self, message: MessageId, was: Option<MessageId>) -> bool {
-        self.messages.contains(&message) || was.is_some_and(|was| self.messages.contains(&was))
+    fn called(&self, message: MessageId, was: Option<&MessageId>) -> bool {
+        self.messages.contains(&message) || was.is_some_and(|was| self.messages.contains(was))
     }
 
     /// Whether a command is to take note of an event. A failure that names nobody may be about anybody.

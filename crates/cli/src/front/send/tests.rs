@@ -283,7 +283,7 @@ fn a_message_that_is_called_otherwise_since_is_still_the_same() {
     post.kept(1);
     post.up(ALICE, "alice");
     let (message, was, state) = (message_id(0), Some(message_id(1)), Delivery::Queued);
-    post.see(Event::Receipt(ReceiptEvent { peer: ALICE, message, was, state }));
+    post.see(Event::Receipt(ReceiptEvent { peer: ALICE, message, was: was.map(Box::new), state }));
     assert_eq!(post.end(), None);
     post.stored(ALICE, 0);
     assert_eq!(post.end(), Some(None));
