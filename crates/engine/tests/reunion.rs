@@ -349,3 +349,82 @@ fn who_closes_is_left_alone() {
     world.run_for(MINUTE * 5);
     assert_eq!([ALICE, BOB].map(|who| world.people[who].datagrams), before);
 }
+
+/// What somebody reads of the other one since `from`, without what the broker's link says.
+fn shown(member: &Member, from: usize) -> Vec<String> {
+    let line = |event: &Event| match event {
+        Event::Session(session) => {
+            let reason = session.reason.as_deref().unwrap_or_default();
+            Some(format!("{:?} {reason}", session.state).trim_end().to_owned())
+        }
+        Event::Request(request) => Some(format!("request {:?}", request.state)),
+        Event::Error(failure) | Event::Failed { failure, .. } => Some(failure.to_string()),
+        _ => None,
+    };
+    member.events[from..].iter().filter_map(line).collect()
+}
+
+const SILENT: &str = "Suspect";
+const LOST: &str = "Lost nothing heard for 30 s";
+const DIRECTLY: &str = "Connecting directly, where they were last";
+const INTRODUCED: &str =
+    "Connecting introduced by the broker, and no datagram came through; it is tried again";
+
+#[test]
+fn whoever_is_looked_for_is_said_to_be_once_whatever_happens_meanwhile() {
+    let mut world = introduced(30, false);
+    let [alice, bob] = [ALICE, BOB].map(|who| world.people[who].address.ip());
+    let from = [ALICE, BOB].map(|who| world.people[who].events.len());
+    world.net.partition(alice, bob, true);
+    world.run_for(MINUTE * 10);
+    world.kill_broker();
+    world.run_for(MINUTE * 5);
+    world.broker.up = true;
+    world.run_for(MINUTE * 5);
+    world.put_to_sleep(BOB);
+    world.run_for(MINUTE * 5);
+    world.wake(BOB, world::sleep::First::Timers);
+    world.run_for(MINUTE * 5);
+    let now = world.clock();
+    world.people[ALICE].engine.addresses_changed(&[alice], now);
+    world.run_for(MINUTE * 5);
+    let no_answer = "Connecting no answer where they were last; it is tried again";
+    let asks = vec![SILENT, LOST, DIRECTLY, "Connecting", no_answer, INTRODUCED];
+    let mut accepts = asks.clone();
+    accepts.insert(3, "request Accepted");
+    assert_eq!(shown(&world.people[BOB], from[BOB]), asks);
+    assert_eq!(shown(&world.people[ALICE], from[ALICE]), accepts);
+    // What the user does about it is answered.
+    let from = world.people[BOB].events.len();
+    world.command(BOB, Command::Retry { to: None });
+    world.run_for(MINUTE * 2);
+    assert_eq!(shown(&world.people[BOB], from).last().map(String::as_str), Some(INTRODUCED));
+    let from = world.people[BOB].events.len();
+    world.connect(BOB, "alice");
+    world.run_for(MINUTE * 2);
+    let told = shown(&world.people[BOB], from);
+    assert!(told.iter().any(|line| line == "alice accepted, but cannot be reached over UDP"), "{told:?}");
+    // And so is the end of it.
+    let from = [ALICE, BOB].map(|who| world.people[who].events.len());
+    world.net.partition(alice, bob, false);
+    world.run_until(MINUTE * 2, "both are up again", both_up);
+    for who in [ALICE, BOB] {
+        assert_eq!(shown(&world.people[who], from[who]).last().map(String::as_str), Some("Up"));
+    }
+    talk(&mut world);
+}
+
+#[test]
+fn without_the_broker_whoever_is_looked_for_is_said_to_be_once_across_moves() {
+    let mut world = met(31, false);
+    let [alice, bob] = [ALICE, BOB].map(|who| world.people[who].address.ip());
+    let from = world.people[BOB].events.len();
+    world.net.partition(alice, bob, true);
+    for host in 1..6 {
+        world.run_for(MINUTE * 2);
+        world.moves(BOB, (Ipv4Addr::new(198, 51, 100, host), 7000).into());
+    }
+    world.run_for(MINUTE * 2);
+    let no_answer = "Connecting no answer where they were last, and there is no broker; it is tried again";
+    assert_eq!(shown(&world.people[BOB], from), [SILENT, LOST, DIRECTLY, no_answer]);
+}

@@ -151,6 +151,8 @@ impl Engine {
             return;
         };
         incoming.crossed = false;
+        let from = incoming.from;
+        self.tell_again_of(from);
         self.accept_now(request, if once { Bond::Once } else { Bond::Accepted }, now);
         self.done(id);
     }
@@ -184,7 +186,9 @@ impl Engine {
     }
 
     fn accept_now(&mut self, request: RequestId, bond: Bond, now: Now) {
-        self.show_incoming(request, RequestState::Accepted, None);
+        if self.incoming.get(&request).is_some_and(|incoming| !self.is_in_vain(incoming.from)) {
+            self.show_incoming(request, RequestState::Accepted, None);
+        }
         let Some(incoming) = self.incoming.remove(&request) else { return };
         let terms = AcceptTerms { made: self.link.brokers_time(now), suites: suites() };
         let (offer, accepted) = match incoming.verified.accept(&self.me, terms, &mut self.rng) {

@@ -67,6 +67,9 @@ impl Engine {
             self.accept_request(id, request, passing, now);
             return;
         }
+        if let Some(peer) = peer {
+            self.tell_again_of(peer);
+        }
         self.wish(Wish { passing, ..Wish::asked(peer, name, id, wait, now) });
         self.wishes_due(now);
         if let Some(peer) = peer {

@@ -3,7 +3,7 @@
 //! What it does stands in one file each: [`broker`] (what the broker says), [`asking`] (one's own
 //! requests), [`answering`] (others' requests), [`following`] (keys that took the place of others), [`talking`] (sessions and messages), [`sharing`]
 //! (files), [`reunion`] (contacts without the broker), [`trusting`]
-//! (what the user decides about people), [`vetting`] (whether a stranger is blocked under another key), [`standing`] (who sees this user, and may ask), [`report`] (how
+//! (what the user decides about people), [`vain`] (introductions that come to nothing), [`vetting`] (whether a stranger is blocked under another key), [`standing`] (who sees this user, and may ask), [`report`] (how
 //! everything is).
 
 mod answering;
@@ -19,9 +19,10 @@ mod sharing;
 mod standing;
 mod talking;
 mod trusting;
+mod vain;
 mod vetting;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -93,6 +94,8 @@ pub struct Engine {
     /// How the last session with somebody came to be.
     bonds: BTreeMap<PeerId, Bond>,
     reunions: BTreeMap<PeerId, Reunion>,
+    /// Those to whom one introduction after the other comes to nothing, which was told of the first.
+    vain: BTreeSet<PeerId>,
     wakefulness: Wakefulness,
     /// When the addresses of this machine changed last.
     moved: Option<Moment>,
@@ -173,6 +176,7 @@ impl Engine {
             meetings: BTreeMap::new(),
             live: BTreeMap::new(),
             bonds: BTreeMap::new(),
+            vain: BTreeSet::new(),
             reunions: BTreeMap::new(),
             wakefulness: Wakefulness::new(now),
             moved: None,

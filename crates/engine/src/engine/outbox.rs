@@ -52,7 +52,10 @@ impl Engine {
             }
         }
         asked.extend(self.looked_for().filter(|peer| meant(*peer)));
-        asked.into_iter().for_each(|peer| self.look_now(peer, now));
+        for peer in asked {
+            self.tell_again_of(peer);
+            self.look_now(peer, now);
+        }
         self.done(id);
     }
 

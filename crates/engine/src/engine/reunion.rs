@@ -179,6 +179,10 @@ impl Engine {
         self.reunions.keys().copied()
     }
 
+    pub(super) fn is_looked_for(&self, peer: PeerId) -> bool {
+        self.reunions.contains_key(&peer)
+    }
+
     /// This machine is at another place: whoever could not be reached from the last one may be from here.
     pub(super) fn look_from_here(&mut self, now: Now) {
         let silent: Vec<SessionId> = self.live.values().copied().collect();
@@ -208,6 +212,7 @@ impl Engine {
 
     /// Whether somebody was looked for, who is not any more.
     pub(super) fn stop_looking_for(&mut self, peer: PeerId) -> bool {
+        self.tell_again_of(peer);
         self.reunions.remove(&peer).is_some()
     }
 
@@ -298,7 +303,7 @@ impl Engine {
         }
     }
 
-    fn say_reaching(&mut self, peer: PeerId, reason: &str) {
+    pub(super) fn say_reaching(&mut self, peer: PeerId, reason: &str) {
         let (name, trust) = (self.people.shown(peer), self.people.trust(peer));
         let (state, reason) = (SessionState::Connecting, Some(reason.to_owned()));
         let event = SessionEvent { peer, name, state, link: None, trust, reason };

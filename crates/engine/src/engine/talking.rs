@@ -56,12 +56,14 @@ pub(super) struct Meeting {
     pub(super) trust: Trust,
     /// Of the request that introduced the two; none where they met again without the broker.
     introduced: Option<(RequestId, EndpointBox)>,
+    /// Whether this user's request introduced them.
+    asked: bool,
 }
 
 impl Meeting {
     /// With a contact, without the broker.
     pub(super) const fn direct(peer: PeerId, bond: Bond, trust: Trust) -> Self {
-        Self { peer, bond, state: SessionState::Connecting, trust, introduced: None }
+        Self { peer, bond, state: SessionState::Connecting, trust, introduced: None, asked: false }
     }
 
     pub(super) const fn is_direct(&self) -> bool {
@@ -85,7 +87,8 @@ impl Engine {
         now: Now,
     ) {
         let peer = introduction.peer();
-        if introduction.role() == Role::Initiator {
+        let asked = introduction.role() == Role::Initiator;
+        if asked {
             let sealed = endpoints.seal(&self.announced);
             self.ask(Endpoints { request, sealed }.into(), Asked::Nothing);
         }
@@ -93,9 +96,9 @@ impl Engine {
         let trust = self.people.trust(peer);
         let state = SessionState::Connecting;
         let introduced = Some((request, endpoints));
-        self.meetings.insert(session, Meeting { peer, bond, state, trust, introduced });
+        self.meetings.insert(session, Meeting { peer, bond, state, trust, introduced, asked });
         // To whoever is together with them it is news only once it takes the place of the other one.
-        if !self.is_together(peer) {
+        if !self.is_together(peer) && !self.is_in_vain(peer) {
             self.show_session(session, None, now);
         }
     }
@@ -389,8 +392,13 @@ impl Engine {
             self.meetings.remove(&session);
             return;
         }
+        let asked = meeting.asked;
         meeting.state = ending.state;
-        self.show_session(session, Some(ending.reason.to_owned()), now);
+        let in_vain = !was_up && *reason == EndReason::HandshakeTimedOut;
+        let told = in_vain && self.told_in_vain(peer, bond);
+        if !told {
+            self.show_session(session, Some(ending.reason.to_owned()), now);
+        }
         self.meetings.remove(&session);
         if self.live.get(&peer) == Some(&session) {
             self.live.remove(&peer);
@@ -410,7 +418,7 @@ impl Engine {
         }
         if mine && ending.again && (was_up || again) {
             self.wish_again(peer, now);
-        } else if !was_up && *reason == EndReason::HandshakeTimedOut {
+        } else if in_vain && (asked || mine) {
             self.events.push_back(Event::Error(Failure::NoPath { who: self.people.label(peer) }));
         }
     }
