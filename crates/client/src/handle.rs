@@ -18,8 +18,9 @@ use crate::request::Request;
 
 /// Requests that may wait for the driver.
 const REQUEST_QUEUE: usize = 256;
-/// Events that are handed to a front end at once: what one turn of the driver brought, as a channel
-/// costs more for each thing in it than most events cost to make.
+/// Events from which on what is handed to a front end at once is full. It is what one turn of the driver
+/// brought, as a channel costs more for each thing in it than most events cost to make; what a turn brings
+/// is bounded by what other sides may have under way.
 pub(crate) const EVENTS_IN_BATCH: usize = 128;
 /// Batches that may wait for a front end.
 const EVENT_QUEUE: usize = 32;

@@ -280,12 +280,14 @@ impl Conversation {
     pub(crate) fn committed(&mut self, batch: BatchId, out: &mut Outputs) {
         self.outbox.commit_marks(batch);
         // One without a character only holds the number of a message that its author gave up.
-        for text in self.inbox.commit(batch).into_iter().filter(|text| !text.text.is_empty()) {
-            let message = MessageId { author: self.peer, to: self.me, epoch: text.epoch, seq: text.seq };
-            let Text { sent_at, late, text, .. } = text;
-            let (peer, was) = (self.peer, None);
-            out.event(Event::Message { peer, message, was, text, sent_at, mine: false, late });
-        }
+        let (me, peer) = (self.me, self.peer);
+        self.inbox.commit(batch, |text| {
+            let Text { epoch, seq, sent_at, late, text } = text;
+            let (message, was) = (MessageId { author: peer, to: me, epoch, seq }, None);
+            if !text.is_empty() {
+                out.event(Event::Message { peer, message, was, text, sent_at, mine: false, late });
+            }
+        });
         if let Some(Rewound::Renewed(of)) = self.rewound
             && of <= batch
         {

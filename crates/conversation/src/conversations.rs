@@ -7,7 +7,9 @@ use p2pchat_proto::limits::TEXT_MAX;
 use p2pchat_proto::{PeerId, WallTime};
 
 use crate::conversation::Conversation;
-use crate::effect::{BatchId, BodyError, ComposeError, Effect, Event, LoadError, Numbering, QueryId, Rows};
+use crate::effect::{
+    BatchId, BodyError, ComposeError, Effect, Event, LoadError, Numbering, Outgoing, QueryId, Rows,
+};
 use crate::outputs::Outputs;
 
 /// All direct conversations of one user, each begun when it is first needed.
@@ -101,7 +103,7 @@ impl Conversations {
 
     /// The batch and all before it are durable.
     pub fn committed(&mut self, batch: BatchId) {
-        for peer in self.out.committed(batch) {
+        while let Some(peer) = self.out.committed(batch) {
             if let Some(conversation) = self.peers.get_mut(&peer) {
                 conversation.committed(batch, &mut self.out);
             }
@@ -145,6 +147,12 @@ impl Conversations {
     /// The next thing to do; to be called until there is none.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.out.poll_effect()
+    }
+
+    /// The next body to send; to be called until there is none, after [`Self::poll_effect`], so that the store
+    /// works while they are sent.
+    pub fn poll_send(&mut self) -> Option<Outgoing<'_>> {
+        self.out.poll_send()
     }
 
     /// The next thing to show; to be called until there is none.

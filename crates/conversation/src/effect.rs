@@ -19,15 +19,6 @@ pub struct QueryId(pub u64);
 /// Something for the driver to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Send a body on the conversation stream of the session with `to`.
-    Send {
-        /// Whom.
-        to: PeerId,
-        /// Its kind.
-        kind: u8,
-        /// Its bytes.
-        body: Vec<u8>,
-    },
     /// Make these writes durable, all or none, after all earlier batches; then call
     /// [`Conversations::committed`](crate::Conversations::committed).
     Commit {
@@ -44,6 +35,17 @@ pub enum Effect {
         /// With whom.
         peer: PeerId,
     },
+}
+
+/// A body for the conversation stream of the session with `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing<'a> {
+    /// Whom.
+    pub to: PeerId,
+    /// Its kind.
+    pub kind: u8,
+    /// Its bytes.
+    pub body: &'a [u8],
 }
 
 /// Something for the user to see.

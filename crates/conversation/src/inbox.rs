@@ -155,9 +155,9 @@ impl Inbox {
         Some(ledger.wait(batch, None))
     }
 
-    /// The messages that became durable with `batch`, in order.
-    pub(crate) fn commit(&mut self, batch: BatchId) -> Vec<Text> {
-        self.ledgers.values_mut().flat_map(|ledger| ledger.commit(batch)).collect()
+    /// Gives the messages that became durable with `batch`, in order.
+    pub(crate) fn commit(&mut self, batch: BatchId, mut arrived: impl FnMut(Text)) {
+        self.ledgers.values_mut().for_each(|ledger| ledger.commit(batch, &mut arrived));
     }
 
     fn least_used(&self) -> Option<DeviceEpoch> {
@@ -180,8 +180,7 @@ impl Ledger {
         marks
     }
 
-    fn commit(&mut self, batch: BatchId) -> Vec<Text> {
-        let mut arrived = Vec::new();
+    fn commit(&mut self, batch: BatchId, arrived: &mut impl FnMut(Text)) {
         while self.waiting.front().is_some_and(|waiting| waiting.batch <= batch)
             && let Some(waiting) = self.waiting.pop_front()
         {
@@ -190,10 +189,9 @@ impl Ledger {
             if let Some(text) = waiting.text {
                 self.messages -= 1;
                 self.bytes -= text.text.len();
-                arrived.push(text);
+                arrived(text);
             }
         }
-        arrived
     }
 }
 
@@ -218,8 +216,10 @@ mod tests {
         inbox.take(text(seq, 1), BatchId(seq))
     }
 
-    fn seqs(texts: &[Text]) -> Vec<u64> {
-        texts.iter().map(|text| text.seq).collect()
+    fn commit(inbox: &mut Inbox, batch: BatchId) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        inbox.commit(batch, |text| seqs.push(text.seq));
+        seqs
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(take(&mut inbox, 0), Ok(Verdict::Next(Marks { stored: 1, read: 0 })));
         assert_eq!(take(&mut inbox, 0), Ok(Verdict::Duplicate));
         assert_eq!(inbox.marks(EPOCH), Marks::default());
-        assert_eq!(seqs(&inbox.commit(BatchId(0))), [0]);
+        assert_eq!(commit(&mut inbox, BatchId(0)), [0]);
         assert_eq!(inbox.marks(EPOCH), Marks { stored: 1, read: 0 });
         assert_eq!(take(&mut inbox, 0), Ok(Verdict::Duplicate));
     }
@@ -249,7 +249,7 @@ mod tests {
         }
         let next = IN_FLIGHT_MESSAGES as u64;
         assert_eq!(take(&mut inbox, next), Err(BodyError::WindowExceeded));
-        inbox.commit(BatchId(0));
+        commit(&mut inbox, BatchId(0));
         assert!(take(&mut inbox, next).is_ok());
     }
 
@@ -289,11 +289,11 @@ mod tests {
         let mut inbox = open();
         take(&mut inbox, 0).unwrap();
         assert_eq!(inbox.show(EPOCH, 1, BatchId(1)), None);
-        inbox.commit(BatchId(0));
+        commit(&mut inbox, BatchId(0));
         assert_eq!(inbox.show(EPOCH, 1, BatchId(1)), Some(Marks { stored: 1, read: 1 }));
         assert_eq!(inbox.show(EPOCH, 1, BatchId(1)), None);
         assert_eq!(inbox.marks(EPOCH).read, 0);
-        inbox.commit(BatchId(1));
+        commit(&mut inbox, BatchId(1));
         assert_eq!(inbox.marks(EPOCH).read, 1);
         assert_eq!(inbox.show(DeviceEpoch(9), 1, BatchId(1)), None);
     }
@@ -323,7 +323,7 @@ mod tests {
             inbox.take(Text { epoch: DeviceEpoch(n), ..text(0, 1) }, BatchId(0)).unwrap();
         }
         assert_eq!(inbox.open(DeviceEpoch(99), 0, 0, BatchId(0)), Err(BodyError::TooManyEpochs));
-        inbox.commit(BatchId(0));
+        commit(&mut inbox, BatchId(0));
         assert!(inbox.open(DeviceEpoch(99), 0, 0, BatchId(0)).is_ok());
     }
 }

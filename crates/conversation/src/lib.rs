@@ -37,7 +37,8 @@
 //! Batches are committed in the order of their numbers, each whole or not at all. [`Memory`] is a
 //! store that lasts as long as the process.
 //!
-//! After every call, drain [`Conversations::poll_effect`] and [`Conversations::poll_event`].
+//! After every call, drain [`Conversations::poll_effect`], [`Conversations::poll_send`] and
+//! [`Conversations::poll_event`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod conversation;
@@ -51,7 +52,7 @@ mod outputs;
 pub use conversations::Conversations;
 pub use effect::{
     BatchId, BodyError, ComposeError, Delivery, Effect, Event, HeldRow, LoadError, Marks, Numbering,
-    OutboxRow, QueryId, Rows, Write,
+    OutboxRow, Outgoing, QueryId, Rows, Write,
 };
 pub use memory::Memory;
 pub use outbox::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};

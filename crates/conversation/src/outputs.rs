@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use p2pchat_proto::PeerId;
 use p2pchat_proto::codec::{Body, encode_into};
 
-use crate::effect::{BatchId, Effect, Event, QueryId, Write};
+use crate::effect::{BatchId, Effect, Event, Outgoing, QueryId, Write};
 
 /// Bytes of the buffer of bodies that are kept for the next ones: those of some hundred lines.
 const BODIES_KEPT: usize = 64 * 1024;
@@ -19,8 +19,8 @@ pub(crate) struct Outputs {
     loads: VecDeque<Effect>,
     /// What comes before everything else, in this order.
     first: VecDeque<Effect>,
-    sends: VecDeque<Outgoing>,
-    /// The bodies of `sends`, one behind the other.
+    sends: VecDeque<Waiting>,
+    /// The bodies of `sends`, one behind the other, and before them those that were polled.
     bodies: Vec<u8>,
     events: VecDeque<Event>,
     writes: Vec<Write>,
@@ -38,13 +38,13 @@ pub(crate) struct Outputs {
     pub(crate) silent: bool,
     /// Peers with whom another epoch is needed.
     rewound: Vec<PeerId>,
-    /// Batches that are out, with the peers whose conversations wait for them.
-    uncommitted: VecDeque<(BatchId, Vec<PeerId>)>,
+    /// Batches that are out, with each peer whose conversation waits for them.
+    uncommitted: VecDeque<(BatchId, PeerId)>,
 }
 
 /// A body that waits to be sent.
 #[derive(Debug)]
-struct Outgoing {
+struct Waiting {
     to: PeerId,
     kind: u8,
     /// Its place in [`Outputs::bodies`].
@@ -88,7 +88,7 @@ impl Outputs {
 
     /// Whether writes about `peer` are not durable yet.
     pub(crate) fn is_writing(&self, peer: PeerId) -> bool {
-        self.touched.contains(&peer) || self.uncommitted.iter().any(|(_, peers)| peers.contains(&peer))
+        self.touched.contains(&peer) || self.uncommitted.iter().any(|(_, waiting)| *waiting == peer)
     }
 
     /// The batch into which the next write goes.
@@ -113,23 +113,22 @@ impl Outputs {
     }
 
     pub(crate) fn send<B: Body>(&mut self, to: PeerId, kind: u8, body: &B) {
+        self.forget_bodies();
         let start = self.bodies.len();
         #[expect(clippy::expect_used, reason = "bodies are bounded where they are made, below their caps")]
         encode_into(body, &mut self.bodies).expect("body within its cap");
-        self.sends.push_back(Outgoing { to, kind, body: start..self.bodies.len() });
+        self.sends.push_back(Waiting { to, kind, body: start..self.bodies.len() });
     }
 
     /// Drops what waits to be sent to `peer`, whose session is gone.
     pub(crate) fn drop_sends(&mut self, peer: PeerId) {
-        self.sends.retain(|outgoing| outgoing.to != peer);
+        self.sends.retain(|waiting| waiting.to != peer);
         self.forget_bodies();
     }
 
-    fn next_send(&mut self) -> Option<Effect> {
-        let Outgoing { to, kind, body } = self.sends.pop_front()?;
-        let body = self.bodies.get(body).unwrap_or_default().to_vec();
-        self.forget_bodies();
-        Some(Effect::Send { to, kind, body })
+    pub(crate) fn poll_send(&mut self) -> Option<Outgoing<'_>> {
+        let Waiting { to, kind, body } = self.sends.pop_front()?;
+        Some(Outgoing { to, kind, body: self.bodies.get(body).unwrap_or_default() })
     }
 
     /// Where none waits any more, their bytes are done with.
@@ -141,24 +140,21 @@ impl Outputs {
     }
 
     /// Queries first, as their answers are to hold nothing of what is written after them; then the
-    /// open batch, so that the store works while the rest is sent.
+    /// open batch.
     pub(crate) fn poll_effect(&mut self) -> Option<Effect> {
-        if let Some(effect) = self.first.pop_front().or_else(|| self.loads.pop_front()) {
-            return Some(effect);
-        }
-        self.close_batch().or_else(|| self.next_send())
+        self.first.pop_front().or_else(|| self.loads.pop_front()).or_else(|| self.close_batch())
     }
 
     /// The open batch, if anything is in it; the next write goes into another one.
     fn close_batch(&mut self) -> Option<Effect> {
-        self.writes.append(&mut self.marks);
-        if self.writes.is_empty() {
+        if self.writes.is_empty() && self.marks.is_empty() {
             return None;
         }
+        self.writes.append(&mut self.marks);
         let batch = BatchId(self.next_batch);
         self.next_batch += 1;
         self.last_batch = self.writes.len();
-        self.uncommitted.push_back((batch, core::mem::take(&mut self.touched)));
+        self.uncommitted.extend(self.touched.drain(..).map(|peer| (batch, peer)));
         Some(Effect::Commit { batch, writes: core::mem::take(&mut self.writes) })
     }
 
@@ -166,21 +162,10 @@ impl Outputs {
         self.events.pop_front()
     }
 
-    /// The peers that waited for `batch` or an earlier one.
-    pub(crate) fn committed(&mut self, batch: BatchId) -> Vec<PeerId> {
-        let mut peers = Vec::new();
-        while self.uncommitted.front().is_some_and(|(out, _)| *out <= batch)
-            && let Some((_, mut waiting)) = self.uncommitted.pop_front()
-        {
-            if peers.is_empty() {
-                peers = waiting;
-            } else {
-                peers.append(&mut waiting);
-            }
-        }
-        peers.sort_unstable();
-        peers.dedup();
-        peers
+    /// The next one that waited for `batch` or an earlier one; to be called until there is none.
+    pub(crate) fn committed(&mut self, batch: BatchId) -> Option<PeerId> {
+        self.uncommitted.front().filter(|(out, _)| *out <= batch)?;
+        self.uncommitted.pop_front().map(|(_, peer)| peer)
     }
 }
 
@@ -209,6 +194,10 @@ mod tests {
     const ANN: PeerId = PeerId([1; 32]);
     const BEN: PeerId = PeerId([2; 32]);
 
+    fn committed(out: &mut Outputs, batch: BatchId) -> Vec<PeerId> {
+        core::iter::from_fn(|| out.committed(batch)).collect()
+    }
+
     fn held(peer: PeerId, epoch: u64, stored: u64) -> Write {
         Write::Held { peer, epoch: DeviceEpoch(epoch), marks: Marks { stored, read: 0 } }
     }
@@ -223,7 +212,7 @@ mod tests {
         out.write(BEN, held(BEN, 2, 4));
         let writes = vec![gone, held(ANN, 1, 3), held(ANN, 2, 1), held(BEN, 2, 4)];
         assert_eq!(out.poll_effect(), Some(Effect::Commit { batch: BatchId(0), writes }));
-        assert_eq!(out.committed(BatchId(0)), [ANN, BEN]);
+        assert_eq!(committed(&mut out, BatchId(0)), [ANN, BEN]);
         assert_eq!(out.write(ANN, held(ANN, 2, 2)), BatchId(1));
         let writes = vec![held(ANN, 2, 2)];
         assert_eq!(out.poll_effect(), Some(Effect::Commit { batch: BatchId(1), writes }));
@@ -266,7 +255,7 @@ mod tests {
         assert_eq!(out.poll_effect(), commit(2, held(BEN, 1, 2)));
         assert_eq!(out.poll_effect(), None);
         assert!(out.is_writing(ANN) && out.is_writing(BEN));
-        out.committed(BatchId(2));
+        assert_eq!(committed(&mut out, BatchId(2)), [ANN, BEN, BEN]);
         assert!(!out.is_writing(ANN) && !out.is_writing(BEN));
     }
 
@@ -280,9 +269,9 @@ mod tests {
             }
             out.drop_sends(ANN);
             let body = p2pchat_proto::codec::encode(&receipt(round + 1)).unwrap();
-            assert_eq!(out.poll_effect(), Some(Effect::Send { to: BEN, kind: Receipt::KIND, body }));
-            assert_eq!(out.poll_effect(), None);
+            assert_eq!(out.poll_send(), Some(Outgoing { to: BEN, kind: Receipt::KIND, body: &body }));
+            assert_eq!(out.poll_send(), None);
         }
-        assert!(out.bodies.is_empty() && out.bodies.capacity() <= BODIES_KEPT);
+        assert!(out.bodies.capacity() <= BODIES_KEPT);
     }
 }

@@ -1,7 +1,7 @@
 //! What a peer may try in a session that it was let into.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use p2pchat_conversation::{BodyError, ComposeError, Conversations, Effect, Memory};
+use p2pchat_conversation::{BodyError, ComposeError, Conversations, Effect, Memory, Outgoing};
 use p2pchat_proto::codec::{Body, DecodeError, decode, encode};
 use p2pchat_proto::conversation::{
     DeviceEpoch, EPOCHS_MAX, Held, IN_FLIGHT_MESSAGES, MessageId, Receipt, ReceiptState, SeqRange, Sync, Text,
@@ -74,7 +74,6 @@ impl Victim {
         }
         while let Some(effect) = self.conversations.poll_effect() {
             match effect {
-                Effect::Send { kind, body, .. } => self.sent.push((kind, body)),
                 Effect::Commit { batch, writes } if self.commits => {
                     self.memory.apply(&writes);
                     self.conversations.committed(batch);
@@ -84,6 +83,9 @@ impl Victim {
                     self.conversations.loaded(query, self.memory.rows(peer)).unwrap();
                 }
             }
+        }
+        while let Some(Outgoing { kind, body, .. }) = self.conversations.poll_send() {
+            self.sent.push((kind, body.to_vec()));
         }
         while self.conversations.poll_event().is_some() {
             self.events += 1;

@@ -215,6 +215,13 @@ impl Driver {
         self.waiting.push(event);
     }
 
+    /// What the engine has to say goes on as it is.
+    fn say_all(&mut self) -> impl Iterator<Item = &Event> {
+        let engine = &mut self.engine;
+        let new = self.waiting.extend(|seen| engine.take_events(seen));
+        new.inspect(|event| log::event(event))
+    }
+
     /// Runs until a front end wants the end or none is left; why it ended, where nobody wanted it.
     pub(crate) async fn run(mut self) -> Option<Failure> {
         self.now = self.clock.now();
@@ -262,12 +269,9 @@ impl Driver {
     }
 
     fn take_events(&mut self) {
-        let mut proven = false;
-        while let Some(event) = self.engine.poll_event() {
-            proven |= matches!(&event, Event::Broker(broker) if broker.state == BrokerState::Connected);
-            self.say(event);
-        }
-        if proven
+        let proven =
+            |event: &Event| matches!(event, Event::Broker(broker) if broker.state == BrokerState::Connected);
+        if self.say_all().filter(|event| proven(event)).count() > 0
             && let Some(key) = self.broker_given.take()
             && let Err(failure) = self.profile.pin_broker(&self.broker_address, key)
         {

@@ -8,7 +8,7 @@ use p2pchat_engine::Event;
 use crate::handle::EVENTS_IN_BATCH;
 
 /// Batches that were read and are kept for the next events; none of those that had grown beyond twice what
-/// a batch holds.
+/// mostly fills one.
 const SPARE_MAX: usize = 4;
 
 /// Bytes of text that weigh as much as an event without any.
@@ -60,13 +60,21 @@ impl Waiting {
         Self { full: VecDeque::new(), open: Batch::new(), weight: 0, spare }
     }
 
-    /// What is more than a batch holds goes into the next one.
+    /// Puts an event behind everything else.
     pub(super) fn push(&mut self, event: Event) {
-        self.weight += weight(&event);
-        if self.open.len() == EVENTS_IN_BATCH {
+        let _it = self.extend(|open| open.push_back(event));
+    }
+
+    /// Puts what `fill` appends behind everything else, in one piece; these events.
+    pub(super) fn extend(&mut self, fill: impl FnOnce(&mut Batch)) -> impl Iterator<Item = &Event> {
+        if self.open.len() >= EVENTS_IN_BATCH {
             self.full.push_back(core::mem::replace(&mut self.open, self.spare.take()));
         }
-        self.open.push_back(event);
+        let known = self.open.len();
+        fill(&mut self.open);
+        let new = self.open.range(known..);
+        self.weight += new.clone().map(weight).sum::<usize>();
+        new
     }
 
     /// How many events wait, each KiB of their texts counted as one more.
@@ -137,6 +145,27 @@ mod tests {
             assert_eq!(waiting.weight(), 0);
         }
         assert_eq!(came, (1..=pushed).map(event).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_comes_at_once_stays_together_behind_what_came_before() {
+        let mut waiting = Waiting::new(Spare::default());
+        let mut came = Vec::new();
+        for ids in [0..3, 3..3, 3..4 + EVENTS_IN_BATCH as u64, 4 + EVENTS_IN_BATCH as u64..200] {
+            let new: Vec<Event> =
+                waiting.extend(|open| open.extend(ids.clone().map(event))).cloned().collect();
+            assert_eq!(new, ids.map(event).collect::<Vec<_>>());
+        }
+        assert_eq!(waiting.weight(), 200);
+        while !waiting.is_empty() {
+            came.push(waiting.take());
+        }
+        assert_eq!(
+            came.iter().map(Batch::len).collect::<Vec<_>>(),
+            [4 + EVENTS_IN_BATCH, 196 - EVENTS_IN_BATCH]
+        );
+        assert_eq!(came.into_iter().flatten().collect::<Vec<_>>(), (0..200).map(event).collect::<Vec<_>>());
+        assert_eq!(waiting.weight(), 0);
     }
 
     #[test]

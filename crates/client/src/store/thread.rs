@@ -1,6 +1,6 @@
 //! The store's thread, and the driver's end of it.
 
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -47,23 +47,21 @@ enum Job {
 /// Where conversations are kept. What waits for it is bounded by what conversations have under way.
 pub(crate) struct Store {
     place: Place,
-    answers: UnboundedReceiver<Answer>,
     /// The newest batch, until it is durable or cannot be made so for now.
     owed: Option<BatchId>,
 }
 
 enum Place {
     /// As long as the process lasts.
-    Memory(Memory, UnboundedSender<Answer>),
-    /// In a file. None once the store is to end.
-    File(Option<Sender<Job>>),
+    Memory(Memory, VecDeque<Answer>),
+    /// In a file. No jobs are taken once the store is to end.
+    File { jobs: Option<Sender<Job>>, answers: UnboundedReceiver<Answer> },
 }
 
 impl Store {
     /// A store that is gone with the process.
     pub(crate) fn in_memory() -> Self {
-        let (sender, answers) = unbounded_channel();
-        Self { place: Place::Memory(Memory::new(), sender), answers, owed: None }
+        Self { place: Place::Memory(Memory::new(), VecDeque::new()), owed: None }
     }
 
     /// A store in a file, on a thread of its own from now on.
@@ -74,7 +72,7 @@ impl Store {
         std::thread::Builder::new().name("store".to_owned()).spawn(|| worker.run()).map_err(|error| {
             Failure::Local { what: "start the thread of the store".to_owned(), reason: error.to_string() }
         })?;
-        Ok(Self { place: Place::File(Some(jobs)), answers, owed: None })
+        Ok(Self { place: Place::File { jobs: Some(jobs), answers }, owed: None })
     }
 
     /// Makes writes durable; [`Answer::Committed`] says when.
@@ -83,10 +81,9 @@ impl Store {
         match &mut self.place {
             Place::Memory(memory, answers) => {
                 memory.apply(&writes);
-                // Its other end is this store's own.
-                let _ = answers.send(Answer::Committed(batch));
+                answers.push_back(Answer::Committed(batch));
             }
-            Place::File(jobs) => hand(jobs, Job::Commit(batch, writes)),
+            Place::File { jobs, .. } => hand(jobs, Job::Commit(batch, writes)),
         }
     }
 
@@ -94,9 +91,9 @@ impl Store {
     pub(crate) fn load(&mut self, query: QueryId, peer: PeerId) {
         match &mut self.place {
             Place::Memory(memory, answers) => {
-                let _ = answers.send(Answer::Loaded(query, memory.rows(peer)));
+                answers.push_back(Answer::Loaded(query, memory.rows(peer)));
             }
-            Place::File(jobs) => hand(jobs, Job::Load(query, peer)),
+            Place::File { jobs, .. } => hand(jobs, Job::Load(query, peer)),
         }
     }
 
@@ -105,32 +102,36 @@ impl Store {
         match &mut self.place {
             Place::Memory(_, answers) => {
                 let nowhere = Failure::Usage("a profile that is kept nowhere has no history".to_owned());
-                let _ = answers.send(Answer::Recalled(id, Err(nowhere)));
+                answers.push_back(Answer::Recalled(id, Err(nowhere)));
             }
-            Place::File(jobs) => hand(jobs, Job::Recall(id, question)),
+            Place::File { jobs, .. } => hand(jobs, Job::Recall(id, question)),
         }
     }
 
     /// Removes what is older than it is kept by now; only what hinders that is answered, as
     /// [`Answer::Trouble`].
     pub(crate) fn sweep(&mut self, now: WallTime) {
-        if let Place::File(jobs) = &self.place {
+        if let Place::File { jobs, .. } = &self.place {
             hand(jobs, Job::Sweep(now));
         }
     }
 
     /// The next answer that is there.
     pub(crate) fn answer(&mut self) -> Option<Answer> {
-        let answer = self.answers.try_recv().ok()?;
+        let answer = match &mut self.place {
+            Place::Memory(_, answers) => answers.pop_front()?,
+            Place::File { answers, .. } => answers.try_recv().ok()?,
+        };
         Some(self.given(answer))
     }
 
     /// The next answer; never ready once there can be none.
     pub(crate) fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
-        match self.answers.poll_recv(context) {
-            Poll::Ready(Some(answer)) => Poll::Ready(self.given(answer)),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
-        }
+        let answer = match &mut self.place {
+            Place::Memory(_, answers) => answers.pop_front(),
+            Place::File { answers, .. } => ready!(answers.poll_recv(context)),
+        };
+        answer.map_or(Poll::Pending, |answer| Poll::Ready(self.given(answer)))
     }
 
     /// Whether what was said will be durable in a moment.
@@ -150,9 +151,9 @@ impl Store {
     /// Ends the store once everything that waits is durable, or cannot be; what it had still to say.
     pub(crate) async fn finish(&mut self) -> Vec<Answer> {
         let mut last = Vec::new();
-        if let Place::File(jobs) = &mut self.place {
+        if let Place::File { jobs, answers } = &mut self.place {
             *jobs = None;
-            while let Some(answer) = self.answers.recv().await {
+            while let Some(answer) = answers.recv().await {
                 last.push(answer);
             }
         }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use p2pchat_conversation::{BatchId, Conversations, Delivery, Effect, Event, Memory, QueryId, Rows, Write};
+use p2pchat_conversation::{
+    BatchId, Conversations, Delivery, Effect, Event, Memory, Outgoing, QueryId, Rows, Write,
+};
 use p2pchat_proto::codec::decode;
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId, Sync, Text};
 use p2pchat_proto::{PeerId, WallTime};
@@ -184,15 +186,16 @@ impl Node {
         }
         while let Some(effect) = self.conversations.poll_effect() {
             match effect {
-                Effect::Send { to, kind, body } => {
-                    assert_eq!(to, self.peer);
-                    assert!(self.up, "a body for a session that is gone");
-                    self.note_sent(kind, &body);
-                    self.sent.push_back((kind, body));
-                }
                 Effect::Commit { batch, writes } => self.commits.push_back((batch, writes)),
                 Effect::Load { query, peer } => self.loads.push_back((query, self.memory.rows(peer))),
             }
+        }
+        while let Some(Outgoing { to, kind, body }) = self.conversations.poll_send() {
+            assert_eq!(to, self.peer);
+            assert!(self.up, "a body for a session that is gone");
+            let body = body.to_vec();
+            self.note_sent(kind, &body);
+            self.sent.push_back((kind, body));
         }
         while let Some(event) = self.conversations.poll_event() {
             match event {

@@ -130,6 +130,9 @@ impl Engine {
     /// A request that crossed one of this user's own counts after all where that one came to nothing:
     /// the other side waits for its answer, and may never have seen the other.
     pub(super) fn settle_crossed(&mut self, now: Now) -> bool {
+        if self.incoming.is_empty() {
+            return false;
+        }
         let uncrossed = |incoming: &IncomingRequest| {
             let from = incoming.from;
             incoming.crossed

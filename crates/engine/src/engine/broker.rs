@@ -43,8 +43,10 @@ pub(super) enum Asked {
 impl Engine {
     pub(super) fn settle_link(&mut self, now: Now) -> bool {
         let mut moved = false;
-        let end = now.after(CALL_PATIENCE);
-        self.calls_end.extend(self.calls_made.drain(..).map(|call| (end, call)));
+        if !self.calls_made.is_empty() {
+            let end = now.after(CALL_PATIENCE);
+            self.calls_end.extend(self.calls_made.drain(..).map(|call| (end, call)));
+        }
         while let Some(output) = self.link.poll_output() {
             moved = true;
             match output {

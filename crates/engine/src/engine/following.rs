@@ -173,6 +173,9 @@ impl Engine {
 
     /// Follows whom both keys have spoken for, once what was said with the old one is at rest.
     pub(super) fn settle_following(&mut self, now: Now) -> bool {
+        if self.following.questions.is_empty() {
+            return false;
+        }
         let granted = self.following.questions.iter().filter(|(_, question)| question.granted);
         let granted: Vec<PeerId> = granted.map(|(&pinned, _)| pinned).collect();
         let mut moved = false;

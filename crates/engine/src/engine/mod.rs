@@ -381,6 +381,15 @@ impl Engine {
         self.events.pop_front()
     }
 
+    /// Puts everything that there is for the user to see behind what is in `seen`, in order.
+    pub fn take_events(&mut self, seen: &mut VecDeque<Event>) {
+        if seen.is_empty() {
+            core::mem::swap(seen, &mut self.events);
+        } else {
+            seen.append(&mut self.events);
+        }
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due; [`Moment::NEVER`] where nothing waits.
     pub fn poll_timeout(&self) -> Moment {
         let ready = self.link.is_ready();

@@ -12,6 +12,7 @@ use p2pchat_transfer::{
 
 use super::Engine;
 use super::talking::Bond;
+use super::talking::send;
 use crate::config::AcceptPolicy;
 use crate::effect::Effect;
 use crate::event::{CommandId, Direction, Event, FileEvent, FileState, TransferNumber};
@@ -106,7 +107,7 @@ impl Engine {
             moved = true;
             match effect {
                 transfer::Effect::Send { to, kind, body } => {
-                    self.send(to, StreamId::CONTROL, kind, &body, now);
+                    send(&self.live, &mut self.endpoint, to, StreamId::CONTROL, kind, &body, now);
                 }
                 transfer::Effect::StartCarrier(spec) => self.effects.push_back(Effect::StartCarrier(spec)),
                 transfer::Effect::Candidates { transfer, attempt, list } => {

@@ -1,6 +1,8 @@
 //! Sessions and what is said in them: from an introduction to the last receipt.
 
-use p2pchat_conversation::{self as conversation, ComposeError};
+use std::collections::BTreeMap;
+
+use p2pchat_conversation::{self as conversation, ComposeError, Outgoing};
 use p2pchat_crypto::{EndpointBox, EndpointsError, Introduction, Role};
 use p2pchat_proto::broker::{Endpoints, Watch};
 use p2pchat_proto::conversation::DeviceEpoch;
@@ -8,7 +10,7 @@ use p2pchat_proto::frame::TYPING;
 use p2pchat_proto::stream::UNKNOWN_HEAD;
 use p2pchat_proto::{PeerId, RequestId, UdpEndpoints};
 use p2pchat_session::{
-    CloseCode, EndReason, SessionEvent as Happened, SessionId, StreamError, StreamEvent, StreamId,
+    CloseCode, EndReason, Endpoint, SessionEvent as Happened, SessionId, StreamError, StreamEvent, StreamId,
 };
 use rand::RngExt;
 
@@ -227,9 +229,6 @@ impl Engine {
         while let Some(effect) = self.conversations.poll_effect() {
             moved = true;
             match effect {
-                conversation::Effect::Send { to, kind, body } => {
-                    self.send(to, StreamId::CONVERSATION, kind, &body, now);
-                }
                 conversation::Effect::Commit { batch, writes } => {
                     self.effects.push_back(Effect::Commit { batch, writes });
                 }
@@ -238,22 +237,11 @@ impl Engine {
                 }
             }
         }
-        while let Some(event) = self.conversations.poll_event() {
+        while let Some(Outgoing { to, kind, body }) = self.conversations.poll_send() {
             moved = true;
-            self.show_conversation(event);
+            send(&self.live, &mut self.endpoint, to, StreamId::CONVERSATION, kind, body, now);
         }
-        moved
-    }
-
-    /// Puts a body on a stream of the session with `to`. Without one it goes nowhere: what must
-    /// arrive is kept by the part that sent it and sent again when a session is up.
-    pub(super) fn send(&mut self, to: PeerId, stream: StreamId, kind: u8, body: &[u8], now: Now) {
-        let Some(&session) = self.live.get(&to) else { return };
-        if self.endpoint.send(session, stream, kind, body, now.moment).is_err() {
-            // Every sender bounds what it has under way, so a full session is a peer that reads
-            // nothing; ending it keeps the order of what comes after intact.
-            self.endpoint.close(session, CloseCode::Misbehaved, now.moment);
-        }
+        moved | self.show_conversations()
     }
 
     fn session_up(&mut self, session: SessionId, now: Now) {
@@ -441,17 +429,45 @@ impl Engine {
         self.events.push_back(Event::Session(SessionEvent { peer, name, state, link, trust, reason }));
     }
 
-    fn show_conversation(&mut self, event: conversation::Event) {
-        let event = match event {
-            conversation::Event::Message { peer, message, was, text, sent_at, mine, late } => {
-                let name = self.people.shown(peer);
-                Event::Message(MessageEvent { peer, name, message, was, text, sent_at, mine, late })
-            }
-            conversation::Event::Receipt { peer, message, was, state } => {
-                Event::Receipt(ReceiptEvent { peer, message, was, state: delivery(state) })
-            }
-        };
-        self.events.push_back(event);
+    fn show_conversations(&mut self) -> bool {
+        // Many messages at once are mostly somebody's alone.
+        let mut shown = None;
+        let mut moved = false;
+        while let Some(event) = self.conversations.poll_event() {
+            moved = true;
+            self.events.push_back(match event {
+                conversation::Event::Message { peer, message, was, text, sent_at, mine, late } => {
+                    let (_, name) = shown
+                        .take_if(|(of, _)| *of == peer)
+                        .unwrap_or_else(|| (peer, self.people.shown(peer)));
+                    shown = Some((peer, name.clone()));
+                    Event::Message(MessageEvent { peer, name, message, was, text, sent_at, mine, late })
+                }
+                conversation::Event::Receipt { peer, message, was, state } => {
+                    Event::Receipt(ReceiptEvent { peer, message, was, state: delivery(state) })
+                }
+            });
+        }
+        moved
+    }
+}
+
+/// Puts a body on a stream of the session with `to`. Without one it goes nowhere: what must arrive is kept
+/// by the part that sent it and sent again when a session is up.
+pub(super) fn send(
+    live: &BTreeMap<PeerId, SessionId>,
+    endpoint: &mut Endpoint,
+    to: PeerId,
+    stream: StreamId,
+    kind: u8,
+    body: &[u8],
+    now: Now,
+) {
+    let Some(&session) = live.get(&to) else { return };
+    if endpoint.send(session, stream, kind, body, now.moment).is_err() {
+        // Every sender bounds what it has under way, so a full session is a peer that reads nothing;
+        // ending it keeps the order of what comes after intact.
+        endpoint.close(session, CloseCode::Misbehaved, now.moment);
     }
 }
 

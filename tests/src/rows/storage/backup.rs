@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use p2pchat_conversation::{Conversations, Effect, Event, Memory, Write};
+use p2pchat_conversation::{Conversations, Effect, Event, Memory, Outgoing, Write};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
 use p2pchat_proto::{PeerId, WallTime};
 use rand::{RngExt, SeedableRng};
@@ -97,7 +97,6 @@ impl Machine {
                 }
             }
             match self.conversations.poll_effect() {
-                Some(Effect::Send { kind, body, .. }) => sent.push_back((kind, body)),
                 Some(Effect::Commit { batch, writes }) => {
                     self.memory.apply(&writes);
                     self.note(&writes);
@@ -112,6 +111,9 @@ impl Machine {
                 }
                 None => break,
             }
+        }
+        while let Some(Outgoing { kind, body, .. }) = self.conversations.poll_send() {
+            sent.push_back((kind, body.to_vec()));
         }
         while let Some(event) = self.conversations.poll_event() {
             if let Event::Message { message, mine: false, .. } = event {
