@@ -40,6 +40,7 @@ pub(super) fn run(profile: &Profile, change: StandingChange) -> Result<u8, Failu
         link: None,
         reason: None,
         sessions: Vec::new(),
+        sought: Vec::new(),
         waiting,
     };
     if profile.settings.json {

@@ -1,7 +1,7 @@
 //! `status`, `visibility` and `policy` in a profile whose chat is open.
 
 use p2pchat_client::desk::{Action, Desk, Local, Status};
-use p2pchat_client::event::{BrokerEvent, SessionReport};
+use p2pchat_client::event::{BrokerEvent, SessionReport, Sought};
 use p2pchat_client::history::{Recalled, Talk};
 use p2pchat_client::store::Recall;
 use p2pchat_client::{Command, CommandId, Event, Failure, Request};
@@ -23,7 +23,7 @@ pub struct Stand {
     stand: Option<CommandId>,
     info: Option<CommandId>,
     talks: Option<CommandId>,
-    sessions: Option<Vec<SessionReport>>,
+    sessions: Option<(Vec<SessionReport>, Vec<Sought>)>,
     waiting: Option<Vec<Talk>>,
     until: Instant,
 }
@@ -52,7 +52,8 @@ impl Stand {
     }
 
     fn show(&mut self, desk: &Desk) -> Vec<Step> {
-        let (Some(me), Some(sessions), Some(waiting)) = (desk.me(), &self.sessions, &self.waiting) else {
+        let (Some(me), Some((sessions, sought)), Some(waiting)) = (desk.me(), &self.sessions, &self.waiting)
+        else {
             return Vec::new();
         };
         let broker = self.broker.as_ref();
@@ -65,6 +66,7 @@ impl Stand {
             link: Some(broker.map_or(p2pchat_client::event::BrokerState::Connecting, |broker| broker.state)),
             reason: broker.and_then(|broker| broker.reason.as_ref()).map(Failure::message),
             sessions: sessions.clone(),
+            sought: sought.clone(),
             waiting: waiting.clone(),
         };
         vec![Step::Do(Action::Show(Local::Status(Box::new(status)))), Step::Stop(None)]
@@ -87,10 +89,10 @@ impl Task for Stand {
             && Some(*id) == self.stand
         {
             self.look(desk)
-        } else if let Event::Info { id, sessions, .. } = event
+        } else if let Event::Info { id, sessions, sought, .. } = event
             && Some(*id) == self.info
         {
-            self.sessions = Some(sessions.clone());
+            self.sessions = Some((sessions.clone(), sought.clone()));
             self.show(desk)
         } else if let Event::Recalled { id, answer: Recalled::Talks(talks) } = event
             && Some(*id) == self.talks

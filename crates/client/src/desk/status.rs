@@ -1,6 +1,6 @@
 //! How everything is at a glance: what `p2pchat status` shows.
 
-use p2pchat_engine::event::{BrokerState, SessionReport};
+use p2pchat_engine::event::{BrokerState, SessionReport, Sought};
 use p2pchat_engine::history::Talk;
 use p2pchat_proto::{BrokerKey, Name, PeerId, Standing};
 
@@ -23,6 +23,8 @@ pub struct Status {
     pub reason: Option<String>,
     /// Every session there is.
     pub sessions: Vec<SessionReport>,
+    /// Everybody who is looked for or asked and is not there yet.
+    pub sought: Vec<Sought>,
     /// Conversations in which something waits.
     pub waiting: Vec<Talk>,
 }

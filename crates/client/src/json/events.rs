@@ -428,7 +428,7 @@ fn direction(direction: Direction) -> &'static str {
     }
 }
 
-fn sought_in_info(sought: &Sought) -> Value {
+pub(super) fn sought_in_info(sought: &Sought) -> Value {
     Object::default()
         .with_some("peer", sought.peer.map(|peer| peer.to_string()))
         .with_some("name", sought.name.as_ref().map(|name| name.as_str()))

@@ -2,7 +2,7 @@
 
 use p2pchat_proto::{Standing, WallTime};
 
-use super::events::{broker_state, session_in_info};
+use super::events::{broker_state, session_in_info, sought_in_info};
 use super::history::talk;
 use super::object::Object;
 use crate::desk::{Check, Status};
@@ -25,6 +25,7 @@ pub fn status(status: &Status, at: WallTime) -> String {
         .with("running", status.link.is_some())
         .with("broker", broker.into_value())
         .with("sessions", status.sessions.iter().map(session_in_info).collect::<Vec<_>>())
+        .with("sought", status.sought.iter().map(sought_in_info).collect::<Vec<_>>())
         .with("waiting", status.waiting.iter().map(talk).collect::<Vec<_>>())
         .into_line()
 }
@@ -52,6 +53,7 @@ fn standing_fields(object: Object, standing: Standing) -> Object {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use p2pchat_engine::event::Sought;
     use p2pchat_proto::{Availability, ContactPolicy, PeerId, Visibility};
 
     fn hidden() -> Standing {
@@ -80,10 +82,14 @@ mod tests {
             link: None,
             reason: None,
             sessions: Vec::new(),
+            sought: Vec::new(),
             waiting: Vec::new(),
         };
         let line = super::status(&status, WallTime(0));
-        let ends = r#""running":false,"broker":{"address":"b:1"},"sessions":[],"waiting":[]}"#;
+        let ends = r#""running":false,"broker":{"address":"b:1"},"sessions":[],"sought":[],"waiting":[]}"#;
         assert!(line.ends_with(ends), "{line}");
+        let sought = vec![Sought { name: Some("bob".parse().unwrap()), peer: None }];
+        let line = super::status(&Status { sought, ..status }, WallTime(0));
+        assert!(line.ends_with(r#""sought":[{"name":"bob"}],"waiting":[]}"#), "{line}");
     }
 }

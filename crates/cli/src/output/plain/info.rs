@@ -13,10 +13,7 @@ pub(super) fn info(
     clock: &TimeOfDay,
 ) -> Vec<Shown> {
     let mut lines: Vec<String> = sessions.iter().flat_map(|report| session(report, clock)).collect();
-    for Sought { name, peer } in sought {
-        let who = name.as_ref().map(ToString::to_string).or_else(|| peer.as_ref().map(PeerId::short));
-        lines.push(format!("{}: looked for", who.unwrap_or_default()));
-    }
+    lines.extend(sought.iter().map(looked_for));
     if lines.is_empty() {
         lines.push("No sessions.".to_owned());
     }
@@ -32,6 +29,12 @@ pub(super) fn info(
         socket.dropped
     ));
     lines.iter().map(|line| Shown::data(line)).collect()
+}
+
+/// Somebody who is no session yet.
+pub(super) fn looked_for(Sought { name, peer }: &Sought) -> String {
+    let who = name.as_ref().map(ToString::to_string).or_else(|| peer.as_ref().map(PeerId::short));
+    format!("{}: looked for", who.unwrap_or_default())
 }
 
 fn session(report: &SessionReport, clock: &TimeOfDay) -> [String; 5] {

@@ -4,6 +4,7 @@ use p2pchat_client::desk::{Check, Status};
 use p2pchat_client::event::BrokerState;
 use p2pchat_proto::{Availability, ContactPolicy, Standing, Visibility};
 
+use super::info::looked_for;
 use super::{describe, reason, session_state, trust_text};
 use crate::output::{Shown, TimeOfDay, waiting};
 
@@ -56,7 +57,8 @@ pub(super) fn status(status: &Status, clock: &TimeOfDay) -> Vec<Shown> {
         let (state, trust) = (session_state(report.state), trust_text(report.trust));
         lines.push(format!("session with {who}: {state} · {path} · {trust}"));
     }
-    if status.sessions.is_empty() && status.link.is_some() {
+    lines.extend(status.sought.iter().map(looked_for));
+    if status.sessions.is_empty() && status.sought.is_empty() && status.link.is_some() {
         lines.push("no sessions".to_owned());
     }
     lines.extend(waiting(&status.waiting, clock));

@@ -1,12 +1,13 @@
 use core::time::Duration;
 
 use super::*;
+use p2pchat_client::desk::Status;
 use p2pchat_client::event::{PathReport, SessionReport, SocketReport, Sought};
 use p2pchat_client::profile::Pin;
 use p2pchat_client::sanitise::needs_escape;
 use p2pchat_client::{CommandId, Failure, Target};
 use p2pchat_proto::conversation::{DeviceEpoch, MessageId};
-use p2pchat_proto::{PeerId, RequestId, WallTime};
+use p2pchat_proto::{PeerId, RequestId, Standing, WallTime};
 use proptest::prelude::*;
 
 const ALICE: PeerId = PeerId([1; 32]);
@@ -331,6 +332,31 @@ fn info_without_a_session_names_who_is_looked_for() {
         Sought { name: Some("alice".parse().unwrap()), peer: None },
     ];
     assert_shown(info(sought), &[&format!("{}: looked for", bob.short()), "alice: looked for", socket]);
+}
+
+#[test]
+fn status_names_who_is_looked_for_and_says_so_where_nobody_is() {
+    let status = |sought| Status {
+        peer: ALICE,
+        name: "alice".parse().unwrap(),
+        standing: Standing::default(),
+        broker: "b:1".to_owned(),
+        broker_key: None,
+        link: Some(BrokerState::Lost),
+        reason: None,
+        sessions: Vec::new(),
+        sought,
+        waiting: Vec::new(),
+    };
+    let last = |sought| {
+        let status = Local::Status(Box::new(status(sought)));
+        let lines = Plain::new(TimeOfDay::utc(), false).local(&status, &desk());
+        assert_eq!(lines.last().map(Shown::text), Some("Nothing waits."));
+        lines.get(4).map(|line| line.text().to_owned())
+    };
+    assert_eq!(last(Vec::new()).as_deref(), Some("no sessions"));
+    let sought = vec![Sought { name: Some("bob".parse().unwrap()), peer: None }];
+    assert_eq!(last(sought).as_deref(), Some("bob: looked for"));
 }
 
 #[test]
