@@ -25,7 +25,7 @@ use p2pchat_proto::datagram::DataHeader;
 use p2pchat_proto::rekey::{RekeyBody, RekeyMessage, RekeyStep};
 use rand_chacha::ChaCha20Rng;
 
-use super::{NUMBERS_FOR_CLOSE, PACKETS_MAX};
+use super::{LOST_AFTER, NUMBERS_FOR_CLOSE, PACKETS_MAX};
 use crate::contact::SecretNews;
 use crate::event::Misbehaviour;
 
@@ -36,7 +36,8 @@ pub const REKEY_AFTER_PACKETS: u64 = 1 << 22;
 /// Time from then until a session ends whose keys were not renewed (protocol section 12).
 pub const REKEY_OVERDUE: Duration = Duration::from_secs(180);
 
-/// Probe timeouts for which the key of an epoch opens late packets (protocol section 12).
+/// Probe timeouts for which the key of an epoch opens late packets (protocol section 12); [`LOST_AFTER`] at most,
+/// as a sleep makes one that holds up the next epoch until this one is overdue.
 const OLD_KEY_PTO: u32 = 3;
 /// Age or packets without which the initiator has no reason to renew keys: a twelfth and a quarter of
 /// what it waits for, so that neither its clock nor packets that were lost make an honest one guilty.
@@ -309,7 +310,7 @@ impl Epochs {
             self.seal_with(key, open.epoch, now);
         }
         let old = core::mem::replace(&mut self.open, open);
-        self.old = Some((old, now + pto.saturating_mul(OLD_KEY_PTO)));
+        self.old = Some((old, now + pto.saturating_mul(OLD_KEY_PTO).min(LOST_AFTER)));
         self.due = None;
         self.tell(base, true);
     }

@@ -84,8 +84,12 @@ impl Packet {
     }
 
     fn open(&self, to: &mut Epochs, now: Moment) -> Result<(), Refused> {
+        self.open_with(PTO, to, now)
+    }
+
+    fn open_with(&self, pto: Duration, to: &mut Epochs, now: Moment) -> Result<(), Refused> {
         let mut sealed = self.sealed.clone();
-        let content = to.open(self.header, &self.header.encode(), &mut sealed, PTO, now)?;
+        let content = to.open(self.header, &self.header.encode(), &mut sealed, pto, now)?;
         assert_eq!(content, PING);
         Ok(())
     }
@@ -136,6 +140,23 @@ fn the_old_key_opens_late_packets_for_three_probe_timeouts_and_not_one_nanosecon
         assert_eq!(packet.open(side, end), Err(Refused::NoKey));
         assert_eq!((side.receive_keys(), side.deadline()), (1, None));
     }
+}
+
+#[test]
+fn a_round_trip_that_took_a_sleep_keeps_no_old_key_until_the_next_is_overdue() {
+    const SLEPT: Duration = Duration::from_secs(196);
+    let mut two = Two::talking();
+    let now = after(120);
+    let start = two.bob.attend(now).unwrap();
+    let answer = two.alice.take(&start, now).unwrap().unwrap();
+    assert_eq!(two.bob.take(&answer, now), Ok(None));
+    assert_eq!(two.packet(true).open_with(SLEPT, &mut two.alice, now), Ok(()));
+    assert_eq!(two.packet(false).open_with(SLEPT, &mut two.bob, now), Ok(()));
+    for side in [&mut two.bob, &mut two.alice] {
+        assert_eq!((side.receive_keys(), side.deadline()), (2, Some(now + LOST_AFTER)));
+        side.on_traffic();
+    }
+    assert!(two.bob.attend(after(240)).is_some(), "the next one begins in time");
 }
 
 #[test]
