@@ -15,8 +15,8 @@ use p2pchat_proto::datagram::{DATA, DATA_HEADER_LEN};
 use p2pchat_proto::limits::BODY_MAX;
 use p2pchat_proto::{Moment, UdpEndpoints};
 use p2pchat_session::{
-    CloseCode, DATAGRAM_SIZE, DATAGRAM_SIZE_MAX, EndReason, Endpoint, REKEY_AFTER, Received, SEND_BUFFER_MAX,
-    SendError, SessionEvent, SessionId, StreamId,
+    CloseCode, DATAGRAM_SIZE, DATAGRAM_SIZE_LEAST, DATAGRAM_SIZE_MAX, EndReason, Endpoint, REKEY_AFTER,
+    Received, SEND_BUFFER_MAX, SendError, SessionEvent, SessionId, StreamId,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
@@ -57,12 +57,14 @@ const ON_STREAMS: u8 = 0xc0;
 /// Operations from here on are those on keys and on the line's width.
 const ON_KEYS: u8 = 0xf0;
 /// What the line takes of a datagram, byte for byte.
-const WIDTHS: [usize; 4] = [usize::MAX, DATAGRAM_SIZE_MAX, 1_300, DATAGRAM_SIZE];
+const WIDTHS: [usize; 6] = [usize::MAX, DATAGRAM_SIZE_MAX, 1_300, DATAGRAM_SIZE, 1_000, DATAGRAM_SIZE_LEAST];
 /// The line is under the input's control again before keys are renewed.
 const BEFORE_KEYS: Duration = Duration::from_millis(1);
 
 /// Long enough for keys that talked to be renewed (120 s).
 const KEYS_LAST: Duration = Duration::from_secs(130);
+/// When keys are renewed that were due before the line became good: twice the silence that ends a session.
+const RENEWED_WITHIN: Duration = Duration::from_secs(60);
 
 const LENGTHS: [usize; 16] =
     [0, 1, 2, 16, 100, 500, 1_000, 1_150, 1_163, 1_200, 2_400, 5_000, 20_000, BODY_MAX, BODY_MAX + 1, 7];
@@ -99,6 +101,8 @@ struct Pair {
     kept: VecDeque<Flying>,
     /// Longest datagram that the line takes.
     width: usize,
+    /// Since when it delivers whatever it takes.
+    good_since: Option<Moment>,
     meter: Meter,
 }
 
@@ -151,7 +155,15 @@ impl Pair {
         let bob = side(&people.bob, bobs, bobs_address(), alices_address());
         let alice = side(&people.alice, alices, alices_address(), bobs_address());
         let (flight, kept) = (VecDeque::new(), VecDeque::new());
-        let mut pair = Self { now: START, sides: [bob, alice], flight, kept, width: usize::MAX, meter };
+        let mut pair = Self {
+            now: START,
+            sides: [bob, alice],
+            flight,
+            kept,
+            width: usize::MAX,
+            good_since: None,
+            meter,
+        };
         pair.drain();
         pair
     }
@@ -172,7 +184,12 @@ impl Pair {
         if operation >= ON_STREAMS {
             return self.on_streams(operation, input);
         }
-        match operation % 18 {
+        let operation = operation % 18;
+        // What is said changes no line.
+        if operation > 2 {
+            self.good_since = None;
+        }
+        match operation {
             0..=2 => {
                 let (who, stream, len) = (input.byte(), input.byte(), input.byte());
                 let stream = StreamId(u64::from(stream % 3));
@@ -264,6 +281,7 @@ impl Pair {
         if let Some(info) = bob.endpoint.info(bob.session, self.now) {
             let left = REKEY_AFTER.saturating_sub(info.key_age).saturating_sub(BEFORE_KEYS);
             self.run_until(self.now + left, |_| false);
+            self.good_since = None;
             self.wait(BEFORE_KEYS);
         }
     }
@@ -388,6 +406,7 @@ impl Pair {
     }
 
     fn hear(&mut self, who: usize, event: SessionEvent) {
+        let good_for = self.good_since.map_or(Duration::ZERO, |since| self.now.saturating_since(since));
         let [bob, alice] = &mut self.sides;
         let (me, other) = if who == 0 { (bob, alice) } else { (alice, bob) };
         assert_eq!(me.ended, None, "{event:?} after the end");
@@ -411,8 +430,11 @@ impl Pair {
                 match reason {
                     EndReason::ClosedHere => assert!(me.closed),
                     EndReason::ClosedByPeer(_) => assert!(other.closed),
-                    // The machine may have slept in the middle of a rekey.
-                    EndReason::Lost | EndReason::KeysUsedUp => assert!(me.up),
+                    EndReason::Lost => assert!(me.up),
+                    // The line may have been bad, and the machine have slept, in the middle of a rekey.
+                    EndReason::KeysUsedUp => {
+                        assert!(me.up && good_for < RENEWED_WITHIN, "keys were not renewed over a good line");
+                    }
                     EndReason::HandshakeTimedOut => assert!(!me.up),
                     EndReason::PeerMisbehaved(how) => panic!("the line made an honest peer guilty: {how}"),
                 }
@@ -440,6 +462,7 @@ impl Pair {
 
     /// The line is good until then, or until it is enough.
     fn run_until(&mut self, end: Moment, is_enough: impl Fn(&Self) -> bool) {
+        self.good_since.get_or_insert(self.now);
         while self.now < end && !is_enough(self) {
             if self.flight.is_empty() {
                 let due = self.sides.iter().filter_map(|side| side.endpoint.poll_timeout()).min();
