@@ -145,8 +145,6 @@ pub(crate) struct Connection {
     paths: Paths,
     /// Makes the controller of a further path.
     controller: fn(u64) -> Box<dyn Controller>,
-    /// Where the peer saw this side.
-    observed: Option<SocketAddr>,
     /// The peer has proven to be where it is, which nobody was told yet.
     found: bool,
     streams: Streams,
@@ -189,7 +187,6 @@ impl Connection {
             link: start.link,
             paths: Paths::new(start.path, start.allowance, start.link.role, ChaCha20Rng::from_rng(&mut rng)),
             controller,
-            observed: None,
             found: false,
             epochs: Epochs::new(start.keys, me, rng, now),
             phase: Phase::Confirming(start.confirmation),
@@ -558,7 +555,7 @@ impl Connection {
             moves: self.paths.moves(),
             mtu: self.recovery.mtu.size(),
             black_holes: self.recovery.mtu.black_holes(),
-            observed: self.observed,
+            observed: self.paths.observed(),
             path: self.recovery.path(),
             sent: self.counters.sent,
             received: self.counters.received,

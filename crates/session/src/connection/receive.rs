@@ -112,7 +112,7 @@ impl Connection {
             }
         }
         if let Some(token) = reading.challenge {
-            self.paths.on_challenge(token, from, bytes);
+            self.paths.on_challenge(token, from, bytes, now);
         }
         if let Some(code) = reading.close {
             self.start_draining(code, now);
@@ -162,10 +162,8 @@ impl Connection {
             Frame::PathChallenge { token } => reading.challenge = Some(*token),
             Frame::PathResponse { token, observed } => {
                 let before = self.paths.is_validated();
-                if self.paths.on_response(*token, from, now) {
-                    self.observed = Some(*observed);
-                }
-                self.found |= !before && self.paths.is_validated();
+                let known = self.paths.on_response(*token, *observed, from, now);
+                self.found |= known && !before && self.paths.is_validated();
             }
             Frame::Close { code } => reading.close = Some(*code),
             Frame::Datagram { kind, bytes: [] } => {

@@ -60,6 +60,8 @@ impl Connection {
         if let Some(ip) = self.paths.current().local_ip.filter(|ip| !here.contains(ip)) {
             self.on_local_ip_gone(ip, now);
         }
+        // A NAT may have changed although no address did.
+        self.paths.ask_where_seen(now);
         self.ping |= matches!(self.phase, Phase::Up { .. });
     }
 

@@ -18,6 +18,7 @@
 
 mod place;
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
 
@@ -220,7 +221,12 @@ impl Paths {
     }
 
     /// The peer challenged this side in a packet of `bytes` that came along `from`.
-    pub(crate) fn on_challenge(&mut self, token: Token, from: Path, bytes: u64) {
+    pub(crate) fn on_challenge(&mut self, token: Token, from: Path, bytes: u64, now: Moment) {
+        // It may see this side elsewhere, and be challenged in turn: once, or that would never end.
+        let lately = self.current.answered.is_some_and(|(at, _)| now.saturating_since(at) < SETTLED_FOR);
+        if from == self.current.path && !lately {
+            self.ask_where_seen(now);
+        }
         if self.answers.len() < ANSWERS_MAX && is_dialable(from.remote) {
             self.answers.push_back(Answer { path: from, token, once: Allowance::earned(bytes) });
             self.reckon();
@@ -229,14 +235,34 @@ impl Paths {
 
     /// The peer answered a challenge; the answer came along `from`, which may be anywhere.
     /// Whether it was one of this side's.
-    pub(crate) fn on_response(&mut self, token: Token, from: Path, now: Moment) -> bool {
-        let mut known = self.current.on_response(token, now);
-        if let Some(index) = self.others.iter_mut().position(|place| place.on_response(token, now)) {
+    pub(crate) fn on_response(
+        &mut self,
+        token: Token,
+        observed: SocketAddr,
+        from: Path,
+        now: Moment,
+    ) -> bool {
+        let mut known = self.current.on_response(token, observed, now);
+        if let Some(index) = self.others.iter_mut().position(|place| place.on_response(token, observed, now))
+        {
             known = true;
             self.on_chosen(index, from);
         }
         self.reckon();
         known
+    }
+
+    /// Where the peer sees this side on the path in use, once it was asked.
+    pub(crate) const fn observed(&self) -> Option<SocketAddr> {
+        self.current.observed
+    }
+
+    /// Asks again where the peer sees this side, where it was asked before and may not be so any more.
+    pub(crate) fn ask_where_seen(&mut self, now: Moment) {
+        if self.current.observed.is_some() {
+            self.current.probe(now);
+            self.reckon();
+        }
     }
 
     /// The candidate at `index` has answered along `from`. Where the system chose its local address, that
@@ -248,7 +274,8 @@ impl Paths {
         }
         place.path = from;
         if from == self.current.path {
-            self.current.on_answered(self.others.remove(index).answered);
+            let Place { answered, observed, .. } = self.others.remove(index);
+            self.current.on_answered(answered, observed);
             return;
         }
         let mut at = 0..;
@@ -276,6 +303,7 @@ impl Paths {
         let gone = self.current.path.local_ip == Some(ip);
         if gone {
             self.current.path.local_ip = None;
+            self.current.observed = None;
         }
         self.reckon();
         gone

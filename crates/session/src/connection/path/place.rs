@@ -1,5 +1,6 @@
 //! One place where the peer may be, and the challenges that go there.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use p2pchat_proto::Moment;
@@ -27,6 +28,8 @@ pub(super) struct Place {
     pub(super) probing: Option<Probing>,
     /// When a challenge was answered last, and the round trip that it took.
     pub(super) answered: Option<(Moment, Duration)>,
+    /// Where the peer saw this side then.
+    pub(super) observed: Option<SocketAddr>,
     /// It may take the place of the current path, and since when that is asked.
     pub(super) contest: Option<Contest>,
     /// Until when packets from here are no reason to ask again.
@@ -54,7 +57,15 @@ pub(super) struct Probing {
 
 impl Place {
     pub(super) const fn new(path: Path, allowance: Allowance) -> Self {
-        Self { path, allowance, probing: None, answered: None, contest: None, settled_until: Moment::ZERO }
+        Self {
+            path,
+            allowance,
+            probing: None,
+            answered: None,
+            observed: None,
+            contest: None,
+            settled_until: Moment::ZERO,
+        }
     }
 
     /// Starts to challenge it, unless that goes on.
@@ -71,18 +82,18 @@ impl Place {
     }
 
     /// Whether this token was sent there; it has proven itself then.
-    pub(super) fn on_response(&mut self, token: Token, now: Moment) -> bool {
+    pub(super) fn on_response(&mut self, token: Token, observed: SocketAddr, now: Moment) -> bool {
         let sent = self.probing.as_ref().and_then(|probing| probing.sent_at(token));
         let Some(at) = sent else {
             return false;
         };
-        self.on_answered(Some((now, now.saturating_since(at))));
+        self.on_answered(Some((now, now.saturating_since(at))), Some(observed));
         true
     }
 
     /// It has proven itself, with the round trip that it took.
-    pub(super) fn on_answered(&mut self, answered: Option<(Moment, Duration)>) {
-        self.answered = answered;
+    pub(super) fn on_answered(&mut self, answered: Option<(Moment, Duration)>, observed: Option<SocketAddr>) {
+        (self.answered, self.observed) = (answered, observed);
         self.allowance = Allowance::Validated;
         self.probing = None;
     }

@@ -25,6 +25,11 @@ fn paths_of(role: Role) -> Paths {
     Paths::new(path(1), Allowance::Validated, role, ChaCha20Rng::from_seed([1; 32]))
 }
 
+/// Where the peer says that it sees this side.
+fn seen() -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, 7], 7000))
+}
+
 /// Everything that leaves now.
 fn poll(paths: &mut Paths, now: Moment) -> Vec<(Path, Frame<'static>)> {
     let mut budget = PerSecond::new();
@@ -71,7 +76,7 @@ fn the_new_path_is_taken_when_it_answers_and_the_old_one_has_had_its_time() {
     paths.on_received(path(2), NEWEST, PTO, START);
     let sent = tokens(&mut paths, START);
     assert_eq!(sent.len(), 2);
-    assert!(paths.on_response(token_for(&sent, path(2)), path(2), ms(40)));
+    assert!(paths.on_response(token_for(&sent, path(2)), seen(), path(2), ms(40)));
     assert_eq!((paths.verdict(ms(149)), paths.current()), (None, path(1)));
     assert_eq!(paths.deadline(), ms(150));
     assert_eq!((paths.verdict(ms(150)), paths.current()), (Some(path(1)), path(2)));
@@ -79,7 +84,7 @@ fn the_new_path_is_taken_when_it_answers_and_the_old_one_has_had_its_time() {
     // And back again, without a proof of what is proven.
     paths.on_received(path(1), NEWEST, PTO, ms(300));
     let sent = tokens(&mut paths, ms(300));
-    assert!(paths.on_response(token_for(&sent, path(1)), path(1), ms(340)));
+    assert!(paths.on_response(token_for(&sent, path(1)), seen(), path(1), ms(340)));
     assert_eq!((paths.verdict(ms(450)), paths.current(), paths.moves()), (Some(path(2)), path(1), 2));
 }
 
@@ -95,7 +100,7 @@ fn where_both_answer_the_new_path_is_taken_only_if_it_is_faster_by_a_fifth_and_t
         answers.sort_by_key(|(at, _)| *at);
         let mut left = None;
         for (at, from) in answers {
-            paths.on_response(token_for(&sent, from), from, ms(at));
+            paths.on_response(token_for(&sent, from), seen(), from, ms(at));
             left = left.or(paths.verdict(ms(at)));
         }
         if theirs > 150 || moves {
@@ -125,8 +130,8 @@ fn the_responder_takes_the_way_that_the_initiator_goes_on_to_take_where_both_wor
                 paths.on_silence(PTO, at);
             }
             let sent = tokens(&mut paths, at);
-            assert!(paths.on_response(token_for(&sent, current), current, at + PTO / 5));
-            assert!(paths.on_response(token_for(&sent, other), other, at + PTO / 5));
+            assert!(paths.on_response(token_for(&sent, current), seen(), current, at + PTO / 5));
+            assert!(paths.on_response(token_for(&sent, other), seen(), other, at + PTO / 5));
             assert_eq!(paths.verdict(at + PTO / 5).is_some(), turn == 1 && moves == 1, "{role:?}, {turn}");
         }
         assert_eq!((paths.moves(), paths.current() == path(2)), (moves, moves == 1), "{role:?}");
@@ -139,7 +144,7 @@ fn a_question_from_where_the_peer_was_is_answered_and_no_reason_to_ask_back() {
     paths.on_received(path(2), NEWEST, PTO, START);
     let sent = tokens(&mut paths, START);
     for at in [path(1), path(2)] {
-        assert!(paths.on_response(token_for(&sent, at), at, ms(20)));
+        assert!(paths.on_response(token_for(&sent, at), seen(), at, ms(20)));
     }
     assert_eq!(paths.verdict(ms(20)), None);
     for (asks_only, challenges) in [(true, 0), (false, 2)] {
@@ -158,7 +163,7 @@ fn a_port_that_a_nat_has_forgotten_is_not_kept_in_reserve_and_another_address_is
         let moved = Path { remote: remote.parse().unwrap(), ..path(1) };
         paths.on_received(moved, NEWEST, PTO, START);
         let sent = tokens(&mut paths, START);
-        assert!(paths.on_response(token_for(&sent, moved), moved, ms(20)));
+        assert!(paths.on_response(token_for(&sent, moved), seen(), moved, ms(20)));
         assert_eq!((paths.verdict(ms(150)), paths.current()), (Some(path(1)), moved));
         assert_eq!(paths.others.len(), kept, "{remote}");
     }
@@ -171,7 +176,10 @@ fn an_answer_with_another_token_proves_nothing() {
     let sent = tokens(&mut paths, START);
     let mut token = token_for(&sent, path(2));
     token[7] ^= 1;
-    assert!(!paths.on_response(token, path(2), ms(10)) && !paths.on_response([0; 8], path(2), ms(10)));
+    assert!(
+        !paths.on_response(token, seen(), path(2), ms(10))
+            && !paths.on_response([0; 8], seen(), path(2), ms(10))
+    );
     assert_eq!((paths.verdict(ms(9999)), paths.current()), (None, path(1)));
 }
 
@@ -209,8 +217,8 @@ fn four_candidates_are_kept_and_the_oldest_that_proved_nothing_goes_first() {
     let sent = tokens(&mut paths, START);
     assert_eq!(sent.len(), 5);
     // Both work, so that it is in reserve.
-    paths.on_response(token_for(&sent, path(1)), path(1), ms(5));
-    paths.on_response(token_for(&sent, path(2)), path(2), ms(5));
+    paths.on_response(token_for(&sent, path(1)), seen(), path(1), ms(5));
+    paths.on_response(token_for(&sent, path(2)), seen(), path(2), ms(5));
     assert_eq!(paths.verdict(ms(5)), None);
     for n in 6..200 {
         paths.on_received(path(n), NEWEST, PTO, ms(10));
@@ -228,7 +236,7 @@ fn a_path_that_falls_silent_makes_the_others_be_asked_and_the_systems_choice_of_
     assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [path(1), open]);
     // What comes back tells which address it was.
     let chosen = Path { local_ip: Some([10, 1, 0, 9].into()), ..open };
-    assert!(paths.on_response(token_for(&sent, open), chosen, ms(40)));
+    assert!(paths.on_response(token_for(&sent, open), seen(), chosen, ms(40)));
     assert_eq!((paths.verdict(ms(150)), paths.current()), (Some(path(1)), chosen));
 }
 
@@ -242,7 +250,7 @@ fn the_systems_choice_of_address_is_no_second_path_where_it_is_the_one_in_use() 
         assert_eq!(sent.len(), 2, "silence {silence}");
         // The answer to the other challenge is lost, and the verdict is the same.
         let open = Path { local_ip: None, ..path(1) };
-        assert!(paths.on_response(token_for(&sent, open), path(1), ms(at + 40)));
+        assert!(paths.on_response(token_for(&sent, open), seen(), path(1), ms(at + 40)));
         assert_eq!((paths.verdict(ms(at + 150)), paths.current()), (None, path(1)));
         assert_eq!((paths.others.len(), paths.deadline(), paths.moves()), (0, Moment::NEVER, 0));
     }
@@ -256,7 +264,7 @@ fn one_path_is_known_once_however_its_address_was_learnt() {
     paths.on_received(other, NEWEST, PTO, START);
     let sent = tokens(&mut paths, START);
     for at in [path(1), other] {
-        assert!(paths.on_response(token_for(&sent, at), at, ms(20)));
+        assert!(paths.on_response(token_for(&sent, at), seen(), at, ms(20)));
     }
     assert_eq!((paths.verdict(ms(20)), paths.others.len()), (None, 1));
     // The address in use goes, and a packet comes along what is in reserve.
@@ -269,7 +277,7 @@ fn one_path_is_known_once_however_its_address_was_learnt() {
     let sent = tokens(&mut paths, ms(40));
     let open = Path { local_ip: None, ..other };
     assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [other, path(1), open]);
-    assert!(paths.on_response(token_for(&sent, open), path(1), ms(60)));
+    assert!(paths.on_response(token_for(&sent, open), seen(), path(1), ms(60)));
     assert_eq!(paths.others.iter().map(|place| place.path).collect::<Vec<_>>(), [path(1)]);
 }
 
@@ -277,13 +285,13 @@ fn one_path_is_known_once_however_its_address_was_learnt() {
 fn one_challenge_of_a_packet_is_answered_along_its_way_and_four_wait() {
     let mut paths = paths();
     for n in 2..9 {
-        paths.on_challenge([n; 8], path(n), 41);
+        paths.on_challenge([n; 8], path(n), 41, START);
     }
     let answers: Vec<_> =
         (2..6).map(|n| (path(n), Frame::PathResponse { token: [n; 8], observed: path(n).remote })).collect();
     assert_eq!(poll(&mut paths, START), answers);
     // Less than a third of the answer came.
-    paths.on_challenge([9; 8], path(9), 15);
+    paths.on_challenge([9; 8], path(9), 15, START);
     assert_eq!((poll(&mut paths, START), paths.deadline()), (vec![], Moment::NEVER));
 }
 
@@ -296,6 +304,50 @@ fn a_path_that_the_handshake_did_not_prove_is_asked_and_holds_back_meanwhile() {
     let sent = tokens(&mut paths, START);
     assert_eq!(paths.room(), 264 - 41);
     assert!(!paths.take(224) && paths.take(223));
-    assert!(paths.on_response(token_for(&sent, path(1)), path(1), ms(30)));
+    assert!(paths.on_response(token_for(&sent, path(1)), seen(), path(1), ms(30)));
     assert!(paths.is_validated() && paths.room() == u64::MAX && paths.moves() == 0);
+}
+
+/// The current path's challenges that leave, all answered with `observed`.
+fn answer(paths: &mut Paths, observed: SocketAddr, now: Moment) -> usize {
+    let sent = tokens(paths, now);
+    for (to, token) in &sent {
+        assert!(paths.on_response(*token, observed, *to, now));
+    }
+    sent.len()
+}
+
+#[test]
+fn where_the_peer_sees_this_side_is_asked_again_when_it_may_be_elsewhere_and_that_ends() {
+    let elsewhere = SocketAddr::from(([198, 51, 100, 8], 7000));
+    let mut paths = paths();
+    // What was never asked is not told, and so not wrong.
+    paths.on_challenge([1; 8], path(1), 41, START);
+    paths.ask_where_seen(START);
+    assert_eq!((answer(&mut paths, seen(), START), paths.observed()), (0, None));
+    paths.current.probe(START);
+    assert_eq!((answer(&mut paths, seen(), START), paths.observed()), (1, Some(seen())));
+    // The peer has doubts, a while later: a NAT between the two may be another one.
+    paths.on_challenge([2; 8], path(1), 41, ms(6_000));
+    assert_eq!((answer(&mut paths, elsewhere, ms(6_000)), paths.observed()), (1, Some(elsewhere)));
+    // It asks again, as it was asked, and along a way that is not in use.
+    paths.on_challenge([3; 8], path(1), 41, ms(6_010));
+    paths.on_challenge([4; 8], path(2), 41, ms(20_000));
+    assert_eq!(answer(&mut paths, seen(), ms(20_000)), 0);
+    // This side's system has another way out.
+    paths.ask_where_seen(ms(20_001));
+    assert_eq!((answer(&mut paths, seen(), ms(20_001)), paths.observed()), (1, Some(seen())));
+    // What was seen of an address that is gone says nothing.
+    assert!(paths.on_local_ip_gone([10, 1, 0, 1].into()));
+    assert_eq!(paths.observed(), None);
+}
+
+#[test]
+fn what_the_peer_saw_on_another_path_is_not_told_of_the_one_in_use() {
+    let mut paths = paths();
+    paths.on_received(path(2), NEWEST, PTO, START);
+    let sent = tokens(&mut paths, START);
+    assert!(paths.on_response(token_for(&sent, path(2)), seen(), path(2), ms(40)));
+    assert_eq!(paths.observed(), None);
+    assert_eq!((paths.verdict(ms(150)), paths.observed()), (Some(path(1)), Some(seen())));
 }
