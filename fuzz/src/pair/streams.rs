@@ -13,7 +13,8 @@ pub(super) const WRITTEN_MAX: usize = 1 << 19;
 pub(super) const MEMORY_MAX: usize = 2 * (2 * WRITTEN_MAX + 64 * 2 * 16 * 1024);
 /// Streams that a side may have open (protocol section 5).
 const OPEN_MAX: usize = 64;
-const LENGTHS: [usize; 8] = [0, 1, 100, 1_161, 5_000, 16_384, 60_000, STREAM_BUFFER_MAX / 2 + 1];
+/// The last but one is more than the credit that a stream begins with (256 KiB).
+const LENGTHS: [usize; 9] = [0, 1, 100, 1_161, 5_000, 16_384, 60_000, 300_000, STREAM_BUFFER_MAX / 2 + 1];
 
 /// The streams of one side.
 #[derive(Default)]
@@ -90,8 +91,21 @@ impl Pair {
     /// One operation on streams.
     pub(super) fn on_streams(&mut self, operation: u8, input: &mut Input<'_>) {
         let who = usize::from(input.byte() & 1);
-        match operation % 8 {
+        match operation % 10 {
             0 | 1 => self.open(who, input.byte()),
+            8 => {
+                let (kind, count) = (input.byte(), input.byte());
+                (0..count).for_each(|_| self.open(who, kind));
+            }
+            9 => {
+                let len = LENGTHS[usize::from(input.byte()) % LENGTHS.len()];
+                for index in 0..self.sides[who].streams.list.len() {
+                    if self.sides[who].streams.list[index].is_open() {
+                        self.write(who, index, len);
+                        self.finish(who, index);
+                    }
+                }
+            }
             2 | 3 => {
                 if let Some(index) = input.index(self.sides[who].streams.list.len()) {
                     self.write(who, index, LENGTHS[usize::from(input.byte()) % LENGTHS.len()]);
