@@ -186,6 +186,10 @@ impl Link {
         ms(now.wall).saturating_sub(ms(self.brokers_time(now)))
     }
 
+    pub(crate) fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     pub(crate) fn poll_output(&mut self) -> Option<LinkOutput> {
         self.outputs.pop_front()
     }

@@ -41,7 +41,13 @@ pub(super) enum Asked {
 }
 
 impl Engine {
+    #[inline]
     pub(super) fn settle_link(&mut self, now: Now) -> bool {
+        // Mostly there is nothing, and this is asked for each packet.
+        (self.link.has_output() || !self.calls_made.is_empty()) && self.take_from_link(now)
+    }
+
+    fn take_from_link(&mut self, now: Now) -> bool {
         let mut moved = false;
         if !self.calls_made.is_empty() {
             let end = now.after(CALL_PATIENCE);

@@ -83,6 +83,7 @@ impl Engine {
     }
 
     /// What changed of contacts goes to the disk, before any datagram.
+    #[inline]
     pub(super) fn settle_contacts(&mut self) -> bool {
         let mut moved = false;
         while let Some(contact) = self.endpoint.poll_contact() {
