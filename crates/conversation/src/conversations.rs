@@ -144,6 +144,12 @@ impl Conversations {
         conversation.loaded(rows, &mut self.out)
     }
 
+    /// Whether nothing of what can be polled here is there.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// The next thing to do; to be called until there is none.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.out.poll_effect()

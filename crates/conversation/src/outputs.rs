@@ -96,6 +96,18 @@ impl Outputs {
         BatchId(self.next_batch)
     }
 
+    /// Whether there is nothing to poll.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sends.is_empty()
+            && self.events.is_empty()
+            && self.writes.is_empty()
+            && self.marks.is_empty()
+            && self.loads.is_empty()
+            && self.first.is_empty()
+            && self.rewound.is_empty()
+    }
+
     /// Another epoch is needed with `peer`.
     pub(crate) fn rewound(&mut self, peer: PeerId) {
         self.rewound.push(peer);
@@ -268,9 +280,11 @@ mod tests {
                 out.send(to, Receipt::KIND, &receipt(upto));
             }
             out.drop_sends(ANN);
+            assert!(!out.is_empty());
             let body = p2pchat_proto::codec::encode(&receipt(round + 1)).unwrap();
             assert_eq!(out.poll_send(), Some(Outgoing { to: BEN, kind: Receipt::KIND, body: &body }));
             assert_eq!(out.poll_send(), None);
+            assert!(out.is_empty());
         }
         assert!(out.bodies.capacity() <= BODIES_KEPT);
     }

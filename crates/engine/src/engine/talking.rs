@@ -221,7 +221,13 @@ impl Engine {
         }
     }
 
+    #[inline]
     pub(super) fn settle_conversations(&mut self, now: Now) -> bool {
+        // Asked in every turn, and mostly quiet in the last one.
+        !self.conversations.is_quiet() && self.take_from_conversations(now)
+    }
+
+    fn take_from_conversations(&mut self, now: Now) -> bool {
         let mut moved = false;
         while let Some(peer) = self.conversations.poll_rewound() {
             self.conversations.renew(peer, DeviceEpoch(self.rng.random()));
