@@ -119,6 +119,28 @@ fn after_some_minutes_of_outage_both_are_back_within_ten_seconds() {
     }
 }
 
+/// For how long a NAT lets through what comes from where something went: common home routers', and less than
+/// RFC 4787 asks for.
+const FILTER: Duration = Duration::from_secs(30);
+
+#[test]
+fn without_the_broker_a_filter_on_the_way_is_never_left_to_close() {
+    for seed in 0..10 {
+        let mut world = met(seed, false);
+        let [alice, bob] = [ALICE, BOB].map(|who| world.people[who].address.ip());
+        world.net.partition(alice, bob, true);
+        world.run_for(MINUTE);
+        let (mut sent, mut silent) = (world.people[ALICE].datagrams, Duration::ZERO);
+        for _ in 0..40 * 60 {
+            world.run_for(SECOND);
+            let now = world.people[ALICE].datagrams;
+            silent = if now > sent { Duration::ZERO } else { silent + SECOND };
+            assert!(silent < FILTER, "seed {seed}: nothing sent for {silent:?}");
+            sent = now;
+        }
+    }
+}
+
 #[test]
 fn whoever_gets_to_another_network_tries_again_at_once() {
     for seed in 0..20 {

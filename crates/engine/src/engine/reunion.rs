@@ -22,6 +22,9 @@ const BROKER_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Tries with such pauses: ten minutes, as each lasts [`p2pchat_session::DIAL_GIVE_UP`].
 const TRIES_OFTEN: u32 = 36;
+/// Longest pause after those, where no broker can bring the two together: with the try before it less than the
+/// shortest time for which filters commonly stay open (30 s), so that whoever begins anew still comes through.
+const PAUSE_LATER: Duration = Duration::from_secs(25);
 
 /// Somebody who is looked for where they were last.
 pub(super) struct Reunion {
@@ -275,8 +278,11 @@ impl Engine {
     /// Backs off, not in step with the other side.
     fn look_later(&mut self, peer: PeerId, now: Now) {
         let Some(reunion) = self.reunions.get_mut(&peer) else { return };
-        let often = reunion.failures < TRIES_OFTEN && !self.link.is_ready();
-        let longest = if often { PAUSE_MAX } else { RETRY_MAX };
+        let longest = match (self.link.is_ready(), reunion.failures < TRIES_OFTEN) {
+            (true, _) => RETRY_MAX,
+            (false, true) => PAUSE_MAX,
+            (false, false) => PAUSE_LATER,
+        };
         let wait = RETRY_FIRST.saturating_mul(1 << reunion.failures.min(6)).min(longest);
         let early = wait.mul_f64(self.rng.random_range(0.0..0.5));
         reunion.failures = reunion.failures.saturating_add(1);
