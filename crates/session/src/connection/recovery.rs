@@ -30,6 +30,8 @@ const PUT_OFF: u32 = 2;
 /// even if a machine that slept took its sleep for a round trip, and that one arrives within 3 s after
 /// an outage or a sleep of the peer.
 const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(2);
+/// How much later than it was due something is done by who slept (our choice: no load delays it that long).
+const SLEPT_AFTER: Duration = Duration::from_secs(2);
 /// Packets in flight that are looked through for the content of a probe.
 const REPEATED_MAX: usize = 64;
 /// Sent packets that are kept. More are only there when the peer takes and does not acknowledge;
@@ -75,6 +77,8 @@ pub(crate) struct Recovery {
     reordering: Reordering,
     /// When the first round-trip time was measured.
     measured: Option<Moment>,
+    /// What was sent before was on its way while this side slept.
+    awake_since: Moment,
     /// When the oldest packet that was overtaken counts as lost by time.
     loss_at: Option<Moment>,
     /// When the newest packet that asks was sent.
@@ -111,6 +115,7 @@ impl Recovery {
             path_start: 0,
             reordering: Reordering::new(),
             measured: None,
+            awake_since: Moment::ZERO,
             loss_at: None,
             last_asked: Moment::ZERO,
             last_probe: Moment::ZERO,
@@ -227,6 +232,7 @@ impl Recovery {
         if ack.largest >= self.sent.next_number() {
             return Err(AckOfUnsent);
         }
+        self.note_sleep(now);
         let probe = self.mtu.probe_number();
         if probe.is_some_and(|probe| ack.ranges().any(|range| range.contains(&probe))) {
             self.mtu.on_probe_arrived(now);
@@ -274,7 +280,7 @@ impl Recovery {
                 }
             }
         }
-        if let Some(at) = largest_at.filter(|_| newly_asked) {
+        if let Some(at) = largest_at.filter(|at| newly_asked && *at >= self.awake_since) {
             self.rtt.on_sample(now.saturating_since(at), ack.delay);
             self.measured.get_or_insert(now);
             self.reordering.on_progress(self.rtt.assumed(), now);
@@ -340,8 +346,17 @@ impl Recovery {
         (self.sent.in_flight > 0 && self.probes == 0).then(|| self.probe_at())
     }
 
+    /// What is due is done in time by who is awake. How long the answer to something from before a sleep took
+    /// says nothing of the path, and would slow down everything that is reckoned from it.
+    fn note_sleep(&mut self, now: Moment) {
+        if self.deadline().is_some_and(|due| now.saturating_since(due) > SLEPT_AFTER) {
+            self.awake_since = now;
+        }
+    }
+
     /// The timer expired: finds losses, or asks for probes.
     pub(crate) fn on_timeout(&mut self, now: Moment, settle: &mut impl FnMut(Outcome, &Content)) -> Expired {
+        self.note_sleep(now);
         if self.loss_at.is_some() {
             self.detect_losses(now, settle);
             return Expired::Losses;

@@ -300,3 +300,36 @@ fn a_user_who_never_stops_writing_puts_the_first_probe_off_by_one_timeout_and_no
     send(&mut recovery, at(now + 50_000));
     assert_eq!(recovery.deadline(), Some(at(now + 50_000) + recovery.rtt.pto().min(PROBE_INTERVAL_MAX)));
 }
+
+#[test]
+fn a_round_trip_that_took_a_sleep_is_no_sample_and_one_over_a_slow_path_is() {
+    let measured = || {
+        let mut recovery = recovery();
+        send(&mut recovery, at(0));
+        acknowledge(&mut recovery, &[0], at(100)).unwrap();
+        send(&mut recovery, at(1_000));
+        recovery
+    };
+    let srtt = |recovery: &Recovery| recovery.rtt.smoothed().unwrap().as_millis();
+    // What waited in the socket is read before the timer runs, or after it.
+    let mut slept = measured();
+    assert_eq!(acknowledge(&mut slept, &[1], at(21_000)), Ok((vec![1], vec![])));
+    assert_eq!(srtt(&slept), 100);
+    let mut slept = measured();
+    assert_eq!(slept.on_timeout(at(21_000), &mut |_, _| {}), Expired::Probe);
+    acknowledge(&mut slept, &[1], at(21_001)).unwrap();
+    assert_eq!(srtt(&slept), 100);
+    // What is sent afterwards counts again.
+    let number = send(&mut slept, at(22_000));
+    acknowledge(&mut slept, &[number], at(22_900)).unwrap();
+    assert_eq!(srtt(&slept), 200);
+    // Whoever is awake asks again and again meanwhile.
+    let mut slow = measured();
+    while let Some(due) = slow.deadline().filter(|due| *due < at(5_000)) {
+        slow.on_timeout(due, &mut |_, _| {});
+        slow.probes = 0;
+        slow.last_probe = due;
+    }
+    acknowledge(&mut slow, &[1], at(5_000)).unwrap();
+    assert_eq!(srtt(&slow), 587);
+}
