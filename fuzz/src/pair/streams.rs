@@ -305,11 +305,12 @@ impl Pair {
         }
     }
 
-    /// Every stream ends behind what was written to it.
+    /// Every stream ends behind what was written to it, unless it is refused: that its opener has to hear.
     pub(super) fn finish_all(&mut self) {
         for who in 0..2 {
             for index in 0..self.sides[who].streams.list.len() {
-                if self.sides[who].is_live() && self.sides[who].streams.list[index].is_open() {
+                let stream = &self.sides[who].streams.list[index];
+                if self.sides[who].is_live() && stream.is_open() && stream.refused.is_none() {
                     self.finish(who, index);
                 }
             }
