@@ -63,8 +63,9 @@ const BEFORE_KEYS: Duration = Duration::from_millis(1);
 
 /// Long enough for keys that talked to be renewed (120 s).
 const KEYS_LAST: Duration = Duration::from_secs(130);
-/// When keys are renewed that were due before the line became good: twice the silence that ends a session.
-const RENEWED_WITHIN: Duration = Duration::from_secs(60);
+/// When a line that became good has given back what it kept from the two, keys that were due among it: twice the
+/// silence that ends a session.
+const RESTORED_WITHIN: Duration = Duration::from_secs(60);
 
 const LENGTHS: [usize; 16] =
     [0, 1, 2, 16, 100, 500, 1_000, 1_150, 1_163, 1_200, 2_400, 5_000, 20_000, BODY_MAX, BODY_MAX + 1, 7];
@@ -186,6 +187,7 @@ impl Pair {
         }
         let operation = operation % 18;
         // What is said changes no line.
+        let good_since = self.good_since;
         if operation > 2 {
             self.good_since = None;
         }
@@ -236,7 +238,10 @@ impl Pair {
                 self.deliver_all();
             }
             13 => match input.byte() {
-                0xf0.. => self.run_until(self.now + KEYS_LAST, |_| false),
+                0xf0.. => {
+                    self.good_since = good_since;
+                    self.run_until(self.now + KEYS_LAST, |_| false);
+                }
                 exponent => self.wait(Duration::from_millis(1 << (exponent % 16))),
             },
             14 => {
@@ -430,10 +435,16 @@ impl Pair {
                 match reason {
                     EndReason::ClosedHere => assert!(me.closed),
                     EndReason::ClosedByPeer(_) => assert!(other.closed),
-                    EndReason::Lost => assert!(me.up),
+                    EndReason::Lost => {
+                        let alone = other.ended.is_some() || other.closed;
+                        assert!(me.up && (alone || good_for < RESTORED_WITHIN), "lost over a good line");
+                    }
                     // The line may have been bad, and the machine have slept, in the middle of a rekey.
                     EndReason::KeysUsedUp => {
-                        assert!(me.up && good_for < RENEWED_WITHIN, "keys were not renewed over a good line");
+                        assert!(
+                            me.up && good_for < RESTORED_WITHIN,
+                            "keys were not renewed over a good line"
+                        );
                     }
                     EndReason::HandshakeTimedOut => assert!(!me.up),
                     EndReason::PeerMisbehaved(how) => panic!("the line made an honest peer guilty: {how}"),
