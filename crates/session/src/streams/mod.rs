@@ -18,7 +18,6 @@ pub(crate) mod reassembly;
 pub(crate) mod send;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use p2pchat_crypto::Role;
 use p2pchat_proto::Moment;
@@ -99,7 +98,8 @@ impl From<&StreamHeader> for StreamRange {
 /// The streams of one session.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    streams: BTreeMap<StreamId, Stream>,
+    /// Those that exist from the start, by number, which is by priority.
+    lasting: [Stream; 2],
     pub(crate) opened: Opened,
     /// What the peer may send in all.
     grant: Grant,
@@ -119,17 +119,14 @@ struct Stream {
 
 impl Streams {
     pub(crate) fn new(role: Role) -> Self {
-        let stream = |id| {
-            let stream = Stream {
-                send: SendStream::new(id, STREAM_WINDOW),
-                reassembly: Reassembly::default(),
-                bodies: BodyReader::default(),
-                grant: Grant::new(STREAM_WINDOW),
-            };
-            (id, stream)
+        let stream = |id| Stream {
+            send: SendStream::new(id, STREAM_WINDOW),
+            reassembly: Reassembly::default(),
+            bodies: BodyReader::default(),
+            grant: Grant::new(STREAM_WINDOW),
         };
         Self {
-            streams: [StreamId::CONTROL, StreamId::CONVERSATION].map(stream).into(),
+            lasting: [StreamId::CONTROL, StreamId::CONVERSATION].map(stream),
             opened: Opened::new(role),
             grant: Grant::with_step(SESSION_WINDOW, SESSION_STEP),
             sent: 0,
@@ -139,12 +136,12 @@ impl Streams {
 
     /// Both halves of every stream, and its bodies.
     pub(crate) fn each(&self) -> impl Iterator<Item = (&SendStream, &Reassembly, &BodyReader)> {
-        self.streams.values().map(|stream| (&stream.send, &stream.reassembly, &stream.bodies))
+        self.lasting.iter().map(|stream| (&stream.send, &stream.reassembly, &stream.bodies))
     }
 
     /// Takes a body for sending.
     pub(crate) fn write(&mut self, id: StreamId, kind: u8, body: &[u8]) -> Result<(), SendError> {
-        let stream = self.streams.get_mut(&id).ok_or(SendError::NoStream)?;
+        let stream = self.lasting.get_mut(place(id)).ok_or(SendError::NoStream)?;
         let header = body::header(kind, body.len()).ok_or(SendError::TooLong)?;
         if !stream.send.has_room(header.len().saturating_add(body.len())) {
             return Err(SendError::Full);
@@ -157,7 +154,7 @@ impl Streams {
     /// Takes a short body of the session's own, which no full stream may hold up. The session has at
     /// most one of them on its way.
     pub(crate) fn write_own<const N: usize>(&mut self, id: StreamId, kind: u8, body: &[u8; N]) {
-        if let (Some(stream), Some(header)) = (self.streams.get_mut(&id), body::header(kind, N)) {
+        if let (Some(stream), Some(header)) = (self.lasting.get_mut(place(id)), body::header(kind, N)) {
             stream.send.write(&header);
             stream.send.write(body);
         }
@@ -165,7 +162,7 @@ impl Streams {
 
     /// Bytes that could leave now if the window allowed it.
     pub(crate) fn sendable(&self) -> Sendable {
-        let (lost, fresh) = self.streams.values().fold((0u64, 0u64), |(lost, fresh), stream| {
+        let (lost, fresh) = self.lasting.iter().fold((0u64, 0u64), |(lost, fresh), stream| {
             (lost.saturating_add(stream.send.lost_bytes()), fresh.saturating_add(stream.send.fresh_bytes()))
         });
         let credit = self.max.saturating_sub(self.sent);
@@ -187,13 +184,13 @@ impl Streams {
             let (groups, bulk): (Waiting, Waiting) = self.opened.outgoing.waiting();
             groups.lost > 0 || bulk.lost > 0
         };
-        self.streams.values().any(|stream| stream.send.lost_bytes() > 0)
+        self.lasting.iter().any(|stream| stream.send.lost_bytes() > 0)
             || (!self.opened.outgoing.is_empty() && opened())
     }
 
     /// Whether what is sent on a stream goes before bulk.
     pub(crate) fn is_urgent(&self, id: StreamId) -> bool {
-        self.streams.contains_key(&id) || self.opened.outgoing.is_group(id)
+        self.lasting.get(place(id)).is_some() || self.opened.outgoing.is_group(id)
     }
 
     /// Appends a `Stream` frame of at most `room` bytes, from the first stream by priority that has
@@ -204,7 +201,7 @@ impl Streams {
             return None;
         }
         let credit = self.max.saturating_sub(self.sent);
-        for stream in self.streams.values_mut() {
+        for stream in &mut self.lasting {
             if let Some(chunk) = stream.send.next_chunk(room, credit) {
                 chunk.header.encode(out);
                 stream.send.copy(&chunk.header, out);
@@ -232,14 +229,14 @@ impl Streams {
     /// The peer gets no more credit for messages while this is so. Everything else flows: keys are
     /// renewed, receipts and files come and go.
     pub(crate) fn withhold_credit(&mut self, withheld: bool) {
-        if let Some(stream) = self.streams.get_mut(&StreamId::CONVERSATION) {
+        if let Some(stream) = self.lasting.get_mut(place(StreamId::CONVERSATION)) {
             stream.grant.withhold(withheld);
         }
     }
 
     /// Whether the peer has to be told of credit.
     pub(crate) fn has_grants(&self) -> bool {
-        self.grant.tell || self.streams.values().any(|stream| stream.grant.tell) || self.opened.has_news()
+        self.grant.tell || self.lasting.iter().any(|stream| stream.grant.tell) || self.opened.has_news()
     }
 
     /// Appends what is to be told of credit, at most `room` bytes; answers whether it was anything.
@@ -259,9 +256,10 @@ impl Streams {
         if self.grant.tell {
             self.grant.tell = !write(Frame::MaxData { max: self.grant.max });
         }
-        for (id, stream) in &mut self.streams {
+        for stream in &mut self.lasting {
             if stream.grant.tell {
-                stream.grant.tell = !write(Frame::MaxStreamData { stream: *id, max: stream.grant.max });
+                stream.grant.tell =
+                    !write(Frame::MaxStreamData { stream: stream.send.id(), max: stream.grant.max });
             }
         }
         self.opened.write_grants(&mut write);
@@ -271,7 +269,7 @@ impl Streams {
     /// A packet that granted credit was lost: every limit beyond the first is told again.
     pub(crate) fn on_grants_lost(&mut self) {
         self.grant.on_lost();
-        self.streams.values_mut().for_each(|stream| stream.grant.on_lost());
+        self.lasting.iter_mut().for_each(|stream| stream.grant.on_lost());
         self.opened.on_grants_lost();
     }
 
@@ -280,7 +278,7 @@ impl Streams {
     }
 
     pub(crate) fn on_max_stream_data(&mut self, id: StreamId, max: u64) -> Result<(), Misbehaviour> {
-        match self.streams.get_mut(&id) {
+        match self.lasting.get_mut(place(id)) {
             Some(stream) => stream.send.on_credit(max),
             None => self.opened.on_max_stream_data(id, max)?,
         }
@@ -288,14 +286,14 @@ impl Streams {
     }
 
     pub(crate) fn on_acked(&mut self, range: StreamRange) {
-        match self.streams.get_mut(&range.stream) {
+        match self.lasting.get_mut(place(range.stream)) {
             Some(stream) => stream.send.on_acked(range),
             None => self.opened.on_acked(range),
         }
     }
 
     pub(crate) fn on_lost(&mut self, range: StreamRange) {
-        match self.streams.get_mut(&range.stream) {
+        match self.lasting.get_mut(place(range.stream)) {
             Some(stream) => stream.send.on_lost(range),
             None => self.opened.on_lost(range),
         }
@@ -310,7 +308,7 @@ impl Streams {
         bytes: &[u8],
         complete: &mut impl FnMut(u8, Vec<u8>),
     ) -> Result<Taken, Misbehaviour> {
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.lasting.get_mut(place(id)) else {
             let mark = if fin { Mark::Fin } else { Mark::None };
             let range =
                 StreamRange { stream: id, offset, len: u32::try_from(bytes.len()).unwrap_or(u32::MAX), mark };
@@ -342,7 +340,7 @@ impl Streams {
 
     /// Takes a `Reset`; the streams that exist from the start cannot be given up.
     pub(crate) fn on_reset(&mut self, id: StreamId, code: u64, final_size: u64) -> Result<(), Misbehaviour> {
-        if self.streams.contains_key(&id) {
+        if self.lasting.get(place(id)).is_some() {
             return Err(Misbehaviour::StreamEnded);
         }
         self.opened.on_reset(id, code, final_size, &mut self.grant)
@@ -355,11 +353,16 @@ impl Streams {
 
     /// Gives up one of this side's streams, or refuses more of one of the peer's.
     pub(crate) fn reset(&mut self, id: StreamId, code: u64) -> Result<(), StreamError> {
-        if self.streams.contains_key(&id) {
+        if self.lasting.get(place(id)).is_some() {
             return Err(StreamError::NoStream);
         }
         self.opened.reset(id, code, &mut self.grant)
     }
+}
+
+/// Where a stream stands among those that exist from the start, if it is one.
+fn place(id: StreamId) -> usize {
+    usize::try_from(id.0).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
