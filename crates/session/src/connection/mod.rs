@@ -60,7 +60,7 @@ use self::hints::Hints;
 use self::mtu::{DATAGRAM_SIZE, Mtu};
 use self::path::{Arrival, Paths};
 use self::recovery::{Expired, Outcome, Recovery};
-use self::timers::{ALL, Timer, Timers};
+use self::timers::{Timer, Timers};
 use crate::allowance::Allowance;
 use crate::contact::SecretNews;
 use crate::event::{EndReason, Misbehaviour, SendError, SessionEvent};
@@ -212,7 +212,6 @@ impl Connection {
         }
         connection.recovery.mtu = Mtu::new(connection.paths.current().remote);
         connection.timers.set(Timer::HandshakeGiveUp, Some(start.give_up));
-        connection.update_timers();
         connection
     }
 
@@ -303,43 +302,6 @@ impl Connection {
             return None;
         };
         Some(repeating)
-    }
-
-    /// Does what is due.
-    pub(crate) fn handle_timeout(&mut self, now: Moment) {
-        for timer in ALL {
-            if self.timers.expire(timer, now) {
-                self.on_timer(timer, now);
-            }
-        }
-        self.update_timers();
-    }
-
-    fn on_timer(&mut self, timer: Timer, now: Moment) {
-        match timer {
-            Timer::LossDetection => self.on_loss_timer(now),
-            // These are looked at when the next packet is made.
-            Timer::AckDelay | Timer::Pacing | Timer::Mtu | Timer::FinRepeat => {}
-            Timer::Paths => self.settle_path(now),
-            Timer::KeepAlive => {
-                self.keepalives = self.keepalives.saturating_add(1);
-                self.ping = true;
-            }
-            Timer::Keys => self.attend_keys(now),
-            Timer::Lost => self.on_silence(now),
-            Timer::HandshakeGiveUp => self.finish(Some(EndReason::HandshakeTimedOut)),
-            Timer::IntroductionEnd => {
-                if let Phase::Up { introduction } = &mut self.phase {
-                    *introduction = None;
-                }
-            }
-            Timer::CloseRepeat => {
-                if let Phase::Closing(closing) = &mut self.phase {
-                    closing.due = true;
-                }
-            }
-            Timer::LingerEnd => self.finish(None),
-        }
     }
 
     fn on_loss_timer(&mut self, now: Moment) {
@@ -454,24 +416,6 @@ impl Connection {
         }
     }
 
-    /// Sets the timers that follow from other state.
-    fn update_timers(&mut self) {
-        let fin = match &self.phase {
-            Phase::Confirming(Confirmation::Repeating(repeating)) => repeating.due(),
-            Phase::Confirming(Confirmation::Awaiting { .. }) | Phase::Up { .. } => None,
-            Phase::Closing(_) | Phase::Draining { .. } | Phase::Over => return,
-        };
-        self.timers.set(Timer::FinRepeat, fin);
-        self.timers.set(Timer::LossDetection, self.recovery.deadline());
-        self.timers.set(Timer::Paths, self.path_deadline());
-        self.timers.set(Timer::Mtu, self.mtu_deadline());
-        // What may not leave is no reason to wake up.
-        let may_leave = self.room(DATAGRAM_SIZE).is_some();
-        self.timers.set(Timer::AckDelay, self.acks.deadline().filter(|_| may_leave));
-        self.timers.set(Timer::Pacing, self.recovery.pacer.deadline());
-        self.timers.set(Timer::Keys, self.epochs.deadline());
-    }
-
     pub(crate) fn poll_event(&mut self) -> Option<SessionEvent> {
         self.events.pop_front().or_else(|| self.poll_stream_event())
     }
@@ -526,11 +470,6 @@ impl Connection {
     /// When it came up, if it did.
     pub(crate) const fn up_since(&self) -> Option<Moment> {
         self.up_since
-    }
-
-    /// When [`Self::handle_timeout`] has something to do.
-    pub(crate) fn wakeup(&self) -> Moment {
-        self.timers.next().unwrap_or(Moment::NEVER)
     }
 
     /// Whether it can be forgotten.

@@ -52,7 +52,6 @@ impl Connection {
         if self.paths.on_local_ip_gone(ip) {
             self.begin_path(true, now);
         }
-        self.update_timers();
     }
 
     /// This side has these addresses now.
@@ -107,7 +106,6 @@ impl Connection {
         self.seal_packet(start, out);
         self.recovery.sent.push_aside(size as u64);
         self.recovery.mtu.on_probe(number, size, self.recovery.rtt.pto(), now);
-        self.update_timers();
         Some(self.paths.current().transmit())
     }
 
@@ -116,7 +114,6 @@ impl Connection {
         if self.paths.current().remote == to && self.recovery.mtu.on_refused(bytes, now) {
             self.recovery.on_datagram_size();
         }
-        self.update_timers();
     }
 
     /// When a larger size is to be tried.
@@ -142,7 +139,6 @@ impl Connection {
         self.seal_packet(start, out);
         let size = out.len().saturating_sub(start) as u64;
         self.recovery.sent.push_aside(size);
-        self.update_timers();
         Some(path.transmit())
     }
 

@@ -45,12 +45,10 @@ impl Connection {
         self.attend_keys(now);
         let segment_size = match &mut self.phase {
             Phase::Confirming(Confirmation::Repeating(repeating)) => {
-                let transmit = repeating.take_due(budget, now).map(|(path, fin)| {
+                return repeating.take_due(budget, now).map(|(path, fin)| {
                     out.extend_from_slice(fin);
                     path.transmit()
                 });
-                self.update_timers();
-                return transmit;
             }
             Phase::Up { .. } if self.paths.deadline() <= now => {
                 if let Some(transmit) = self.write_sally(budget, out, now) {
@@ -84,6 +82,20 @@ impl Connection {
         Some(Transmit { segment_size, ..self.paths.current().transmit() })
     }
 
+    /// Whether [`Self::poll_transmit`] may have something after it had; seldom wrong, and then only where it
+    /// says so.
+    pub(crate) fn may_send_more(&self, now: Moment) -> bool {
+        !matches!(self.phase, Phase::Up { .. })
+            || self.ping
+            || self.recovery.probes > 0
+            || self.hints.waits()
+            || self.streams.has_grants()
+            || self.streams.sendable().total() > 0
+            || self.acks.is_due(now)
+            || self.paths.deadline() <= now
+            || self.recovery.mtu.deadline().is_some_and(|at| at <= now)
+    }
+
     /// Appends packets; `None` if there is nothing to say, else the size of a segment where there
     /// are several.
     fn write_packets(
@@ -115,7 +127,6 @@ impl Connection {
             }
             self.recovery.mtu.on_full(now);
         }
-        self.update_timers();
         match count {
             0 => None,
             1 => Some(None),

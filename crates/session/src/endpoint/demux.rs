@@ -60,10 +60,16 @@ impl Endpoint {
             if let Handled::By(id) | Handled::Answered(id) = handled
                 && touched != Some(id)
             {
-                touched.replace(id).into_iter().for_each(|other| self.attend(other));
+                touched.replace(id).into_iter().for_each(|other| self.take_from(other));
             }
         }
-        touched.into_iter().for_each(|id| self.attend(id));
+        touched.into_iter().for_each(|id| self.take_from(id));
+    }
+
+    /// A session got something: its wakeup is asked for when it has nothing more to send.
+    fn take_from(&mut self, id: SessionId) {
+        self.make_ready(id);
+        self.collect(id);
     }
 
     fn count(&mut self, handled: Handled) {
@@ -206,7 +212,7 @@ impl Endpoint {
                 Handled::Answered(id)
             }
             Err(how) => {
-                self.wakeups.remove(&(wakeup, id));
+                self.wakeups.put_off(id, wakeup, Moment::NEVER);
                 self.end(id, EndReason::PeerMisbehaved(how));
                 Handled::Dropped
             }

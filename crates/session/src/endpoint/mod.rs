@@ -9,12 +9,13 @@
 mod demux;
 mod resume;
 mod streams;
+mod wakeups;
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::btree_map::Entry::Vacant;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use p2pchat_crypto::{Identity, Introduction, Role};
@@ -25,6 +26,7 @@ use rand_chacha::ChaCha20Rng;
 
 pub use self::resume::CONTACTS_MAX;
 use self::resume::Contacts;
+use self::wakeups::Wakeups;
 use crate::connection::Connection;
 use crate::connection::congestion::{Controller, Cubic};
 #[cfg(test)]
@@ -79,7 +81,7 @@ pub struct Endpoint {
     by_receiver: BTreeMap<ReceiverId, SessionId>,
     /// Whose INIT or PUNCH carries this ticket.
     by_ticket: BTreeMap<[u8; 8], SessionId>,
-    wakeups: BTreeSet<(Moment, SessionId)>,
+    wakeups: Wakeups,
     /// The wakeup that was slept through last.
     slept_through: Moment,
     /// Sessions that may have something to send, each once.
@@ -113,6 +115,15 @@ struct Entry {
     ready: bool,
 }
 
+impl Entry {
+    fn make_ready(&mut self, id: SessionId, ready: &mut VecDeque<SessionId>) {
+        if !self.ready {
+            self.ready = true;
+            ready.push_back(id);
+        }
+    }
+}
+
 impl Endpoint {
     /// An endpoint without sessions. The same seed and the same calls give the same datagrams.
     pub fn new(config: EndpointConfig, me: Arc<Identity>, seed: [u8; 32], now: Moment) -> Self {
@@ -125,7 +136,7 @@ impl Endpoint {
             sessions: BTreeMap::new(),
             by_receiver: BTreeMap::new(),
             by_ticket: BTreeMap::new(),
-            wakeups: BTreeSet::new(),
+            wakeups: Wakeups::default(),
             slept_through: Moment::NEVER,
             ready: VecDeque::new(),
             events: VecDeque::new(),
@@ -192,12 +203,13 @@ impl Endpoint {
         now: Moment,
     ) -> Result<(), SendError> {
         self.now = now;
-        match self.sessions.get_mut(&session).map(|entry| &mut entry.session) {
-            Some(Session::Connected(connection)) => connection.send(stream, kind, body)?,
-            Some(Session::Initiating(_) | Session::Responding(_)) | None => return Err(SendError::NotUp),
+        let entry = self.sessions.get_mut(&session).ok_or(SendError::NotUp)?;
+        match &mut entry.session {
+            Session::Connected(connection) => connection.send(stream, kind, body)?,
+            Session::Initiating(_) | Session::Responding(_) => return Err(SendError::NotUp),
         }
         // Nothing happened by this, and nothing is awaited for it: there is only more to send.
-        self.make_ready(session);
+        entry.make_ready(session, &mut self.ready);
         Ok(())
     }
 
@@ -272,8 +284,7 @@ impl Endpoint {
         self.now = now;
         self.notice_sleep(now);
         let mut due = Vec::new();
-        while let Some((at, id)) = self.wakeups.first().copied().filter(|(at, _)| *at <= now) {
-            self.wakeups.remove(&(at, id));
+        while let Some(id) = self.wakeups.pop_due(now) {
             due.push(id);
         }
         for id in due {
@@ -308,13 +319,20 @@ impl Endpoint {
                 Session::Responding(responding) => responding.poll_transmit(budget, now, out),
                 Session::Connected(connection) => connection.poll_transmit(max_segments, budget, out, now),
             };
-            if transmit.is_some() {
+            let more = match &entry.session {
+                Session::Connected(connection) if transmit.is_some() => connection.may_send_more(now),
+                Session::Initiating(_) | Session::Responding(_) | Session::Connected(_) => transmit.is_some(),
+            };
+            if more {
                 // Behind the others, so that one session cannot hold them up.
                 self.ready.push_back(id);
+            } else {
+                entry.ready = false;
+                self.settle(id);
+            }
+            if transmit.is_some() {
                 return transmit;
             }
-            entry.ready = false;
-            self.settle(id);
         }
         None
     }
@@ -330,7 +348,7 @@ impl Endpoint {
         if !self.ready.is_empty() || !self.events.is_empty() || !self.contacts.changed.is_empty() {
             return Some(self.now);
         }
-        self.wakeups.first().map(|(at, _)| *at)
+        self.wakeups.first()
     }
 
     /// How a session is; `None` unless it is up.
@@ -378,14 +396,14 @@ impl Endpoint {
     /// Whoever is called long after the time for it has slept. What waits in the socket is old news then,
     /// so every peer is asked at once whether it is still there.
     pub(super) fn notice_sleep(&mut self, now: Moment) {
-        let Some((due, _)) = self.wakeups.first().copied() else { return };
+        let Some(due) = self.wakeups.first() else { return };
         if now.saturating_since(due) >= OVERSLEPT && self.slept_through != due {
             self.slept_through = due;
             self.each_connection(Connection::on_woken);
         }
     }
 
-    /// A session may have changed: it is asked for output, and its events and its wakeup are taken.
+    /// A session may have changed: it is asked for output, and what it tells and its wakeup are taken.
     fn attend(&mut self, id: SessionId) {
         self.make_ready(id);
         self.settle(id);
@@ -393,63 +411,56 @@ impl Endpoint {
 
     /// A session is asked for output.
     fn make_ready(&mut self, id: SessionId) {
-        if let Some(entry) = self.sessions.get_mut(&id)
-            && !entry.ready
-        {
-            entry.ready = true;
-            self.ready.push_back(id);
+        if let Some(entry) = self.sessions.get_mut(&id) {
+            entry.make_ready(id, &mut self.ready);
         }
     }
 
-    /// Takes a session's events and its wakeup, and forgets it if it is over.
+    /// Takes what a session tells and its wakeup.
     fn settle(&mut self, id: SessionId) {
-        self.settle_secrets(id);
+        self.collect(id);
         let Some(entry) = self.sessions.get_mut(&id) else {
             return;
         };
-        let mut moved = None;
-        let wakeup = match &mut entry.session {
+        let wakeup = match &entry.session {
             Session::Initiating(initiating) => initiating.wakeup(&self.unvalidated),
             Session::Responding(responding) => responding.wakeup(&self.unvalidated),
-            Session::Connected(connection) => {
-                moved = connection.take_found().map(|remote| (connection.peer(), remote));
-                while let Some(event) = connection.poll_event() {
-                    if let SessionEvent::Moved { remote, .. } = &event {
-                        moved = Some((connection.peer(), *remote));
-                    }
-                    self.events.push_back((id, event));
-                }
-                if connection.is_over() {
-                    let peer = connection.peer();
-                    let place = connection.proven_remote().filter(|_| connection.up_since().is_some());
-                    self.forget(id);
-                    if let Some(remote) = place {
-                        self.note_place(peer, remote);
-                    }
-                    return;
-                }
-                connection.wakeup()
-            }
+            Session::Connected(connection) => connection.wakeup(),
         };
         if entry.wakeup != wakeup {
-            self.wakeups.remove(&(entry.wakeup, id));
+            self.wakeups.put_off(id, entry.wakeup, wakeup);
             entry.wakeup = wakeup;
-            if wakeup < Moment::NEVER {
-                self.wakeups.insert((wakeup, id));
-            }
-        }
-        if let Some((peer, remote)) = moved {
-            self.note_place(peer, remote);
         }
     }
 
-    /// Takes what a session says of its secrets.
-    fn settle_secrets(&mut self, id: SessionId) {
+    /// Takes what a session says of its secrets, then what happened to it, and forgets it if it is over.
+    fn collect(&mut self, id: SessionId) {
         while let Some(Session::Connected(connection)) =
             self.sessions.get_mut(&id).map(|entry| &mut entry.session)
-            && let Some(news) = connection.poll_news()
         {
-            self.take_news(id, &news);
+            if let Some(news) = connection.poll_news() {
+                self.take_news(id, &news);
+                continue;
+            }
+            let mut moved = connection.take_found();
+            while let Some(event) = connection.poll_event() {
+                if let SessionEvent::Moved { remote, .. } = &event {
+                    moved = Some(*remote);
+                }
+                self.events.push_back((id, event));
+            }
+            let is_over = connection.is_over();
+            if is_over {
+                moved = connection.proven_remote().filter(|_| connection.up_since().is_some());
+            }
+            let moved = moved.map(|remote| (connection.peer(), remote));
+            if is_over {
+                self.forget(id);
+            }
+            if let Some((peer, remote)) = moved {
+                self.note_place(peer, remote);
+            }
+            return;
         }
     }
 
@@ -466,7 +477,7 @@ impl Endpoint {
 
     fn forget(&mut self, id: SessionId) {
         if let Some(entry) = self.sessions.remove(&id) {
-            self.wakeups.remove(&(entry.wakeup, id));
+            self.wakeups.put_off(id, entry.wakeup, Moment::NEVER);
         }
         self.by_receiver.retain(|_, session| *session != id);
         self.by_ticket.retain(|_, session| *session != id);
