@@ -16,6 +16,12 @@ pub(crate) fn header(kind: u8, len: usize) -> Option<[u8; HEADER_LEN]> {
     Some([kind, a, b, c, d])
 }
 
+/// How long the body behind a header is.
+fn announced([_, a, b, c, d]: [u8; HEADER_LEN]) -> Result<usize, TooLong> {
+    let len = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+    if len > BODY_MAX { Err(TooLong) } else { Ok(len) }
+}
+
 /// Cuts a stream's bytes, which come in order and in any pieces, into bodies.
 #[derive(Debug, Default)]
 pub(crate) struct BodyReader {
@@ -41,17 +47,23 @@ impl BodyReader {
         complete: &mut impl FnMut(u8, Vec<u8>),
     ) -> Result<(), TooLong> {
         loop {
+            // Most bodies come whole.
+            if let (0, Some((header, rest))) = (self.header_len, bytes.split_first_chunk())
+                && let Some((body, rest)) = rest.split_at_checked(announced(*header)?)
+            {
+                let [kind, ..] = *header;
+                complete(kind, body.to_vec());
+                bytes = rest;
+                continue;
+            }
             while let Some(place) = self.header.get_mut(self.header_len) {
                 let Some((byte, rest)) = bytes.split_first() else { return Ok(()) };
                 *place = *byte;
                 self.header_len = self.header_len.saturating_add(1);
                 bytes = rest;
             }
-            let [kind, a, b, c, d] = self.header;
-            let len = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-            if len > BODY_MAX {
-                return Err(TooLong);
-            }
+            let [kind, ..] = self.header;
+            let len = announced(self.header)?;
             self.body.reserve_exact(len.saturating_sub(self.body.len()));
             let wanted = len.saturating_sub(self.body.len()).min(bytes.len());
             let (part, rest) = bytes.split_at(wanted);

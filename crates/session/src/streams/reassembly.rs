@@ -63,6 +63,10 @@ impl Reassembly {
         }
         let new = bytes.get(distance(offset, self.next)..).unwrap_or_default();
         deliver(new)?;
+        if self.filled.is_empty() {
+            self.next = end;
+            return Ok(Taken::Yes);
+        }
         self.advance(end);
         while let Some(first) = self.filled.first().cloned().filter(|first| first.start <= self.next) {
             let ready = distance(self.next, first.end);
