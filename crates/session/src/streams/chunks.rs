@@ -1,4 +1,4 @@
-//! What waits to be sent: in one ring, or in the pieces that the user handed over.
+//! What waits to be sent: in one queue, or in the pieces that the user handed over.
 
 use core::fmt;
 use std::collections::VecDeque;
@@ -19,24 +19,37 @@ pub(crate) trait Buffer: Default + fmt::Debug {
     fn copy(&self, from: usize, len: usize, out: &mut Vec<u8>);
 }
 
-/// A ring: every byte is copied into it.
-impl Buffer for VecDeque<u8> {
+/// One byte behind the other: every byte is copied into it.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    bytes: Vec<u8>,
+    /// How many of them the peer has.
+    forgotten: usize,
+}
+
+impl Queue {
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
+impl Buffer for Queue {
     fn len(&self) -> usize {
-        Self::len(self)
+        self.bytes.len().saturating_sub(self.forgotten)
     }
 
     fn forget(&mut self, count: usize) {
-        self.drain(..count.min(Self::len(self)));
+        self.forgotten = self.forgotten.saturating_add(count).min(self.bytes.len());
+        // No more bytes move up than went before them.
+        if self.forgotten >= self.len() {
+            self.bytes.drain(..self.forgotten);
+            self.forgotten = 0;
+        }
     }
 
     fn copy(&self, from: usize, len: usize, out: &mut Vec<u8>) {
-        let (front, back) = self.as_slices();
-        let in_front = front.get(from..).unwrap_or_default();
-        let in_front = in_front.get(..len).unwrap_or(in_front);
-        out.extend_from_slice(in_front);
-        let from_back = from.saturating_sub(front.len());
-        let left = len.saturating_sub(in_front.len());
-        out.extend_from_slice(back.get(from_back..from_back.saturating_add(left)).unwrap_or_default());
+        let there = self.bytes.get(self.forgotten.saturating_add(from)..).unwrap_or_default();
+        out.extend_from_slice(there.get(..len).unwrap_or(there));
     }
 }
 
@@ -111,23 +124,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_and_a_ring_hold_the_same(
+        fn pieces_and_a_queue_hold_the_same(
             operations in proptest::collection::vec((0usize..9_000, 0usize..5_000, 0usize..3_000), 0..40),
         ) {
-            let (mut chunks, mut ring) = (Chunks::default(), VecDeque::new());
+            let (mut chunks, mut queue, mut all) = (Chunks::default(), Queue::default(), Vec::new());
             for (n, (add, forget, from)) in operations.into_iter().enumerate() {
                 let chunk: Vec<u8> = (0..add).map(|byte| (byte * 7 + n) as u8).collect();
-                ring.extend(&chunk);
+                all.extend(&chunk);
+                queue.extend(&chunk);
                 chunks.push(chunk);
-                let forget = forget.min(ring.len());
+                let forget = forget.min(all.len());
+                all.drain(..forget);
                 chunks.forget(forget);
-                Buffer::forget(&mut ring, forget);
-                prop_assert_eq!(chunks.len(), ring.len());
-                let (mut ours, mut expected) = (Vec::new(), Vec::new());
-                let len = ring.len().saturating_sub(from).min(4_000);
-                chunks.copy(from, len, &mut ours);
-                ring.copy(from, len, &mut expected);
-                prop_assert_eq!(ours, expected);
+                queue.forget(forget);
+                prop_assert_eq!((chunks.len(), queue.len()), (all.len(), all.len()));
+                prop_assert!(queue.bytes.len() <= 2 * all.len());
+                let len = all.len().saturating_sub(from).min(4_000);
+                let expected = all.get(from..from + len).unwrap_or_default();
+                let (mut pieces, mut queued) = (Vec::new(), Vec::new());
+                chunks.copy(from, len, &mut pieces);
+                queue.copy(from, len, &mut queued);
+                prop_assert_eq!((&pieces[..], &queued[..]), (expected, expected));
             }
         }
     }

@@ -1,11 +1,9 @@
 //! The sending half of a stream: bytes from the first that the peer may lack.
 
-use std::collections::VecDeque;
-
 use p2pchat_proto::frame::{StreamHeader, StreamId};
 
 use super::StreamRange;
-use super::chunks::{Buffer, Chunks};
+use super::chunks::{Buffer, Chunks, Queue};
 use crate::ranges::Ranges;
 
 /// Bytes that wait on one stream, sent or not, until the peer has them (our choice: sixteen
@@ -14,7 +12,7 @@ pub const SEND_BUFFER_MAX: usize = 1 << 20;
 
 /// Bytes to be sent, being sent, and sent but not acknowledged.
 #[derive(Debug)]
-pub(crate) struct SendStream<B = VecDeque<u8>> {
+pub(crate) struct SendStream<B = Queue> {
     id: StreamId,
     buffer: B,
     /// Offset of the buffer's first byte: everything before is acknowledged.
@@ -112,6 +110,9 @@ impl<B: Buffer> SendStream<B> {
             Some(lost) => (lost.start, lost.end.saturating_sub(lost.start), true),
             None => (self.next, self.fresh_bytes().min(credit), false),
         };
+        if available == 0 {
+            return None;
+        }
         let available = usize::try_from(available).unwrap_or(usize::MAX);
         let header = StreamHeader { stream: self.id, offset, fin: false, len: 0 };
         let header = header.fitted(available, room).filter(|header| header.len > 0)?;
@@ -163,6 +164,7 @@ mod tests {
     use super::*;
     use crate::streams::Mark;
     use proptest::prelude::*;
+    use std::collections::VecDeque;
 
     fn range(chunk: &Chunk) -> StreamRange {
         StreamRange {
@@ -175,7 +177,7 @@ mod tests {
 
     #[test]
     fn nothing_leaves_beyond_the_credit() {
-        let mut stream = SendStream::<VecDeque<u8>>::new(StreamId(1), 10);
+        let mut stream = SendStream::<Queue>::new(StreamId(1), 10);
         stream.write(&[7; 50]);
         assert_eq!(stream.next_chunk(100, 100).map(|chunk| chunk.header.len), Some(10));
         assert_eq!(stream.next_chunk(100, 100), None);
@@ -187,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_was_lost_goes_first_and_costs_no_credit() {
-        let mut stream = SendStream::<VecDeque<u8>>::new(StreamId(1), 100);
+        let mut stream = SendStream::<Queue>::new(StreamId(1), 100);
         stream.write(&[7; 100]);
         let first = stream.next_chunk(54, 100).unwrap();
         stream.on_lost(range(&first));
@@ -197,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_was_acknowledged_meanwhile_is_not_sent_again() {
-        let mut stream = SendStream::<VecDeque<u8>>::new(StreamId(1), 100);
+        let mut stream = SendStream::<Queue>::new(StreamId(1), 100);
         stream.write(&[7; 60]);
         let chunk = stream.next_chunk(100, 100).unwrap();
         stream.on_acked(StreamRange { stream: StreamId(1), offset: 20, len: 20, mark: Mark::None });
@@ -215,7 +217,7 @@ mod tests {
             fates in proptest::collection::vec((any::<bool>(), 6usize..50), 0..200),
         ) {
             let all: Vec<u8> = (0..writes.iter().sum::<usize>()).map(|n| (n % 251) as u8).collect();
-            let mut stream = SendStream::<VecDeque<u8>>::new(StreamId(1), u64::MAX);
+            let mut stream = SendStream::<Queue>::new(StreamId(1), u64::MAX);
             stream.write(&all);
             let mut arrived = vec![None; all.len()];
             let mut on_the_way = VecDeque::new();
