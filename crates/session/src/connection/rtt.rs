@@ -10,43 +10,43 @@ pub const INITIAL_RTT: Duration = Duration::from_millis(333);
 /// Finest step of a timer (RFC 9002 section 6.1.2, kGranularity).
 pub(crate) const GRANULARITY: Duration = Duration::from_millis(1);
 
-/// What is known of the path's round-trip time.
+/// What is known of the path's round-trip time, in nanoseconds: it is reckoned with for every packet.
 #[derive(Debug, Clone, Copy)]
 pub struct RttEstimator {
-    latest: Duration,
-    smoothed: Option<Duration>,
-    variation: Duration,
-    least: Duration,
+    latest: u64,
+    smoothed: Option<u64>,
+    variation: u64,
+    least: u64,
 }
 
 impl RttEstimator {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            latest: INITIAL_RTT,
+            latest: nanos(INITIAL_RTT),
             smoothed: None,
-            variation: Duration::from_millis(166),
-            least: Duration::MAX,
+            variation: nanos(Duration::from_millis(166)),
+            least: u64::MAX,
         }
     }
 
     /// The smoothed round-trip time, once there was a sample.
-    pub const fn smoothed(&self) -> Option<Duration> {
-        self.smoothed
+    pub fn smoothed(&self) -> Option<Duration> {
+        self.smoothed.map(Duration::from_nanos)
     }
 
     /// The smoothed round-trip time, or [`INITIAL_RTT`].
     pub fn assumed(&self) -> Duration {
-        self.smoothed.unwrap_or(INITIAL_RTT)
+        self.smoothed().unwrap_or(INITIAL_RTT)
     }
 
     /// The least round-trip time so far, once there was a sample.
     pub fn least(&self) -> Option<Duration> {
-        self.smoothed.map(|_| self.least)
+        self.smoothed.map(|_| Duration::from_nanos(self.least))
     }
 
     /// How far samples lie from the smoothed one, on average.
     pub const fn variation(&self) -> Duration {
-        self.variation
+        Duration::from_nanos(self.variation)
     }
 
     /// The least was of a path that is no more (RFC 9002 section 5.2).
@@ -56,41 +56,37 @@ impl RttEstimator {
 
     /// The larger of the smoothed and the latest: what loss by time is reckoned from.
     pub(crate) fn slower(&self) -> Duration {
-        self.assumed().max(self.latest)
+        self.assumed().max(Duration::from_nanos(self.latest))
     }
 
     /// Probe timeout without backoff (RFC 9002 section 6.2.1).
     pub fn pto(&self) -> Duration {
-        let spread = self.variation.saturating_mul(4).max(GRANULARITY);
-        self.assumed().saturating_add(spread).saturating_add(ACK_DELAY)
+        let assumed = self.smoothed.unwrap_or(nanos(INITIAL_RTT));
+        let spread = self.variation.saturating_mul(4).max(nanos(GRANULARITY));
+        Duration::from_nanos(assumed.saturating_add(spread).saturating_add(nanos(ACK_DELAY)))
     }
 
     /// Takes the time since the newest packet that was just acknowledged was sent, and how long
     /// the peer says that it held the acknowledgement back.
     pub(crate) fn on_sample(&mut self, sample: Duration, ack_delay: Duration) {
+        let sample = nanos(sample);
         self.latest = sample;
         self.least = self.least.min(sample);
         let Some(smoothed) = self.smoothed else {
             self.smoothed = Some(sample);
-            self.variation = halves(sample);
+            self.variation = sample / 2;
             return;
         };
-        let without_delay = sample.saturating_sub(ack_delay.min(ACK_DELAY));
+        let without_delay = sample.saturating_sub(nanos(ack_delay.min(ACK_DELAY)));
         let adjusted = if without_delay >= self.least { without_delay } else { sample };
         let deviation = smoothed.abs_diff(adjusted);
-        self.variation = weighted(self.variation, deviation, 4);
-        self.smoothed = Some(weighted(smoothed, adjusted, 8));
+        self.variation = self.variation.saturating_mul(3).saturating_add(deviation) / 4;
+        self.smoothed = Some(smoothed.saturating_mul(7).saturating_add(adjusted) / 8);
     }
 }
 
-fn halves(duration: Duration) -> Duration {
-    weighted(duration, Duration::ZERO, 2)
-}
-
-/// `old` moved one `parts`-th of the way to `new`.
-fn weighted(old: Duration, new: Duration, parts: u32) -> Duration {
-    let sum = old.saturating_mul(parts.saturating_sub(1)).saturating_add(new);
-    sum.checked_div(parts).unwrap_or(old)
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -116,7 +112,7 @@ mod tests {
         rtt.on_sample(ms(100), ms(0));
         rtt.on_sample(ms(200), ms(20));
         assert_eq!(rtt.smoothed(), Some(ms(100) + ms(80) / 8));
-        assert_eq!(rtt.variation, (ms(50) * 3 + ms(80)) / 4);
+        assert_eq!(rtt.variation(), (ms(50) * 3 + ms(80)) / 4);
     }
 
     #[test]
