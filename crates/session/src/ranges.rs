@@ -71,6 +71,17 @@ impl Ranges {
     }
 
     pub(crate) fn remove(&mut self, range: Range<u64>) {
+        // What is removed in order lies at the front.
+        while let Some(first) = self.list.front_mut().filter(|first| range.start <= first.start) {
+            if range.end < first.end {
+                first.start = first.start.max(range.end);
+                return;
+            }
+            self.list.pop_front();
+        }
+        if self.list.is_empty() {
+            return;
+        }
         let from = self.list.partition_point(|held| held.end <= range.start);
         let to = self.list.partition_point(|held| held.start < range.end);
         if from >= to || range.is_empty() {
