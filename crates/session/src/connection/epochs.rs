@@ -178,23 +178,27 @@ impl Epochs {
         header: DataHeader,
         header_bytes: &[u8],
         sealed: &'a mut [u8],
-        pto: Duration,
+        pto: impl FnOnce() -> Duration,
         now: Moment,
     ) -> Result<&'a mut [u8], Refused> {
         if self.is_overdue(now) {
             return Err(Refused::NoKey);
         }
         self.drop_old(now);
-        let next = self.next.as_mut().map(|next| &mut next.open);
-        let old = self.old.as_mut().map(|(old, _)| old);
-        let all = [Some(&mut self.open), old, next].into_iter().flatten();
-        let opening = { all }.find(|opening| opening.is_for(header)).ok_or(Refused::NoKey)?;
+        let opening = if self.open.is_for(header) {
+            &mut self.open
+        } else {
+            let next = self.next.as_mut().map(|next| &mut next.open);
+            let old = self.old.as_mut().map(|(old, _)| old);
+            let others = old.into_iter().chain(next);
+            { others }.find(|opening| opening.is_for(header)).ok_or(Refused::NoKey)?
+        };
         let content = opening.key.open_in_place(header.packet_number, header_bytes, sealed);
         let content = content.ok_or(Refused::Forged)?;
         opening.packets = opening.packets.saturating_add(1);
         let epoch = opening.epoch;
         if self.next.as_ref().is_some_and(|next| next.open.epoch == epoch) {
-            self.advance(pto, now);
+            self.advance(pto(), now);
         }
         Ok(content)
     }

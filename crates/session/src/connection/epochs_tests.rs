@@ -89,7 +89,7 @@ impl Packet {
 
     fn open_with(&self, pto: Duration, to: &mut Epochs, now: Moment) -> Result<(), Refused> {
         let mut sealed = self.sealed.clone();
-        let content = to.open(self.header, &self.header.encode(), &mut sealed, pto, now)?;
+        let content = to.open(self.header, &self.header.encode(), &mut sealed, || pto, now)?;
         assert_eq!(content, PING);
         Ok(())
     }

@@ -143,13 +143,13 @@ impl SentPackets {
     }
 
     /// Forgets what is settled at the front; a lost packet is kept while it was lost after
-    /// `lost_since`.
-    pub(crate) fn forget(&mut self, lost_since: Moment) {
+    /// what `lost_since` tells.
+    pub(crate) fn forget(&mut self, lost_since: impl Fn() -> Moment) {
         while let Some(front) = self.list.front() {
             let done = match front.fate {
                 Fate::InFlight => false,
                 Fate::Unasked | Fate::Aside | Fate::Acked => true,
-                Fate::Lost(at) => at < lost_since,
+                Fate::Lost(at) => at < lost_since(),
             };
             if !done {
                 break;
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!((sent.bytes_in_flight, sent.in_flight), (500, 5));
         sent.settle(0, Fate::Acked);
         sent.settle(2, Fate::Acked);
-        sent.forget(Moment::NEVER);
+        sent.forget(|| Moment::NEVER);
         assert_eq!((sent.base(), sent.next_number()), (4, 10));
         assert_eq!((sent.bytes_in_flight, sent.in_flight), (300, 3));
     }
@@ -214,9 +214,9 @@ mod tests {
         sent.push(packet(Fate::InFlight));
         let lost = Moment::from_nanos(100);
         sent.settle(0, Fate::Lost(lost));
-        sent.forget(lost);
+        sent.forget(|| lost);
         assert!(sent.packet(0).is_some());
-        sent.forget(Moment::from_nanos(101));
+        sent.forget(|| Moment::from_nanos(101));
         assert!(sent.packet(0).is_none());
     }
 }

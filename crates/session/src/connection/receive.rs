@@ -52,7 +52,8 @@ impl Connection {
         if !self.replay.is_fresh(number) {
             return Opened::Stale;
         }
-        let content = match self.epochs.open(header, header_bytes, sealed, self.recovery.rtt.pto(), now) {
+        let rtt = &self.recovery.rtt;
+        let content = match self.epochs.open(header, header_bytes, sealed, || rtt.pto(), now) {
             Ok(content) => content,
             Err(Refused::NoKey) => return Opened::Stale,
             Err(Refused::Forged) => return Opened::Forged,
@@ -86,7 +87,6 @@ impl Connection {
             }
             Phase::Over => {}
         }
-        self.update_timers();
         Opened::Yes
     }
 

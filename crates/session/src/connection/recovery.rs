@@ -218,7 +218,7 @@ impl Recovery {
             self.controller.on_sent(size, self.sent.bytes_in_flight, now);
         } else {
             // An acknowledgement asks for none; behind a settled front it need not be kept.
-            self.sent.forget(self.lost_kept_since(now));
+            self.forget_settled(now);
         }
     }
 
@@ -291,7 +291,7 @@ impl Recovery {
             self.silent_since = now;
         }
         self.detect_losses(now, settle);
-        self.sent.forget(self.lost_kept_since(now));
+        self.forget_settled(now);
         Ok(())
     }
 
@@ -399,6 +399,9 @@ impl Recovery {
 
     /// Time between the last packet that asks and the next probe.
     fn probe_interval(&self) -> Duration {
+        if self.pto_count == 0 {
+            return self.rtt.pto().min(PROBE_INTERVAL_MAX);
+        }
         let factor = if self.thin {
             let exponent = self.pto_count.saturating_sub(LINEAR_PROBES.saturating_sub(1));
             self.pto_count.saturating_add(1).min(LINEAR_PROBES).saturating_mul(doubled(exponent))
@@ -408,8 +411,9 @@ impl Recovery {
         self.rtt.pto().saturating_mul(factor).min(PROBE_INTERVAL_MAX)
     }
 
-    fn lost_kept_since(&self, now: Moment) -> Moment {
-        now - self.rtt.pto().saturating_mul(LOST_KEPT_PTO)
+    fn forget_settled(&mut self, now: Moment) {
+        let rtt = &self.rtt;
+        self.sent.forget(|| lost_kept_since(rtt, now));
     }
 
     fn detect_losses(&mut self, now: Moment, settle: &mut impl FnMut(Outcome, &Content)) {
@@ -417,6 +421,9 @@ impl Recovery {
         let Some(largest_acked) = self.largest_acked else {
             return;
         };
+        if self.sent.base() >= largest_acked {
+            return;
+        }
         let delay = self.reordering.delay(self.rtt.slower());
         let mut losses = Losses::default();
         let mut narrower = false;
@@ -498,6 +505,12 @@ impl Losses {
     const fn interrupted(&mut self) {
         self.row_start = None;
     }
+}
+
+/// Whatever was lost before is forgotten. Seldom is anything lost.
+#[cold]
+fn lost_kept_since(rtt: &RttEstimator, now: Moment) -> Moment {
+    now - rtt.pto().saturating_mul(LOST_KEPT_PTO)
 }
 
 /// 2 to the power of `exponent`.
