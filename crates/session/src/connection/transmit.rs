@@ -21,6 +21,9 @@ const BATCH_MAX: usize = 65_507;
 /// window has to have room for. A short acknowledgement and the header of a `Stream`.
 const FRAMES_OVERHEAD: u64 = 40;
 
+/// Bytes in which every `Stream` can say one more: where they are left, none waits.
+const STREAM_ROOM: usize = 26;
+
 /// What made it into a packet.
 #[derive(Debug, Default)]
 struct Written {
@@ -171,7 +174,8 @@ impl Connection {
         }
         let start = out.len();
         self.begin_packet(out);
-        let written = self.write_frames(may, most, start, out, now);
+        let end = start.saturating_add(most).saturating_sub(TAG_LEN);
+        let written = self.write_frames(may, end, out, now);
         if out.len().saturating_sub(start) == DATA_HEADER_LEN {
             out.truncate(start);
             return false;
@@ -180,10 +184,12 @@ impl Connection {
             self.keepalives = 0;
             self.epochs.on_traffic();
             // What waits may not fit into the last bytes; segments have one size.
-            let sendable = self.streams.sendable();
-            let waits = if may == LetOut::All { sendable.total() } else { sendable.urgent };
-            if waits > 0 && self.paths.is_validated() {
-                out.resize(start.saturating_add(most).saturating_sub(TAG_LEN), 0);
+            let waits = || {
+                let sendable = self.streams.sendable();
+                if may == LetOut::All { sendable.total() } else { sendable.urgent }
+            };
+            if end.saturating_sub(out.len()) < STREAM_ROOM && waits() > 0 && self.paths.is_validated() {
+                out.resize(end, 0);
             }
         }
         self.seal_packet(start, out);
@@ -195,17 +201,10 @@ impl Connection {
         true
     }
 
-    fn write_frames(
-        &mut self,
-        may: LetOut,
-        most: usize,
-        start: usize,
-        out: &mut Vec<u8>,
-        now: Moment,
-    ) -> Written {
+    /// Appends what a packet has to say, up to `end`.
+    fn write_frames(&mut self, may: LetOut, end: usize, out: &mut Vec<u8>, now: Moment) -> Written {
         let mut written = Written::default();
-        let room =
-            |out: &Vec<u8>| most.saturating_sub(TAG_LEN).saturating_sub(out.len().saturating_sub(start));
+        let room = |out: &Vec<u8>| end.saturating_sub(out.len());
         if self.acks.is_wanted() {
             written.content.acked_up_to = self.acks.write(now, room(out), out);
         }
