@@ -376,8 +376,7 @@ fn decode<'a>(reader: &mut Reader<'a>) -> Option<Frame<'a>> {
         CANDIDATES => decode_candidates(reader)?,
         CLOSE => Frame::Close { code: CloseCode::from_wire(reader.varint()?) },
         MAX_STREAMS => Frame::MaxStreams { max: reader.varint()? },
-        STREAM => decode_stream(reader, false)?,
-        STREAM_FIN => decode_stream(reader, true)?,
+        kind @ (STREAM | STREAM_FIN) => decode_stream(reader, kind == STREAM_FIN)?,
         kind if kind >= FIRST_SKIPPABLE => Frame::Unknown { kind, bytes: reader.counted()? },
         _ => return None,
     })

@@ -135,13 +135,17 @@ impl<B: Buffer> SendStream<B> {
     pub(crate) fn on_acked(&mut self, range: StreamRange) {
         let range = range.offset.max(self.base)..range.end().min(self.next);
         self.lost.remove(range.clone());
-        self.acked.insert(range);
-        if let Some(first) = self.acked.first().filter(|first| first.start <= self.base) {
-            let done = usize::try_from(first.end.saturating_sub(self.base)).unwrap_or(usize::MAX);
-            self.buffer.forget(done);
-            self.base = first.end;
+        let mut end = range.end;
+        // Most come in order.
+        if range.start > self.base || !self.acked.is_empty() {
+            self.acked.insert(range);
+            let Some(first) = self.acked.first().filter(|first| first.start <= self.base) else { return };
+            end = first.end;
             self.acked.pop_first();
         }
+        let done = usize::try_from(end.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        self.buffer.forget(done);
+        self.base = self.base.max(end);
     }
 
     /// The peer may lack this part: it will be sent again, as far as it is not acknowledged.
