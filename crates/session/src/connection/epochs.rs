@@ -236,8 +236,10 @@ impl Epochs {
         if self.due.is_none() && (aged || self.packets() >= REKEY_AFTER_PACKETS) {
             self.due = Some(now);
         }
-        let busy = self.exchange.is_some() || self.next.is_some() || self.old.is_some();
-        if self.due.is_none() || busy || self.role != Role::Initiator {
+        if self.due.is_none() || self.role != Role::Initiator {
+            return None;
+        }
+        if self.exchange.is_some() || self.next.is_some() || self.old.is_some() {
             return None;
         }
         let newest = self.newest.as_ref()?;

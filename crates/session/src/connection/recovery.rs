@@ -247,14 +247,13 @@ impl Recovery {
                 break;
             }
             for number in (*range.start()).max(self.sent.base())..=*range.end() {
-                let Some(packet) = self.sent.packet(number) else { break };
-                if packet.fate == Fate::Acked {
+                let Some(settled) = self.sent.settle(number, Fate::Acked) else { break };
+                if settled.was == Fate::Acked {
                     continue;
                 }
-                if packet.fate != Fate::Aside {
+                if settled.was != Fate::Aside {
                     self.largest_acked = self.largest_acked.max(Some(number));
                 }
-                let Some(settled) = self.sent.settle(number, Fate::Acked) else { break };
                 let ahead = largest_before.max(ack.largest).saturating_sub(number);
                 match settled.was {
                     Fate::InFlight => {
