@@ -40,7 +40,6 @@ pub(crate) mod transmit;
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use p2pchat_crypto::{Identity, Introduction, ResumptionSecret, Role, Suite};
@@ -149,7 +148,7 @@ pub(crate) struct Connection {
     found: bool,
     streams: Streams,
     timers: Timers,
-    events: VecDeque<SessionEvent>,
+    events: Vec<SessionEvent>,
     /// Whether the next packet has to ask for an acknowledgement.
     ping: bool,
     hints: Hints,
@@ -195,7 +194,7 @@ impl Connection {
             recovery: Recovery::new(controller(DATAGRAM_SIZE as u64)),
             streams: Streams::new(start.link.role),
             timers: Timers::new(),
-            events: VecDeque::new(),
+            events: Vec::new(),
             ping,
             hints: Hints::default(),
             suspect: false,
@@ -316,7 +315,7 @@ impl Connection {
                 let up = matches!(self.phase, Phase::Up { .. });
                 if up && !self.suspect && self.unheard >= SUSPECT_AFTER_PTO {
                     self.suspect = true;
-                    self.events.push_back(SessionEvent::Suspect);
+                    self.events.push(SessionEvent::Suspect);
                 }
             }
         }
@@ -360,11 +359,11 @@ impl Connection {
         self.timers.set(Timer::HandshakeGiveUp, None);
         self.paths.validate(now);
         let Path { remote, local_ip } = self.paths.current();
-        self.events.push_back(SessionEvent::Up { remote, local_ip });
+        self.events.push(SessionEvent::Up { remote, local_ip });
     }
 
     fn misbehaved(&mut self, how: Misbehaviour, now: Moment) {
-        self.events.push_back(SessionEvent::Ended(EndReason::PeerMisbehaved(how)));
+        self.events.push(SessionEvent::Ended(EndReason::PeerMisbehaved(how)));
         self.start_closing(CloseCode::Misbehaved, None, now);
     }
 
@@ -382,7 +381,7 @@ impl Connection {
             | CloseCode::Misbehaved
             | CloseCode::Other(_) => EndReason::ClosedByPeer(code),
         };
-        self.events.push_back(SessionEvent::Ended(reason));
+        self.events.push(SessionEvent::Ended(reason));
         self.phase = Phase::Draining { echoes: CLOSE_ECHOES, due: true };
         self.linger(now);
     }
@@ -416,8 +415,9 @@ impl Connection {
         }
     }
 
-    pub(crate) fn poll_event(&mut self) -> Option<SessionEvent> {
-        self.events.pop_front().or_else(|| self.poll_stream_event())
+    /// What happened, from the first on; then comes [`Self::poll_stream_event`].
+    pub(crate) fn take_events(&mut self) -> impl Iterator<Item = SessionEvent> {
+        self.events.drain(..)
     }
 
     /// The next thing to be told of the secrets that further sessions begin with.

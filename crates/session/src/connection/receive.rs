@@ -95,14 +95,14 @@ impl Connection {
         self.unheard = 0;
         if self.suspect {
             self.suspect = false;
-            self.events.push_back(SessionEvent::Recovered);
+            self.events.push(SessionEvent::Recovered);
         }
         let mut reading = Reading::default();
         for frame in Frames::new(content) {
-            let taken = match frame {
+            let taken = match &frame {
                 Ok(frame) => {
                     reading.asks |= frame.is_ack_eliciting();
-                    self.take_frame(&frame, &mut reading, from, now)
+                    self.take_frame(frame, &mut reading, from, now)
                 }
                 Err(MalformedFrame) => Err(Misbehaviour::MalformedFrame),
             };
@@ -139,7 +139,7 @@ impl Connection {
                     if RekeyBody::is_kind(id, kind) {
                         own.push((kind, bytes));
                     } else {
-                        events.push_back(SessionEvent::Body { stream: id, kind, bytes });
+                        events.push(SessionEvent::Body { stream: id, kind, bytes });
                     }
                 };
                 match self.streams.on_stream(id, *offset, *fin, bytes, complete)? {
@@ -168,7 +168,7 @@ impl Connection {
             Frame::Close { code } => reading.close = Some(*code),
             Frame::Datagram { kind, bytes: [] } => {
                 if self.hints.hear(now) {
-                    self.events.push_back(SessionEvent::Hint { kind: *kind });
+                    self.events.push(SessionEvent::Hint { kind: *kind });
                 }
             }
             // Known by layout; what they bring is for peers that said they understand it.

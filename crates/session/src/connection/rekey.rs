@@ -16,7 +16,7 @@ impl Connection {
             Phase::Closing(_) | Phase::Draining { .. } | Phase::Over => return,
         }
         if self.epochs.are_spent(now) {
-            self.events.push_back(SessionEvent::Ended(EndReason::KeysUsedUp));
+            self.events.push(SessionEvent::Ended(EndReason::KeysUsedUp));
             self.start_closing(CloseCode::KeysUsedUp, None, now);
         } else if let Phase::Up { .. } = self.phase
             && let Some(start) = self.epochs.attend(now)

@@ -43,7 +43,7 @@ impl Connection {
             // Another port is another mapping of the same NAT; another address may be another network
             // (RFC 9000 section 9.4).
             self.begin_path(left.remote.ip() != remote.ip() || left.local_ip != local_ip, now);
-            self.events.push_back(SessionEvent::Moved { remote, local_ip });
+            self.events.push(SessionEvent::Moved { remote, local_ip });
         }
     }
 

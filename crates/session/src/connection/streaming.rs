@@ -45,7 +45,7 @@ impl Connection {
     }
 
     /// Nothing of a stream is told after the end of its session.
-    pub(super) fn poll_stream_event(&mut self) -> Option<SessionEvent> {
+    pub(crate) fn poll_stream_event(&mut self) -> Option<SessionEvent> {
         self.must_be_up().ok()?;
         self.streams.opened.poll_event().map(SessionEvent::Stream)
     }

@@ -122,6 +122,19 @@ impl Entry {
             ready.push_back(id);
         }
     }
+
+    /// Stands where its next wakeup is.
+    fn put_off(&mut self, id: SessionId, wakeups: &mut Wakeups, budget: &PerSecond<UNVALIDATED_PER_SECOND>) {
+        let wakeup = match &self.session {
+            Session::Initiating(initiating) => initiating.wakeup(budget),
+            Session::Responding(responding) => responding.wakeup(budget),
+            Session::Connected(connection) => connection.wakeup(),
+        };
+        if self.wakeup != wakeup {
+            wakeups.put_off(id, self.wakeup, wakeup);
+            self.wakeup = wakeup;
+        }
+    }
 }
 
 impl Endpoint {
@@ -326,13 +339,15 @@ impl Endpoint {
             if more {
                 // Behind the others, so that one session cannot hold them up.
                 self.ready.push_back(id);
-            } else {
-                entry.ready = false;
-                self.settle(id);
-            }
-            if transmit.is_some() {
                 return transmit;
             }
+            entry.ready = false;
+            if transmit.is_some() {
+                // Nothing happens to a session by what it says.
+                entry.put_off(id, &mut self.wakeups, &self.unvalidated);
+                return transmit;
+            }
+            self.settle(id);
         }
         None
     }
@@ -419,17 +434,8 @@ impl Endpoint {
     /// Takes what a session tells and its wakeup.
     fn settle(&mut self, id: SessionId) {
         self.collect(id);
-        let Some(entry) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let wakeup = match &entry.session {
-            Session::Initiating(initiating) => initiating.wakeup(&self.unvalidated),
-            Session::Responding(responding) => responding.wakeup(&self.unvalidated),
-            Session::Connected(connection) => connection.wakeup(),
-        };
-        if entry.wakeup != wakeup {
-            self.wakeups.put_off(id, entry.wakeup, wakeup);
-            entry.wakeup = wakeup;
+        if let Some(entry) = self.sessions.get_mut(&id) {
+            entry.put_off(id, &mut self.wakeups, &self.unvalidated);
         }
     }
 
@@ -443,10 +449,13 @@ impl Endpoint {
                 continue;
             }
             let mut moved = connection.take_found();
-            while let Some(event) = connection.poll_event() {
+            for event in connection.take_events() {
                 if let SessionEvent::Moved { remote, .. } = &event {
                     moved = Some(*remote);
                 }
+                self.events.push_back((id, event));
+            }
+            while let Some(event) = connection.poll_stream_event() {
                 self.events.push_back((id, event));
             }
             let is_over = connection.is_over();
