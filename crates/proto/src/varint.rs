@@ -77,7 +77,8 @@ impl<'a> Reader<'a> {
     pub fn varint(&mut self) -> Option<u64> {
         let first = *self.rest.first()?;
         let value = match first >> 6 {
-            0 => self.u8()?.into(),
+            // Nothing is shorter.
+            0 => return self.u8().map(u64::from),
             1 => u64::from(u16::from_be_bytes(self.array()?) & 0x3fff),
             2 => u64::from(u32::from_be_bytes(self.array()?) & 0x3fff_ffff),
             _ => u64::from_be_bytes(self.array()?) & MAX,
