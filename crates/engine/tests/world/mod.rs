@@ -269,8 +269,7 @@ impl World {
         let now = self.clock();
         for member in &mut self.people {
             if let Some(conn) = member.conn.take() {
-                self.broker.links.remove(&conn);
-                self.broker.registry.disconnected(conn);
+                self.broker.hang_up(conn);
                 member.engine.broker_closed("connection reset".to_owned(), now);
             }
         }
@@ -379,8 +378,7 @@ impl World {
                 }
                 Effect::CloseBroker => {
                     if let Some(conn) = member.conn.take() {
-                        self.broker.links.remove(&conn);
-                        self.broker.registry.disconnected(conn);
+                        self.broker.hang_up(conn);
                     }
                 }
                 Effect::PinBroker(_) => {}
@@ -496,6 +494,12 @@ impl Member {
 }
 
 impl Broker {
+    /// A link ends.
+    fn hang_up(&mut self, conn: ConnId) {
+        self.links.remove(&conn);
+        self.registry.disconnected(conn);
+    }
+
     /// Writes what waits.
     pub fn write(&mut self) {
         for ticket in self.unwritten.drain(..) {
@@ -563,8 +567,7 @@ impl Broker {
                     }
                 }
                 ToShell::Close { conn, .. } => {
-                    self.links.remove(&conn);
-                    self.registry.disconnected(conn);
+                    self.hang_up(conn);
                     self.closed.push_back(conn);
                 }
                 ToShell::Persist { ticket, .. } if self.slow => self.unwritten.push(ticket),

@@ -17,8 +17,7 @@ impl World {
         let engine = self.engine(index, called, manner, address, self.lives);
         let member = &mut self.people[index];
         if let Some(conn) = member.conn.take() {
-            self.broker.links.remove(&conn);
-            self.broker.registry.disconnected(conn);
+            self.broker.hang_up(conn);
         }
         member.engine = engine;
         member.address = address;
@@ -32,8 +31,7 @@ impl World {
         let now = self.clock_of(who);
         let member = &mut self.people[who];
         if let Some(conn) = member.conn.take() {
-            self.broker.links.remove(&conn);
-            self.broker.registry.disconnected(conn);
+            self.broker.hang_up(conn);
             member.engine.broker_closed("the address is gone".to_owned(), now);
         }
         member.address = to;

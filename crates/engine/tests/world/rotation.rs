@@ -72,8 +72,7 @@ impl World {
                 Err(failure) => break Err(failure),
             }
         };
-        self.broker.links.remove(&conn);
-        self.broker.registry.disconnected(conn);
+        self.broker.hang_up(conn);
         self.settle();
         done
     }
@@ -88,8 +87,7 @@ impl World {
         let engine = Engine::resume(config, seed, kept, self.clock());
         let member = &mut self.people[who];
         if let Some(conn) = member.conn.take() {
-            self.broker.links.remove(&conn);
-            self.broker.registry.disconnected(conn);
+            self.broker.hang_up(conn);
         }
         (member.engine, member.store, member.pins) = (engine, store, manner.pins);
         member.events.clear();
