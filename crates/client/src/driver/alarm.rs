@@ -42,10 +42,11 @@ impl Alarm {
     }
 
     /// Lets it fire at `due` at the latest. As most times move away with every packet, it is set anew only
-    /// to fire earlier; only then is `left` asked how long it is until then.
-    pub(super) fn fire_by(&mut self, due: Moment, left: impl FnOnce() -> Duration) {
+    /// to fire earlier; only then is `left` asked how long it is until then. Whether it was: then it wakes its
+    /// task only once it was polled again.
+    pub(super) fn fire_by(&mut self, due: Moment, left: impl FnOnce() -> Duration) -> bool {
         if due == Moment::NEVER || self.set.is_some_and(|set| set <= due) {
-            return;
+            return false;
         }
         self.set = Some(due);
         let left = left().min(FARTHEST);
@@ -58,6 +59,7 @@ impl Alarm {
             }
             Timer::Slept(sleep) => sleep.as_mut().reset(Instant::now() + left),
         }
+        true
     }
 
     /// Ready once each time that it fires.
@@ -163,10 +165,10 @@ mod tests {
     async fn it_is_set_anew_only_to_fire_earlier() {
         for mut alarm in kinds() {
             let start = Instant::now();
-            alarm.fire_by(Moment::NEVER, || panic!("it is never due"));
-            alarm.fire_by(Moment::ZERO + LATE, || LATE);
-            alarm.fire_by(Moment::ZERO + SOON, || SOON);
-            alarm.fire_by(Moment::ZERO + LATE, || panic!("it fires earlier anyhow"));
+            assert!(!alarm.fire_by(Moment::NEVER, || panic!("it is never due")));
+            assert!(alarm.fire_by(Moment::ZERO + LATE, || LATE));
+            assert!(alarm.fire_by(Moment::ZERO + SOON, || SOON));
+            assert!(!alarm.fire_by(Moment::ZERO + LATE, || panic!("it fires earlier anyhow")));
             poll_fn(|context| alarm.poll(context)).await;
             assert!(start.elapsed() < LATE);
         }

@@ -5,6 +5,7 @@
 //! timeout. No rule of the protocol stands here.
 
 mod alarm;
+mod bell;
 mod clock;
 pub(crate) mod log;
 mod network;
@@ -18,7 +19,7 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use p2pchat_engine::event::{BrokerState, Ready};
@@ -36,6 +37,7 @@ use crate::random::system_rng;
 use crate::request::Request;
 use crate::store::{Answer, Store};
 use alarm::Alarm;
+use bell::Bell;
 use clock::Clock;
 use network::NetworkNews;
 use profile::{Conversations, Profile};
@@ -98,6 +100,8 @@ pub(crate) struct Driver {
     messages: Vec<(CommandId, PeerId, String)>,
     /// Counts turns.
     turn: usize,
+    /// Of what seldom has something.
+    bell: Bell,
     unsent: Option<Transmit>,
     transmit: Vec<u8>,
     batch: Batch,
@@ -194,6 +198,7 @@ impl Driver {
             waiting: Waiting::new(spare),
             messages: Vec::new(),
             turn: 0,
+            bell: Bell::new(),
             unsent: None,
             transmit: Vec::new(),
             batch: Batch::new(),
@@ -310,38 +315,60 @@ impl Driver {
 
     async fn sleep(&mut self) -> Woken {
         let (due, clock) = (self.engine.poll_timeout().min(self.sweep_at), self.clock);
-        self.alarm.fire_by(due, || clock.left(due));
+        if self.alarm.fire_by(due, || clock.left(due)) {
+            self.bell.ask();
+        }
         self.turn = self.turn.wrapping_add(1);
-        let first = Source::first(self.turn);
-        let Self {
-            sockets,
-            requests,
-            broker,
-            carriers,
-            alarm,
-            network,
-            store,
-            events,
-            waiting,
-            unsent,
-            stopping,
-            ..
-        } = self;
-        let sockets = &*sockets;
-        let listening = waiting.weight() < EVENTS_WAITING_MAX;
-        let full = unsent.as_ref().and_then(|transmit| sockets.towards(transmit.to));
-        // By hand, as this is done for each packet: what mostly wakes is looked at first.
-        let sources = core::future::poll_fn(|context| {
-            for source in first.and_then_the_others() {
+        let full = self.unsent.as_ref().and_then(|transmit| self.sockets.towards(transmit.to));
+        let full = full.map(udp::Udp::writable);
+        let (events, crowded) = (self.events.clone(), !self.waiting.is_empty());
+        let woken = core::future::poll_fn(|context| self.poll_woken(context));
+        let Some(room) = full else {
+            return tokio::select! {
+                biased;
+                woken = woken => woken,
+                _permit = events.reserve(), if crowded => Woken::Room,
+            };
+        };
+        tokio::select! {
+            biased;
+            woken = woken => woken,
+            () = room => Woken::Writable,
+            _permit = events.reserve(), if crowded => Woken::Room,
+        }
+    }
+
+    /// By hand, as this is done for each packet: what mostly wakes is looked at first.
+    fn poll_woken(&mut self, context: &mut Context<'_>) -> Poll<Woken> {
+        let rings = self.bell.rings(context);
+        let others_first = rings && Source::are_first(self.turn);
+        if others_first && let Poll::Ready(woken) = self.poll_others() {
+            return Poll::Ready(woken);
+        }
+        if self.is_listening() && self.sockets.poll_readable(context).is_ready() {
+            return Poll::Ready(Woken::Udp);
+        }
+        if !self.stopping
+            && let Poll::Ready(request) = self.requests.poll_recv(context)
+        {
+            return Poll::Ready(Woken::Request(request));
+        }
+        if rings && !others_first { self.poll_others() } else { Poll::Pending }
+    }
+
+    /// What seldom has something.
+    fn poll_others(&mut self) -> Poll<Woken> {
+        let listening = self.is_listening();
+        let Self { broker, carriers, alarm, store, network, turn, bell, .. } = self;
+        let woken = bell.answer(|context| {
+            for source in Source::all(*turn) {
                 let woken = match source {
-                    Source::Udp if listening => sockets.poll_readable(context).map(|()| Woken::Udp),
-                    Source::Request if !*stopping => requests.poll_recv(context).map(Woken::Request),
                     Source::Broker if listening => broker.poll_report(context).map(Woken::Broker),
+                    Source::Broker => Poll::Pending,
                     Source::Carrier => carriers.poll_recv(context).map(Woken::Carrier),
                     Source::Timer => alarm.poll(context).map(|()| Woken::Timeout),
                     Source::Store => store.poll_answer(context).map(Woken::Store),
                     Source::Network => network.poll(context).map(|()| Woken::Network),
-                    Source::Udp | Source::Request | Source::Broker => Poll::Pending,
                 };
                 if woken.is_ready() {
                     return woken;
@@ -349,12 +376,16 @@ impl Driver {
             }
             Poll::Pending
         });
-        tokio::select! {
-            biased;
-            woken = sources => woken,
-            () = udp::writable(full), if full.is_some() => Woken::Writable,
-            _permit = events.reserve(), if !waiting.is_empty() => Woken::Room,
+        if !listening {
+            // The broker was not asked.
+            bell.ask();
         }
+        woken
+    }
+
+    /// Whether anything is taken from the network.
+    fn is_listening(&self) -> bool {
+        self.waiting.weight() < EVENTS_WAITING_MAX
     }
 
     fn wake(&mut self, woken: Woken) {
@@ -443,7 +474,10 @@ impl Driver {
     fn perform(&mut self, effect: Effect) -> Result<(), Failure> {
         let now = self.now;
         match effect {
-            Effect::DialBroker => self.broker.dial(self.broker_address.clone()),
+            Effect::DialBroker => {
+                self.broker.dial(self.broker_address.clone());
+                self.bell.ask();
+            }
             Effect::ToBroker(bytes) => self.broker.send(bytes),
             Effect::CloseBroker => self.broker.close(),
             Effect::PinBroker(key) => self.profile.pin_broker(&self.broker_address, key)?,

@@ -104,15 +104,18 @@ impl Udp {
     }
 
     /// Waits until there may be room for a datagram again.
-    pub(crate) async fn writable(&self) {
+    pub(crate) fn writable(&self) -> impl Future<Output = ()> + use<> {
         let same = self.socket.get_ref().try_clone();
-        match same.and_then(|same| watch(same, Interest::WRITABLE)) {
-            Ok(same) => {
-                // An error shows at the next send.
-                let _at_send = same.writable().await;
+        let same = same.and_then(|same| watch(same, Interest::WRITABLE));
+        async {
+            match same {
+                Ok(same) => {
+                    // An error shows at the next send.
+                    let _at_send = same.writable().await;
+                }
+                // No descriptor is left to watch with.
+                Err(_) => tokio::time::sleep(FULL_PAUSE).await,
             }
-            // No descriptor is left to watch with.
-            Err(_) => tokio::time::sleep(FULL_PAUSE).await,
         }
     }
 
@@ -313,13 +316,6 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
         IpAddr::V6(_) => address,
-    }
-}
-
-/// Waits until a socket takes more, where there is one.
-pub(super) async fn writable(udp: Option<&Udp>) {
-    if let Some(udp) = udp {
-        udp.writable().await;
     }
 }
 
