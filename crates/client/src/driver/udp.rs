@@ -37,8 +37,8 @@ pub(crate) struct Udp {
 /// What was received at once, and where.
 pub(crate) struct Batch {
     buffers: [Vec<u8>; BATCH_SIZE],
-    /// How many of them the next receive offers: few while few datagrams come, as each has its price.
-    offered: usize,
+    /// Whether the next receive offers all of them: few while few datagrams come.
+    many: bool,
     metas: [RecvMeta; BATCH_SIZE],
     filled: usize,
 }
@@ -47,7 +47,7 @@ impl Batch {
     pub(crate) fn new() -> Self {
         Self {
             buffers: std::array::from_fn(|_| vec![0; RECEIVE_BUFFER]),
-            offered: OFFERED_LEAST,
+            many: false,
             metas: [RecvMeta::default(); BATCH_SIZE],
             filled: 0,
         }
@@ -121,18 +121,26 @@ impl Udp {
 
     /// Receives what waits into `batch`; whether anything did.
     pub(crate) fn receive(&self, batch: &mut Batch) -> bool {
-        let Batch { buffers, offered, metas, filled } = batch;
+        // Each buffer that is offered has its price, whether it is filled or not.
+        if batch.many {
+            self.receive_at_most::<BATCH_SIZE>(batch)
+        } else {
+            self.receive_at_most::<OFFERED_LEAST>(batch)
+        }
+    }
+
+    fn receive_at_most<const OFFERED: usize>(&self, batch: &mut Batch) -> bool {
+        let Batch { buffers, many, metas, filled } = batch;
         *filled = 0;
-        let mut slices = buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
-        let Some(slices) = slices.get_mut(..*offered) else { return false };
-        let count = slices.len();
+        let Some(offered) = buffers.first_chunk_mut::<OFFERED>() else { return false };
+        let mut slices = offered.each_mut().map(|buffer| IoSliceMut::new(buffer));
         // An error here is an earlier datagram that bounced, or an empty queue. A socket that has nothing is
         // not asked, and says nothing about how many come to the other.
         let _empty_or_bounced = self.socket.try_io(Interest::READABLE, |socket| {
-            *filled = self.state.recv(socket.into(), slices, metas)?;
-            *offered = if *filled < count { OFFERED_LEAST } else { BATCH_SIZE };
+            *filled = self.state.recv(socket.into(), &mut slices, metas)?;
+            *many = *filled == OFFERED;
             // Room was left: the queue is empty, and that need not be asked for.
-            if *filled < count { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            if *many { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
         });
         *filled > 0
     }
