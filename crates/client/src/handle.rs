@@ -3,6 +3,8 @@
 //! Every front end comes in here, so a control socket is one more holder of a [`Client`].
 
 use core::fmt;
+use core::future::poll_fn;
+use core::task::{Poll, ready};
 use std::thread;
 
 use p2pchat_engine::event::Stopped;
@@ -12,18 +14,12 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinError;
 
 use crate::config::Config;
-use crate::driver::waiting::{Batch, Spare};
+use crate::driver::waiting::{self, LastWord, Reader};
 use crate::driver::{Driver, log};
 use crate::request::Request;
 
 /// Requests that may wait for the driver.
 const REQUEST_QUEUE: usize = 256;
-/// Events from which on what is handed to a front end at once is full. It is what one turn of the driver
-/// brought, as a channel costs more for each thing in it than most events cost to make; what a turn brings
-/// is bounded by what other sides may have under way.
-pub(crate) const EVENTS_IN_BATCH: usize = 128;
-/// Batches that may wait for a front end.
-const EVENT_QUEUE: usize = 32;
 
 /// Takes requests. Clones speak to the same client.
 #[derive(Debug, Clone)]
@@ -34,9 +30,7 @@ pub struct Client {
 /// What happens, in order.
 #[derive(Debug)]
 pub struct Events {
-    batches: mpsc::Receiver<Batch>,
-    batch: Batch,
-    spare: Spare,
+    reader: Reader,
     stopped: bool,
 }
 
@@ -61,26 +55,26 @@ impl Client {
 
 impl Events {
     /// The next event; `None` after [`Event::Stopped`], which comes exactly once and last.
-    pub async fn next(&mut self) -> Option<Event> {
-        if self.stopped {
-            return None;
-        }
-        while self.batch.is_empty() {
-            let batch = self.batches.recv().await.unwrap_or_else(|| {
+    #[expect(clippy::should_implement_trait, reason = "it has to be waited for")]
+    pub fn next(&mut self) -> impl Future<Output = Option<Event>> {
+        poll_fn(|context| {
+            if self.stopped {
+                return Poll::Ready(None);
+            }
+            let event = ready!(self.reader.poll_next(context)).unwrap_or_else(|| {
                 // The client ended without a word: not even its panic could be told.
-                [stopped(Some(Failure::Internal("the client ended unexpectedly".to_owned())))].into()
+                stopped(Some(Failure::Internal("the client ended unexpectedly".to_owned())))
             });
-            self.spare.put(core::mem::replace(&mut self.batch, batch));
-        }
-        self.stopped = matches!(self.batch.front(), Some(Event::Stopped(_)));
-        self.batch.pop_front()
+            self.stopped = matches!(event, Event::Stopped(_));
+            Poll::Ready(Some(event))
+        })
     }
 }
 
 /// A client that its owner runs: see [`prepare`].
 pub struct Prepared {
     driver: Driver,
-    events: mpsc::Sender<Batch>,
+    last: LastWord,
 }
 
 impl fmt::Debug for Prepared {
@@ -92,11 +86,10 @@ impl fmt::Debug for Prepared {
 impl Prepared {
     /// Runs the client to its end. Dropped before, its other sides hear nothing of it.
     pub async fn run(self) {
-        let Self { driver, events } = self;
-        let last = stopped(driver.run().await);
-        log::event(&last);
-        // Nobody listens any more where the front end ended first.
-        let _nobody_listens = events.send([last].into()).await;
+        let Self { driver, last } = self;
+        let event = stopped(driver.run().await);
+        log::event(&event);
+        last.say(event);
     }
 }
 
@@ -107,11 +100,9 @@ impl Prepared {
 /// If a port cannot be bound or the system refuses what every client needs.
 pub fn prepare(config: Config) -> Result<(Client, Events, Prepared), Failure> {
     let (requests, to_do) = mpsc::channel(REQUEST_QUEUE);
-    let (events, happened) = mpsc::channel(EVENT_QUEUE);
-    let spare = Spare::default();
-    let driver = Driver::new(config, to_do, events.clone(), spare.clone())?;
-    let happened = Events { batches: happened, batch: Batch::new(), spare, stopped: false };
-    Ok((Client { requests }, happened, Prepared { driver, events }))
+    let (waiting, last, reader) = waiting::queue();
+    let driver = Driver::new(config, to_do, waiting)?;
+    Ok((Client { requests }, Events { reader, stopped: false }, Prepared { driver, last }))
 }
 
 /// Starts a client on a thread of its own.
@@ -123,7 +114,7 @@ pub fn spawn(config: Config) -> Result<(Client, Events), Failure> {
         .enable_all()
         .build()
         .map_err(|error| local("start the client", &error))?;
-    let (client, happened, Prepared { driver, events }) = {
+    let (client, happened, Prepared { driver, last }) = {
         let _entered = runtime.enter();
         prepare(config)?
     };
@@ -134,9 +125,9 @@ pub fn spawn(config: Config) -> Result<(Client, Events), Failure> {
             runtime.block_on(task).unwrap_or_else(|ended| Some(Failure::Internal(message_of(ended))));
         // Files under way hold threads of the runtime; they have been told to end.
         runtime.shutdown_background();
-        let last = stopped(failure);
-        log::event(&last);
-        let _nobody_listens = events.blocking_send([last].into());
+        let event = stopped(failure);
+        log::event(&event);
+        last.say(event);
     };
     thread::Builder::new()
         .name("p2pchat-client".to_owned())

@@ -44,13 +44,10 @@ use profile::{Conversations, Profile};
 use source::Source;
 use tcp::{BrokerConnection, Report};
 use udp::{Batch, Sent, Sockets};
-use waiting::{Batch as EventBatch, Spare, Waiting, turn_of_others};
+use waiting::{EVENTS_WAITING_HIGH, Waiting, turn_of_others};
 
 /// Reports of file transfers that may wait for the driver.
 const CARRIER_QUEUE: usize = 256;
-/// Events that may wait for a front end that does not read, beyond those in its channel, and KiB of their
-/// texts. Past it other sides get no more credit for messages, and may use up what they have.
-const EVENTS_WAITING_HIGH: usize = 4096;
 /// Past this nothing more is taken from the network until the front end reads, at the price of sessions.
 const EVENTS_WAITING_MAX: usize = 4 * EVENTS_WAITING_HIGH;
 /// Requests that are taken before the network has its turn again.
@@ -94,7 +91,6 @@ pub(crate) struct Driver {
     files: FileDriver,
     carriers: mpsc::Receiver<(TransferId, CarrierEvent)>,
     requests: mpsc::Receiver<(CommandId, Request)>,
-    events: mpsc::Sender<EventBatch>,
     waiting: Waiting,
     /// Messages that were asked for; they are said before anything is sent.
     messages: Vec<(CommandId, PeerId, String)>,
@@ -115,7 +111,8 @@ enum Woken {
     Carrier(Option<(TransferId, CarrierEvent)>),
     Udp,
     Writable,
-    Room,
+    /// The front end has read.
+    Read,
     Timeout,
     Store(Answer),
     Network,
@@ -126,8 +123,7 @@ impl Driver {
     pub(crate) fn new(
         config: Config,
         requests: mpsc::Receiver<(CommandId, Request)>,
-        events: mpsc::Sender<EventBatch>,
-        spare: Spare,
+        waiting: Waiting,
     ) -> Result<Self, Failure> {
         let mut profile = Profile::load(config.home, config.identity.clone())?;
         let sockets = Sockets::bind(&config.bind, profile.last_port())?;
@@ -194,8 +190,7 @@ impl Driver {
             files,
             carriers,
             requests,
-            events,
-            waiting: Waiting::new(spare),
+            waiting,
             messages: Vec::new(),
             turn: 0,
             bell: Bell::new(),
@@ -261,15 +256,9 @@ impl Driver {
             self.store_says(answer);
         }
         self.take_events();
-        let mut handed_on = false;
-        while !self.waiting.is_empty()
-            && let Ok(place) = self.events.try_reserve()
-        {
-            place.send(self.waiting.take());
-            handed_on = true;
-        }
-        self.engine.withhold_credit(self.waiting.weight() >= EVENTS_WAITING_HIGH);
-        self.stopping |= self.events.is_closed();
+        let handed_on = self.waiting.hand_on();
+        self.engine.withhold_credit(self.waiting.is_much());
+        self.stopping |= self.waiting.is_unread();
         handed_on
     }
 
@@ -321,20 +310,12 @@ impl Driver {
         self.turn = self.turn.wrapping_add(1);
         let full = self.unsent.as_ref().and_then(|transmit| self.sockets.towards(transmit.to));
         let full = full.map(udp::Udp::writable);
-        let (events, crowded) = (self.events.clone(), !self.waiting.is_empty());
         let woken = core::future::poll_fn(|context| self.poll_woken(context));
-        let Some(room) = full else {
-            return tokio::select! {
-                biased;
-                woken = woken => woken,
-                _permit = events.reserve(), if crowded => Woken::Room,
-            };
-        };
+        let Some(room) = full else { return woken.await };
         tokio::select! {
             biased;
             woken = woken => woken,
             () = room => Woken::Writable,
-            _permit = events.reserve(), if crowded => Woken::Room,
         }
     }
 
@@ -352,6 +333,9 @@ impl Driver {
             && let Poll::Ready(request) = self.requests.poll_recv(context)
         {
             return Poll::Ready(Woken::Request(request));
+        }
+        if self.waiting.poll_read(context).is_ready() {
+            return Poll::Ready(Woken::Read);
         }
         if rings && !others_first { self.poll_others() } else { Poll::Pending }
     }
@@ -411,7 +395,7 @@ impl Driver {
             }
             Woken::Store(answer) => self.store_says(answer),
             Woken::Udp => self.receive(),
-            Woken::Writable | Woken::Room => {}
+            Woken::Writable | Woken::Read => {}
             Woken::Timeout => {
                 if now.moment >= self.sweep_at {
                     self.sweep();
@@ -595,7 +579,6 @@ impl Driver {
         self.settle();
         self.broker.finish(FAREWELL).await;
         self.files.close().await;
-        while !self.waiting.is_empty() && self.events.send(self.waiting.take()).await.is_ok() {}
     }
 
     async fn turn_until(&mut self, enough: impl Fn(&Self) -> bool) {
