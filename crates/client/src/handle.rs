@@ -15,7 +15,7 @@ use tokio::task::JoinError;
 
 use crate::config::Config;
 use crate::driver::waiting::{self, LastWord, Reader};
-use crate::driver::{Driver, log};
+use crate::driver::{Driver, Thread, log};
 use crate::request::Request;
 
 /// Requests that may wait for the driver.
@@ -99,9 +99,13 @@ impl Prepared {
 /// # Errors
 /// If a port cannot be bound or the system refuses what every client needs.
 pub fn prepare(config: Config) -> Result<(Client, Events, Prepared), Failure> {
+    prepare_on(Thread::Shared, config)
+}
+
+fn prepare_on(thread: Thread, config: Config) -> Result<(Client, Events, Prepared), Failure> {
     let (requests, to_do) = mpsc::channel(REQUEST_QUEUE);
     let (waiting, last, reader) = waiting::queue();
-    let driver = Driver::new(config, to_do, waiting)?;
+    let driver = Driver::new(config, thread, to_do, waiting)?;
     Ok((Client { requests }, Events { reader, stopped: false }, Prepared { driver, last }))
 }
 
@@ -116,7 +120,7 @@ pub fn spawn(config: Config) -> Result<(Client, Events), Failure> {
         .map_err(|error| local("start the client", &error))?;
     let (client, happened, Prepared { driver, last }) = {
         let _entered = runtime.enter();
-        prepare(config)?
+        prepare_on(Thread::OfItsOwn, config)?
     };
     let run = move || {
         // As a task of its own, which wakes itself without a call to the system.

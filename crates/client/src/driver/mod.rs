@@ -63,6 +63,7 @@ const FAREWELL: Duration = Duration::from_millis(600);
 
 /// See the module.
 pub(crate) struct Driver {
+    thread: Thread,
     engine: Engine,
     clock: Clock,
     /// When this turn began; clocks are read a few times a turn, not for each thing in it.
@@ -104,6 +105,15 @@ pub(crate) struct Driver {
     stopping: bool,
 }
 
+/// Where the driver runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Thread {
+    /// Where no front end is.
+    OfItsOwn,
+    /// Where a front end may be.
+    Shared,
+}
+
 /// What woke the driver.
 enum Woken {
     Request(Option<(CommandId, Request)>),
@@ -122,6 +132,7 @@ impl Driver {
     /// Binds the sockets. Runs inside a runtime's context.
     pub(crate) fn new(
         config: Config,
+        thread: Thread,
         requests: mpsc::Receiver<(CommandId, Request)>,
         waiting: Waiting,
     ) -> Result<Self, Failure> {
@@ -170,6 +181,7 @@ impl Driver {
         };
         profile.remind(&mut engine, config.require_verified, clock.now());
         let mut driver = Self {
+            thread,
             engine,
             clock,
             now: clock.now(),
@@ -226,7 +238,7 @@ impl Driver {
     pub(crate) async fn run(mut self) -> Option<Failure> {
         self.now = self.clock.now();
         loop {
-            if self.settle() {
+            if self.settle() && self.thread == Thread::Shared {
                 // A front end on this thread answers now, and what it says leaves in the same packets.
                 turn_of_others().await;
                 self.now = self.clock.now();
