@@ -164,13 +164,7 @@ where
             let prepared = p2pchat_client::prepare(config).map_err(|failure| failure.to_string())?;
             let (client, events, prepared) = prepared;
             let work = work(client, events);
-            runtime.spawn(async {
-                tokio::select! {
-                    biased;
-                    () = prepared.run() => Err(ENDED.into()),
-                    result = work => result,
-                }
-            })
+            runtime.spawn(prepared.beside(work))
         }
     };
     runtime.block_on(task)?

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinError;
 
+use crate::beside::both;
 use crate::config::Config;
 use crate::driver::waiting::{self, LastWord, Reader};
 use crate::driver::{Driver, Thread, log};
@@ -91,10 +92,16 @@ impl Prepared {
         log::event(&event);
         last.say(event);
     }
+
+    /// Runs the client and `work`, a front end, to the ends of both, as one task in which each has its turn as
+    /// soon as the other has something for it. The client ends when [`Client`] and [`Events`] are dropped.
+    pub async fn beside<T>(self, work: impl Future<Output = T>) -> T {
+        both(self.run(), work).await.1
+    }
 }
 
-/// Makes a client that runs where its owner lets [`Prepared::run`] run: beside a front end on one
-/// thread, so that no message has to change threads. To be called inside a tokio runtime.
+/// Makes a client that runs where its owner lets it run: beside a front end on one thread, so that
+/// no message has to change threads. To be called inside a tokio runtime.
 ///
 /// # Errors
 /// If a port cannot be bound or the system refuses what every client needs.

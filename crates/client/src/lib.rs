@@ -18,6 +18,7 @@
 //! The rules of the protocol are elsewhere, in `p2pchat_engine` and below.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod beside;
 pub mod config;
 pub mod desk;
 mod driver;
