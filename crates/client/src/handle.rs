@@ -4,7 +4,6 @@
 
 use core::fmt;
 use core::future::poll_fn;
-use core::task::{Poll, ready};
 use std::thread;
 
 use p2pchat_engine::event::Stopped;
@@ -32,7 +31,6 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Events {
     reader: Reader,
-    stopped: bool,
 }
 
 /// The client has ended; its last event says why.
@@ -58,17 +56,7 @@ impl Events {
     /// The next event; `None` after [`Event::Stopped`], which comes exactly once and last.
     #[expect(clippy::should_implement_trait, reason = "it has to be waited for")]
     pub fn next(&mut self) -> impl Future<Output = Option<Event>> {
-        poll_fn(|context| {
-            if self.stopped {
-                return Poll::Ready(None);
-            }
-            let event = ready!(self.reader.poll_next(context)).unwrap_or_else(|| {
-                // The client ended without a word: not even its panic could be told.
-                stopped(Some(Failure::Internal("the client ended unexpectedly".to_owned())))
-            });
-            self.stopped = matches!(event, Event::Stopped(_));
-            Poll::Ready(Some(event))
-        })
+        poll_fn(|context| self.reader.poll_next(context))
     }
 }
 
@@ -111,9 +99,11 @@ pub fn prepare(config: Config) -> Result<(Client, Events, Prepared), Failure> {
 
 fn prepare_on(thread: Thread, config: Config) -> Result<(Client, Events, Prepared), Failure> {
     let (requests, to_do) = mpsc::channel(REQUEST_QUEUE);
-    let (waiting, last, reader) = waiting::queue();
+    // Not even a panic of the client can be told where it ended without a word.
+    let silent = Failure::Internal("the client ended unexpectedly".to_owned());
+    let (waiting, last, reader) = waiting::queue(stopped(Some(silent)));
     let driver = Driver::new(config, thread, to_do, waiting)?;
-    Ok((Client { requests }, Events { reader, stopped: false }, Prepared { driver, last }))
+    Ok((Client { requests }, Events { reader }, Prepared { driver, last }))
 }
 
 /// Starts a client on a thread of its own.

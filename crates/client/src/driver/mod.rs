@@ -11,6 +11,7 @@ pub(crate) mod log;
 mod network;
 mod profile;
 mod recall;
+mod sleep;
 mod source;
 mod tcp;
 mod udp;
@@ -19,7 +20,6 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use p2pchat_engine::event::{BrokerState, Ready};
@@ -41,15 +41,13 @@ use bell::Bell;
 use clock::Clock;
 use network::NetworkNews;
 use profile::{Conversations, Profile};
-use source::Source;
+use sleep::Woken;
 use tcp::{BrokerConnection, Report};
 use udp::{Batch, Sent, Sockets};
-use waiting::{EVENTS_WAITING_HIGH, Waiting, turn_of_others};
+use waiting::{Waiting, turn_of_others};
 
 /// Reports of file transfers that may wait for the driver.
 const CARRIER_QUEUE: usize = 256;
-/// Past this nothing more is taken from the network until the front end reads, at the price of sessions.
-const EVENTS_WAITING_MAX: usize = 4 * EVENTS_WAITING_HIGH;
 /// Requests that are taken before the network has its turn again.
 const REQUESTS_AT_ONCE: usize = 32;
 /// Least time between two looks at this machine's addresses where the system says nothing of a change:
@@ -112,20 +110,6 @@ pub(crate) enum Thread {
     OfItsOwn,
     /// Where a front end may be.
     Shared,
-}
-
-/// What woke the driver.
-enum Woken {
-    Request(Option<(CommandId, Request)>),
-    Broker(Report),
-    Carrier(Option<(TransferId, CarrierEvent)>),
-    Udp,
-    Writable,
-    /// The front end has read.
-    Read,
-    Timeout,
-    Store(Answer),
-    Network,
 }
 
 impl Driver {
@@ -312,76 +296,6 @@ impl Driver {
         if !self.messages.is_empty() {
             self.engine.say_all(self.messages.drain(..), self.now);
         }
-    }
-
-    async fn sleep(&mut self) -> Woken {
-        let (due, clock) = (self.engine.poll_timeout().min(self.sweep_at), self.clock);
-        if self.alarm.fire_by(due, || clock.left(due)) {
-            self.bell.ask();
-        }
-        self.turn = self.turn.wrapping_add(1);
-        let full = self.unsent.as_ref().and_then(|transmit| self.sockets.towards(transmit.to));
-        let full = full.map(udp::Udp::writable);
-        let woken = core::future::poll_fn(|context| self.poll_woken(context));
-        let Some(room) = full else { return woken.await };
-        tokio::select! {
-            biased;
-            woken = woken => woken,
-            () = room => Woken::Writable,
-        }
-    }
-
-    /// By hand, as this is done for each packet: what mostly wakes is looked at first.
-    fn poll_woken(&mut self, context: &mut Context<'_>) -> Poll<Woken> {
-        let rings = self.bell.rings(context);
-        let others_first = rings && Source::are_first(self.turn);
-        if others_first && let Poll::Ready(woken) = self.poll_others() {
-            return Poll::Ready(woken);
-        }
-        if self.is_listening() && self.sockets.poll_readable(context).is_ready() {
-            return Poll::Ready(Woken::Udp);
-        }
-        if !self.stopping
-            && let Poll::Ready(request) = self.requests.poll_recv(context)
-        {
-            return Poll::Ready(Woken::Request(request));
-        }
-        if self.waiting.poll_read(context).is_ready() {
-            return Poll::Ready(Woken::Read);
-        }
-        if rings && !others_first { self.poll_others() } else { Poll::Pending }
-    }
-
-    /// What seldom has something.
-    fn poll_others(&mut self) -> Poll<Woken> {
-        let listening = self.is_listening();
-        let Self { broker, carriers, alarm, store, network, turn, bell, .. } = self;
-        let woken = bell.answer(|context| {
-            for source in Source::all(*turn) {
-                let woken = match source {
-                    Source::Broker if listening => broker.poll_report(context).map(Woken::Broker),
-                    Source::Broker => Poll::Pending,
-                    Source::Carrier => carriers.poll_recv(context).map(Woken::Carrier),
-                    Source::Timer => alarm.poll(context).map(|()| Woken::Timeout),
-                    Source::Store => store.poll_answer(context).map(Woken::Store),
-                    Source::Network => network.poll(context).map(|()| Woken::Network),
-                };
-                if woken.is_ready() {
-                    return woken;
-                }
-            }
-            Poll::Pending
-        });
-        if !listening {
-            // The broker was not asked.
-            bell.ask();
-        }
-        woken
-    }
-
-    /// Whether anything is taken from the network.
-    fn is_listening(&self) -> bool {
-        self.waiting.weight() < EVENTS_WAITING_MAX
     }
 
     fn wake(&mut self, woken: Woken) {

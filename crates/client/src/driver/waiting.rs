@@ -39,9 +39,12 @@ pub(crate) struct Reader {
     shared: Arc<Shared>,
 }
 
-/// Ends the queue when it is dropped, and says the last thing of all where there is one to say.
+/// Ends the queue with a last event when it is dropped.
 #[derive(Debug)]
-pub(crate) struct LastWord(Arc<Shared>);
+pub(crate) struct LastWord {
+    event: Option<Event>,
+    shared: Arc<Shared>,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -68,10 +71,10 @@ fn weight(event: &Event) -> usize {
     1 + text / TEXT_WEIGHT
 }
 
-/// A queue in which nothing waits.
-pub(crate) fn queue() -> (Waiting, LastWord, Reader) {
+/// A queue in which nothing waits. Unless there is something else to say, it ends with `last`.
+pub(crate) fn queue(last: Event) -> (Waiting, LastWord, Reader) {
     let shared = Arc::<Shared>::default();
-    let last = LastWord(shared.clone());
+    let last = LastWord { event: Some(last), shared: shared.clone() };
     let reader = Reader { taken: VecDeque::new(), shared: shared.clone() };
     (Waiting { new: VecDeque::new(), new_weight: 0, old_weight: 0, shared }, last, reader)
 }
@@ -157,7 +160,7 @@ impl Reader {
         Poll::Ready(self.taken.pop_front())
     }
 
-    /// Ready when something was taken, or nothing is to come.
+    /// Ready when something was taken, or nothing more comes.
     fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<()> {
         // Not even a front end that always finds something keeps its thread to itself.
         let turn = ready!(poll_proceed(context));
@@ -200,15 +203,16 @@ impl Drop for Reader {
 }
 
 impl LastWord {
-    /// Says it, behind everything that was handed on.
-    pub(crate) fn say(self, event: Event) {
-        self.0.lock().events.push_back(event);
+    /// Ends with another event.
+    pub(crate) fn say(mut self, event: Event) {
+        self.event = Some(event);
     }
 }
 
 impl Drop for LastWord {
     fn drop(&mut self) {
-        let mut queue = self.0.lock();
+        let mut queue = self.shared.lock();
+        queue.events.extend(self.event.take());
         queue.ended = true;
         let reader = queue.reader.take();
         drop(queue);
@@ -248,6 +252,10 @@ mod tests {
         Event::Done { id, message: None, transfer: None, request: None }
     }
 
+    fn end() -> Event {
+        event(usize::MAX)
+    }
+
     /// What can be read now.
     fn read(reader: &mut Reader, most: usize) -> Vec<Event> {
         let mut context = Context::from_waker(Waker::noop());
@@ -262,7 +270,7 @@ mod tests {
 
     #[test]
     fn events_come_out_in_order_however_many_wait() {
-        let (mut waiting, _last, mut reader) = queue();
+        let (mut waiting, _last, mut reader) = queue(end());
         assert!(!waiting.hand_on());
         let (mut came, mut pushed) = (Vec::new(), 0);
         for (count, most) in [(1, 9), (3 * TAKEN_AT_ONCE + 1, 5), (2, 200), (TAKEN_AT_ONCE, 4), (0, 1000)] {
@@ -280,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_was_not_handed_on_is_not_read() {
-        let (mut waiting, _last, mut reader) = queue();
+        let (mut waiting, _last, mut reader) = queue(end());
         waiting.push(event(1));
         assert!(read(&mut reader, 9).is_empty());
         assert!(waiting.hand_on());
@@ -303,7 +311,7 @@ mod tests {
             })
         };
         for (len, heavy) in [(0, 1), (1_023, 1), (1_024, 2), (65_536, 65)] {
-            let (mut waiting, _last, _reader) = queue();
+            let (mut waiting, _last, _reader) = queue(end());
             waiting.push(message(len));
             assert_eq!(waiting.weight(), heavy);
         }
@@ -312,7 +320,7 @@ mod tests {
     #[test]
     fn much_is_much_until_it_was_read_and_the_driver_hears_when_some_was() {
         let mut context = Context::from_waker(Waker::noop());
-        let (mut waiting, _last, mut reader) = queue();
+        let (mut waiting, _last, mut reader) = queue(end());
         let mut left = EVENTS_WAITING_HIGH + 1;
         waiting.extend(|new| new.extend((0..left).map(event))).for_each(drop);
         assert!(waiting.hand_on() && waiting.is_much());
@@ -332,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_was_long_gives_its_memory_back() {
-        let (mut waiting, _last, mut reader) = queue();
+        let (mut waiting, _last, mut reader) = queue(end());
         waiting.extend(|new| new.extend((0..100 * TAKEN_AT_ONCE).map(event))).for_each(drop);
         waiting.hand_on();
         assert_eq!(read(&mut reader, usize::MAX).len(), 100 * TAKEN_AT_ONCE);
@@ -350,7 +358,7 @@ mod tests {
     fn the_last_word_comes_last_and_nothing_comes_after_it() {
         let mut context = Context::from_waker(Waker::noop());
         for word in [Some(event(7)), None] {
-            let (mut waiting, last, mut reader) = queue();
+            let (mut waiting, last, mut reader) = queue(end());
             waiting.push(event(1));
             waiting.hand_on();
             drop(waiting);
@@ -358,14 +366,16 @@ mod tests {
                 Some(word) => last.say(word),
                 None => drop(last),
             }
-            assert_eq!(read(&mut reader, 9), [event(1)].into_iter().chain(word).collect::<Vec<_>>());
-            assert_eq!(reader.poll_next(&mut context), Poll::Ready(None));
+            assert_eq!(read(&mut reader, 9), [event(1), word.unwrap_or_else(end)]);
+            for _ in 0..2 {
+                assert_eq!(reader.poll_next(&mut context), Poll::Ready(None));
+            }
         }
     }
 
     #[test]
     fn a_front_end_that_is_gone_keeps_nothing_and_is_noticed() {
-        let (mut waiting, _last, reader) = queue();
+        let (mut waiting, _last, reader) = queue(end());
         waiting.push(event(1));
         waiting.hand_on();
         assert!(!waiting.is_unread());
@@ -376,7 +386,7 @@ mod tests {
     #[test]
     fn neither_end_on_its_own_thread_misses_the_other() {
         const COUNT: usize = 20 * EVENTS_WAITING_HIGH;
-        let (mut waiting, last, mut reader) = queue();
+        let (mut waiting, last, mut reader) = queue(end());
         thread::scope(|scope| {
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -400,7 +410,7 @@ mod tests {
                     Some(event(number))
                 );
             }
-            assert_eq!(runtime.block_on(poll_fn(|context| reader.poll_next(context))), None);
+            assert_eq!(runtime.block_on(poll_fn(|context| reader.poll_next(context))), Some(end()));
         });
     }
 }
