@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use p2pchat_engine::Event;
 use tokio::task::coop::poll_proceed;
 
-/// Events that a front end takes at once at most; what it took counts as read. What a queue has room for
-/// beyond twice that is given back.
-const TAKEN_AT_ONCE: usize = 128;
+/// Events that a front end takes at once at most, more than mostly come in a turn: beyond that each is moved
+/// by itself. What it took counts as read. Memory for more than that is given back.
+const TAKEN_AT_ONCE: usize = 512;
 /// Events that may wait for a front end that does not read, each KiB of their texts counted as one more. Past
 /// it other sides get no more credit for messages, and may use up what they have.
 pub(super) const EVENTS_WAITING_HIGH: usize = 4096;
@@ -164,7 +164,7 @@ impl Reader {
     fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<()> {
         // Not even a front end that always finds something keeps its thread to itself.
         let turn = ready!(poll_proceed(context));
-        if self.taken.capacity() > 2 * TAKEN_AT_ONCE {
+        if self.taken.capacity() > TAKEN_AT_ONCE {
             self.taken = VecDeque::new();
         }
         let mut queue = self.shared.lock();
@@ -273,7 +273,9 @@ mod tests {
         let (mut waiting, _last, mut reader) = queue(end());
         assert!(!waiting.hand_on());
         let (mut came, mut pushed) = (Vec::new(), 0);
-        for (count, most) in [(1, 9), (3 * TAKEN_AT_ONCE + 1, 5), (2, 200), (TAKEN_AT_ONCE, 4), (0, 1000)] {
+        for (count, most) in
+            [(1, 9), (3 * TAKEN_AT_ONCE + 1, 5), (2, 200), (TAKEN_AT_ONCE, 4), (0, usize::MAX)]
+        {
             let new = waiting.extend(|new| new.extend((pushed..pushed + count).map(event)));
             assert_eq!(
                 new.cloned().collect::<Vec<_>>(),
@@ -350,7 +352,7 @@ mod tests {
             assert_eq!(read(&mut reader, 9).len(), 1);
         }
         for queue in [&waiting.new, &reader.taken, &waiting.shared.lock().events] {
-            assert!(queue.capacity() <= 2 * TAKEN_AT_ONCE, "{}", queue.capacity());
+            assert!(queue.capacity() <= TAKEN_AT_ONCE, "{}", queue.capacity());
         }
     }
 
