@@ -348,6 +348,12 @@ impl Recovery {
     /// What is due is done in time by who is awake. How long the answer to something from before a sleep took
     /// says nothing of the path, and would slow down everything that is reckoned from it.
     fn note_sleep(&mut self, now: Moment) {
+        // Who talks was not asleep: the first probe comes after what it counts from.
+        let since = self.last_asked.min(self.silent_since);
+        let talks = self.pto_count == 0 && now.saturating_since(since) <= SLEPT_AFTER;
+        if talks && self.loss_at.is_none() {
+            return;
+        }
         if self.deadline().is_some_and(|due| now.saturating_since(due) > SLEPT_AFTER) {
             self.awake_since = now;
         }
