@@ -57,6 +57,11 @@ impl Bell {
             self.task.clone_from(context.waker());
             self.rope.task.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.task);
         }
+        self.is_rung()
+    }
+
+    /// Whether something is to be asked.
+    pub(super) fn is_rung(&self) -> bool {
         self.ask || self.rope.pulled.load(Ordering::Acquire)
     }
 

@@ -8,6 +8,7 @@ mod alarm;
 mod bell;
 mod clock;
 pub(crate) mod log;
+mod lookout;
 mod network;
 mod profile;
 mod recall;
@@ -321,6 +322,7 @@ impl Driver {
             }
             Woken::Store(answer) => self.store_says(answer),
             Woken::Udp => self.receive(),
+            Woken::Answer => take(&mut self.engine, &mut self.batch, now),
             Woken::Writable | Woken::Read => {}
             Woken::Timeout => {
                 if now.moment >= self.sweep_at {
@@ -370,6 +372,14 @@ impl Driver {
             Request::Stop => self.stopping = true,
         }
     }
+}
+
+/// Gives the engine what was received.
+fn take(engine: &mut Engine, batch: &mut Batch, now: Now) {
+    engine.handle_datagrams(
+        batch.drain().inspect(|(received, bytes)| log::received(received, bytes.len())),
+        now,
+    );
 }
 
 /// Makes a directory for files where there is none.
@@ -454,9 +464,7 @@ impl Driver {
         let now = self.now;
         for udp in self.sockets.iter() {
             if udp.receive(&mut self.batch) {
-                let came =
-                    self.batch.drain().inspect(|(received, bytes)| log::received(received, bytes.len()));
-                self.engine.handle_datagrams(came, now);
+                take(&mut self.engine, &mut self.batch, now);
             }
         }
     }

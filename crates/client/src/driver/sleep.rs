@@ -24,6 +24,8 @@ pub(super) enum Woken {
     Broker(Report),
     Carrier(Option<(TransferId, CarrierEvent)>),
     Udp,
+    /// Datagrams that are in the batch already.
+    Answer,
     Writable,
     /// The front end has read.
     Read,
@@ -40,6 +42,9 @@ impl Driver {
             self.bell.ask();
         }
         self.turn = self.turn.wrapping_add(1);
+        if let Some(woken) = self.stay_awake(due).await {
+            return woken;
+        }
         let full = self.unsent.as_ref().and_then(|transmit| self.sockets.towards(transmit.to));
         let full = full.map(udp::Udp::writable);
         let woken = poll_fn(|context| self.poll_woken(context));
@@ -52,7 +57,7 @@ impl Driver {
     }
 
     /// By hand, as this is done for each packet: what mostly wakes is looked at first.
-    fn poll_woken(&mut self, context: &mut Context<'_>) -> Poll<Woken> {
+    pub(super) fn poll_woken(&mut self, context: &mut Context<'_>) -> Poll<Woken> {
         let rings = self.bell.rings(context);
         let others_first = rings && Source::are_first(self.turn);
         if others_first && let Poll::Ready(woken) = self.poll_others() {
@@ -100,13 +105,13 @@ impl Driver {
     }
 
     /// Whether anything is taken from the network.
-    fn is_listening(&self) -> bool {
+    pub(super) fn is_listening(&self) -> bool {
         self.waiting.weight() < EVENTS_WAITING_MAX
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use core::pin::pin;
     use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
     use std::sync::Arc;
@@ -136,7 +141,7 @@ mod tests {
         Arc::new(Identity::from_seed(&Seed::from_bytes([1; 32])))
     }
 
-    fn driver(broker: SocketAddr) -> (Driver, Requests, Reader) {
+    pub(in crate::driver) fn driver(broker: SocketAddr) -> (Driver, Requests, Reader) {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let config = Config {
             home: Home::nowhere(),

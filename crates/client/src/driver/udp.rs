@@ -130,19 +130,30 @@ impl Udp {
     }
 
     fn receive_at_most<const OFFERED: usize>(&self, batch: &mut Batch) -> bool {
-        let Batch { buffers, many, metas, filled } = batch;
-        *filled = 0;
-        let Some(offered) = buffers.first_chunk_mut::<OFFERED>() else { return false };
-        let mut slices = offered.each_mut().map(|buffer| IoSliceMut::new(buffer));
+        batch.filled = 0;
         // An error here is an earlier datagram that bounced, or an empty queue. A socket that has nothing is
         // not asked, and says nothing about how many come to the other.
-        let _empty_or_bounced = self.socket.try_io(Interest::READABLE, |socket| {
-            *filled = self.state.recv(socket.into(), &mut slices, metas)?;
-            *many = *filled == OFFERED;
+        let _empty_or_bounced = self.socket.try_io(Interest::READABLE, |_| {
+            self.fill::<OFFERED>(batch)?;
             // Room was left: the queue is empty, and that need not be asked for.
-            if *many { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            if batch.many { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
         });
-        *filled > 0
+        batch.filled > 0
+    }
+
+    /// Receives into `batch` though nobody said that something waits; whether anything did.
+    pub(crate) fn look(&self, batch: &mut Batch) -> bool {
+        batch.filled = 0;
+        self.fill::<OFFERED_LEAST>(batch).is_ok() && batch.filled > 0
+    }
+
+    fn fill<const OFFERED: usize>(&self, batch: &mut Batch) -> io::Result<()> {
+        let Batch { buffers, many, metas, filled } = batch;
+        let Some(offered) = buffers.first_chunk_mut::<OFFERED>() else { return Ok(()) };
+        let mut slices = offered.each_mut().map(|buffer| IoSliceMut::new(buffer));
+        *filled = self.state.recv(self.socket.get_ref().into(), &mut slices, metas)?;
+        *many = *filled == OFFERED;
+        Ok(())
     }
 
     /// Hands datagrams to the system, from another of this side's addresses where the one to send from

@@ -390,6 +390,11 @@ impl Engine {
         }
     }
 
+    /// When the other side may have answered what was sent last, where it is expected to.
+    pub fn answer_due(&self) -> Option<Moment> {
+        self.endpoint.answer_due()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due; [`Moment::NEVER`] where nothing waits.
     pub fn poll_timeout(&self) -> Moment {
         let ready = self.link.is_ready();

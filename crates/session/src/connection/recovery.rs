@@ -375,6 +375,11 @@ impl Recovery {
         Expired::Probe
     }
 
+    /// When what is sent now is answered, as far as anything in flight asks for it.
+    pub(crate) fn answer_due(&self, now: Moment) -> Option<Moment> {
+        self.rtt.smoothed().filter(|_| self.sent.in_flight > 0).map(|rtt| now + rtt)
+    }
+
     /// The content of the oldest packets in flight, for a probe to carry again. What the first of
     /// them carried may have arrived with a later one.
     pub(crate) fn oldest_in_flight(&self) -> impl Iterator<Item = &Content> {

@@ -84,6 +84,8 @@ pub struct Endpoint {
     wakeups: Wakeups,
     /// The wakeup that was slept through last.
     slept_through: Moment,
+    /// See [`Self::answer_due`].
+    answer_due: Option<Moment>,
     /// Sessions that may have something to send, each once.
     ready: VecDeque<SessionId>,
     events: VecDeque<(SessionId, SessionEvent)>,
@@ -151,6 +153,7 @@ impl Endpoint {
             by_ticket: BTreeMap::new(),
             wakeups: Wakeups::default(),
             slept_through: Moment::NEVER,
+            answer_due: None,
             ready: VecDeque::new(),
             events: VecDeque::new(),
             unvalidated: PerSecond::new(),
@@ -330,7 +333,11 @@ impl Endpoint {
             let transmit = match &mut entry.session {
                 Session::Initiating(initiating) => initiating.poll_transmit(budget, now, out),
                 Session::Responding(responding) => responding.poll_transmit(budget, now, out),
-                Session::Connected(connection) => connection.poll_transmit(max_segments, budget, out, now),
+                Session::Connected(connection) => {
+                    let transmit = connection.poll_transmit(max_segments, budget, out, now);
+                    self.answer_due = connection.recovery().answer_due(now);
+                    transmit
+                }
             };
             let more = match &entry.session {
                 Session::Connected(connection) if transmit.is_some() => connection.may_send_more(now),
@@ -364,6 +371,11 @@ impl Endpoint {
             return Some(self.now);
         }
         self.wakeups.first()
+    }
+
+    /// When the session that was asked last for datagrams may have an answer to them, by its round-trip time.
+    pub const fn answer_due(&self) -> Option<Moment> {
+        self.answer_due
     }
 
     /// How a session is; `None` unless it is up.

@@ -42,6 +42,20 @@ fn exchange(seed: u64, line: LinkConfig, count: usize, at_once: usize) -> Pair {
 }
 
 #[test]
+fn an_answer_is_due_a_round_trip_after_what_asks_for_one_and_never_where_nothing_does() {
+    let mut pair = Pair::up(1, good_line());
+    pair.run_for(Duration::from_secs(2));
+    let (session, now) = (pair.bob.session, pair.now);
+    let rtt = pair.bob.endpoint.info(session, now).unwrap().srtt.unwrap();
+    let mut out = Vec::new();
+    assert_eq!(pair.bob.endpoint.poll_transmit(now, 1, &mut out), None);
+    assert_eq!(pair.bob.endpoint.answer_due(), None);
+    pair.bob.say(b"well?", now);
+    assert!(pair.bob.endpoint.poll_transmit(now, 1, &mut out).is_some());
+    assert_eq!(pair.bob.endpoint.answer_due(), Some(now + rtt));
+}
+
+#[test]
 fn two_thousand_messages_each_way_survive_the_bad_line_once_and_in_order() {
     for seed in 0..10 {
         exchange(seed, bad_line(), 2_000, 20);
