@@ -40,7 +40,8 @@ pub fn measure(runs: usize, report: &mut Report) -> Result {
         about: format!(
             "{COUNT} messages of {MESSAGE_LEN} bytes on {}, never more than {IN_FLIGHT} without an answer. \
              quinn: one stream, the other end sends the bytes back. p2pchat: through `Client`, a message \
-             counts when its author is told that the other side stored it.",
+             counts when its author is told that the other side stored it; a client stays awake for an answer \
+             that is due within 100 µs (ADR 35).",
             cores.name()
         ),
         rows,

@@ -72,7 +72,8 @@ fn on(
              p2pchat: from one front end through `Client` to the other and back; every message is sealed, \
              ordered, kept until it is acknowledged, and answered with a receipt besides. The front end shares a \
              thread with its client (`p2pchat_client::prepare`), or not (`spawn`), which costs four changes of \
-             thread more."
+             thread more. A client stays awake for an answer that is due within 100 µs (ADR 35); of the others \
+             each falls asleep."
         ),
         rows,
     });
