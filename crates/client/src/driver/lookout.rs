@@ -42,12 +42,15 @@ impl Driver {
         while !self.bell.is_rung() {
             // Whoever answers may need this core for it.
             thread::yield_now();
+            let Self { sockets, batch, turn, .. } = self;
+            // Each socket is the first in its turn, so that none is waited for without end.
+            let order =
+                if turn.is_multiple_of(2) { [&sockets.v4, &sockets.v6] } else { [&sockets.v6, &sockets.v4] };
+            if order.into_iter().flatten().any(|udp| udp.look(batch)) {
+                return Some(Woken::Answer);
+            }
             if let Ok(request) = self.requests.try_recv() {
                 return Some(Woken::Request(Some(request)));
-            }
-            let Self { sockets, batch, .. } = self;
-            if sockets.iter().any(|udp| udp.look(batch)) {
-                return Some(Woken::Answer);
             }
             if self.clock.left(until).is_zero() {
                 break;
@@ -59,7 +62,7 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -67,6 +70,7 @@ mod tests {
 
     use super::*;
     use crate::driver::sleep::tests::driver;
+    use crate::driver::udp::Udp;
     use crate::request::Request;
 
     const FAR: Duration = Duration::from_secs(20);
@@ -99,9 +103,11 @@ mod tests {
         // Everything was asked, and has nothing.
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         while driver.poll_woken(&mut context).is_ready() {}
+        driver.turn = 1;
         let soon = driver.clock.now().moment + Duration::from_millis(20);
         assert!(driver.look_out(soon).await.is_none());
         assert!(driver.clock.now().moment >= soon);
+        driver.turn = 1;
         let until = far(&driver);
         requests.send((CommandId(1), Request::Stop)).await.unwrap();
         assert!(matches!(driver.look_out(until).await, Some(Woken::Request(Some(_)))));
@@ -112,6 +118,49 @@ mod tests {
         driver.bell.ask();
         assert!(driver.look_out(until).await.is_none());
         assert!(driver.clock.now().moment < until);
+    }
+
+    #[tokio::test]
+    async fn a_datagram_comes_before_a_request_so_that_none_waits_for_requests_without_end() {
+        let (mut driver, requests, _reader) = driver(nobody());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        while driver.poll_woken(&mut context).is_ready() {}
+        driver.turn = 1;
+        let until = far(&driver);
+        requests.send((CommandId(1), Request::Stop)).await.unwrap();
+        let elsewhere = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        elsewhere.send_to(b"answer", driver.sockets.iter().next().unwrap().local()).unwrap();
+        assert!(matches!(driver.look_out(until).await, Some(Woken::Answer)));
+    }
+
+    #[tokio::test]
+    async fn what_comes_to_one_socket_does_not_wait_for_what_comes_to_the_other_without_end() {
+        let (mut driver, _requests, _reader) = driver(nobody());
+        let Ok(v6) = Udp::bind((Ipv6Addr::LOCALHOST, 0).into()) else { return };
+        let places = [driver.sockets.v4.as_ref().unwrap().local(), v6.local()];
+        driver.sockets.v6 = Some(v6);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        while driver.poll_woken(&mut context).is_ready() {}
+        let until = far(&driver);
+        let elsewhere = places.map(|to| UdpSocket::bind((to.ip(), 0)).unwrap());
+        let mut came = [0; 2];
+        for turn in 1..9 {
+            driver.turn = turn;
+            for (from, to) in elsewhere.iter().zip(places) {
+                from.send_to(b"answer", to).unwrap();
+            }
+            assert!(matches!(driver.look_out(until).await, Some(Woken::Answer)));
+            driver.batch.drain().for_each(|(received, _)| came[usize::from(received.from.is_ipv6())] += 1);
+        }
+        assert!(came.iter().all(|count| *count > 0), "{came:?}");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_all_who_ask_is_seen_though_datagrams_come_without_end() {
+        let (mut driver, requests, _reader) = driver(nobody());
+        drop(requests);
+        driver.take_requests();
+        assert!(driver.stopping);
     }
 
     #[tokio::test]

@@ -30,6 +30,7 @@ use p2pchat_session::Transmit;
 use p2pchat_transfer::CarrierEvent;
 use rand::Rng;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::config::Config;
 use crate::endpoints::{addresses, announced, check_announced};
@@ -277,8 +278,11 @@ impl Driver {
             if self.stopping {
                 break;
             }
-            let Ok((id, request)) = self.requests.try_recv() else { break };
-            self.take_request(id, request);
+            match self.requests.try_recv() {
+                Ok((id, request)) => self.take_request(id, request),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => self.stopping = true,
+            }
         }
         self.say_messages();
     }

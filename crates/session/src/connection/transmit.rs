@@ -89,6 +89,7 @@ impl Connection {
     /// says so.
     pub(crate) fn may_send_more(&self, now: Moment) -> bool {
         !matches!(self.phase, Phase::Up { .. })
+            || self.epochs.are_spent(now)
             || self.ping
             || self.recovery.probes > 0
             || self.hints.waits()
